@@ -6,7 +6,7 @@ export SQLX_OFFLINE := true
 
 target_dir = $(shell $(CARGO) metadata --format-version 1 --no-deps --offline 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-.PHONY: run demo test lint bench deny sqlx-prepare screenshots agent agent-release agent-test agent-reproducible agent-lint
+.PHONY: run demo test fuzz lint bench deny sqlx-prepare screenshots agent agent-release agent-test agent-reproducible agent-lint
 
 ## Start a node in release mode; installs what is missing.
 run:
@@ -28,6 +28,11 @@ test:
 	@# Before the rest: tests of the server start agents too.
 	$(MAKE) agent-test NEXMDM_BINARY=$(target_dir)/debug/nexmdm
 	$(CARGO) test --workspace
+
+## Every fuzz target of fuzz/ for a minute each (FUZZ_SECONDS), guided by coverage.
+fuzz:
+	@.ci/install-deps run
+	.ci/fuzz
 
 ## Build the Android agent: a debug APK and, for the JVM, its core as a process. Installs what is missing.
 agent:

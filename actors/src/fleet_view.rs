@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use domain::device::{AppStatus, Connectivity, DevicePolicy, DeviceView};
 use domain::distribution::{Counter, Distributions};
+use domain::name::Skeleton;
 use domain::query::{DeviceFilter, Sort};
 use domain::shard::{Epoch, ShardId, shard_of};
 use domain::{DeviceId, NodeId};
@@ -110,6 +111,17 @@ impl FleetView {
         self.devices.insert(id, FleetEntry { view, epoch, own: true });
         self.log().note(id, epoch);
         self.changed();
+    }
+
+    /// At most `limit` aliases of other devices that are easily mistaken for this one, in their order.
+    pub fn look_alikes(&self, alias: &str, own: Option<DeviceId>, limit: usize) -> Vec<String> {
+        let skeleton = Skeleton::of(alias);
+        let others = self.devices.iter().filter(|shown| Some(*shown.key()) != own);
+        let mut found: Vec<String> =
+            others.filter(|shown| skeleton.looks_like(&shown.view.identity.alias)).map(|shown| shown.view.identity.alias.clone()).collect();
+        found.sort_unstable();
+        found.truncate(limit);
+        found
     }
 
     /// Withdraws a deleted device of this node from the view.

@@ -12,6 +12,9 @@ use crate::reconcile::{Reconcile, Reconciler, Run};
 
 /// Retention of sign-ins and API tokens after their end.
 const ENDED_KEPT: TimeDelta = TimeDelta::days(30);
+/// Replaced refresh tokens that are kept for each sign-in, to know them when they come back: more than four weeks of
+/// renewals at the usual lifetime of access tokens.
+const REPLACED_TOKENS_KEPT: i64 = 3000;
 /// Time between two removals. Failed sign-ins grow by what addresses are allowed to fail in between.
 const SIGN_INS_INTERVAL: Duration = Duration::from_secs(300);
 /// How often the head of the audit trail is logged.
@@ -34,7 +37,7 @@ pub(crate) fn reconcilers(store: &Store, failures: FailuresKept) -> [Reconciler;
     ]
 }
 
-/// Removes ended sign-ins and API tokens, and old failures.
+/// Removes ended sign-ins and API tokens, replaced refresh tokens, and old failures.
 struct SignInRetention {
     store: Store,
     failures: FailuresKept,
@@ -45,10 +48,11 @@ impl Reconcile for SignInRetention {
         async {
             let ended = run.now - ENDED_KEPT;
             let sign_ins = run.in_batches(|limit| self.store.purge_sessions(ended, limit)).await?;
+            let replaced = run.in_batches(|limit| self.store.purge_replaced_refresh_tokens(REPLACED_TOKENS_KEPT, run.now, limit)).await?;
             let tokens = run.in_batches(|limit| self.store.purge_api_tokens(ended, limit)).await?;
             let (age, names_max) = (run.now - self.failures.age, self.failures.names_max);
             run.in_batches(|limit| self.store.purge_sign_in_failures(age, names_max, limit)).await?;
-            Ok(sign_ins + tokens)
+            Ok(sign_ins + replaced + tokens)
         }
         .boxed()
     }

@@ -34,6 +34,8 @@ pub struct Settings {
     pub unified_push: Option<push::UnifiedPushSettings>,
     /// Timeouts of the paths of a command.
     pub dispatch: DispatchPolicy,
+    /// Whether push messages are also signed for agents of the earlier server.
+    pub legacy_push: bool,
     /// Retention of failed sign-ins.
     pub sign_in_failures: FailuresKept,
     /// Updates of the agent.

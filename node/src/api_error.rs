@@ -108,13 +108,17 @@ impl From<ServiceError> for ApiError {
 #[derive(Clone, Copy)]
 pub(crate) struct RefusalKind(pub(crate) &'static str);
 
+/// Why a caller that is known may not do something, for the audit trail.
+#[derive(Clone)]
+pub(crate) struct RefusalProblem(pub(crate) String);
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let problem = Problem {
             kind: self.kind.to_owned(),
             title: self.status.canonical_reason().unwrap_or_default().to_owned(),
             status: self.status.as_u16(),
-            detail: self.detail,
+            detail: self.detail.clone(),
             field: self.field,
             reason: self.reason.map(str::to_owned),
         };
@@ -131,6 +135,9 @@ impl IntoResponse for ApiError {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response.extensions_mut().insert(RefusalKind(self.kind));
+        if self.status == StatusCode::FORBIDDEN {
+            response.extensions_mut().insert(RefusalProblem(self.detail));
+        }
         response
     }
 }

@@ -169,8 +169,12 @@ pub(crate) enum ClusterCommand {
 /// Subcommands for the configuration.
 #[derive(Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Validate the configuration. Exit code 0 if it is valid.
-    Check,
+    /// Validate the configuration and name unsafe settings. Exit code 0 if it is valid.
+    Check {
+        /// Treat unsafe settings as errors.
+        #[arg(long)]
+        strict: bool,
+    },
     /// Print the effective configuration with secrets hidden.
     Print,
 }

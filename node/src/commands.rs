@@ -13,17 +13,28 @@ use secrecy::SecretString;
 use services::console::Console;
 
 use crate::cli::{AuditCommand, TokenCommand, UserCommand};
-use crate::config::Config;
+use crate::config::{self, Advice, Config};
 use crate::database::{Database, for_console, start_embedded};
 use crate::{secrets, serve};
 
 /// `nexmdm config check`: reading it was the check.
-pub(crate) fn config_check(config: &Config) -> anyhow::Result<()> {
+///
+/// # Errors
+/// Something is wrong; with `strict`, or unsafe.
+pub(crate) fn config_check(config: &Config, strict: bool) -> anyhow::Result<()> {
     secrets::check_given(config)?;
     if let Some(fcm) = config.settings().runtime.fcm {
         push::PushSender::check(&fcm)?;
     }
-    println!("The configuration is valid.");
+    let advice = config::advice(config);
+    for Advice { setting, problem } in &advice {
+        eprintln!("{}: {setting}: {problem}", if strict { "error" } else { "warning" });
+    }
+    match advice.len() {
+        0 => println!("The configuration is valid."),
+        unsafe_settings if strict => bail!("the configuration is valid, but {unsafe_settings} of its settings are unsafe"),
+        unsafe_settings => println!("The configuration is valid, with {unsafe_settings} warnings."),
+    }
     Ok(())
 }
 

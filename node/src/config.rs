@@ -10,6 +10,7 @@ use domain::device::DevicePolicy;
 use domain::invalid::in_range;
 use services::settings::Settings;
 
+mod advice;
 mod agent_updates;
 mod apks;
 mod auth;
@@ -20,11 +21,14 @@ mod enrollment;
 mod fcm;
 mod heartbeat;
 mod http;
+mod metrics;
 mod rate_limits;
 mod sections;
 mod telemetry;
 mod unified_push;
 
+pub(crate) use advice::{Advice, advice};
+pub(crate) use metrics::{DocsAccess, MetricsAccess};
 pub(crate) use rate_limits::RouteClass;
 pub(crate) use sections::{
     AgentUpdates, Apks, Auth, Cluster, Commands, Config, Deployments, Enrollment, Fcm, Heartbeat, Hidden, Http, Log, LogFormat, RateLimits,
@@ -82,6 +86,7 @@ impl Config {
         self.cluster.check_ranges("cluster")?;
         self.shutdown.check_ranges("shutdown")?;
         self.http.check()?;
+        self.metrics.check()?;
         self.auth.check()?;
         self.enrollment.check()?;
         self.telemetry.opted_in()?;
@@ -125,6 +130,7 @@ impl Config {
                 fcm: self.fcm.settings(),
                 unified_push: self.unified_push.settings(),
                 dispatch: self.commands.dispatch(),
+                legacy_push: self.commands.legacy_push,
                 sign_in_failures,
                 agent_updates: self.agent_updates.settings(),
                 deployments: self.deployments.settings(),

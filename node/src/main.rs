@@ -54,7 +54,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     }
     let config = Config::load(cli.config.as_deref())?;
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Config { command: ConfigCommand::Check } => commands::config_check(&config),
+        Command::Config { command: ConfigCommand::Check { strict } } => commands::config_check(&config, strict),
         Command::Config { command: ConfigCommand::Print } => commands::config_print(&config),
         Command::Cluster { command: ClusterCommand::Init } => cluster::init(&config),
         Command::Cluster { command: ClusterCommand::Issue { name, out } } => cluster::issue(&config, &name, &out),

@@ -167,6 +167,7 @@ pub(crate) fn device_details(details: &DeviceDetails) -> wire::devices::DeviceDe
             .map(|app| wire::devices::MonitoredApp { package: app.package.clone(), stale_after_s: app.stale_after_s }),
         deleted_at: details.deleted_at.map(time),
         restorable_until: details.restorable_until.map(time),
+        warnings: Vec::new(),
     }
 }
 

@@ -80,7 +80,19 @@ fn key(name: &str, given: &Hidden, file: &Path, own: &Path) -> anyhow::Result<Se
     if bytes.len() < KEY_MIN_BYTES {
         bail!("{name}: {} bytes are fewer than the {KEY_MIN_BYTES} needed", bytes.len());
     }
+    if !looks_random(&bytes) {
+        bail!("{name}: the bytes repeat or count up, so that others can guess them: take those of `openssl rand -hex {KEY_MIN_BYTES}`");
+    }
     Ok(SecretBox::new(Box::new(bytes)))
+}
+
+/// Whether bytes may have come from a random generator: neither they nor the steps between them are few. Of 32 random bytes
+/// some 30 differ; fewer than 16 do not happen.
+fn looks_random(bytes: &[u8]) -> bool {
+    const DISTINCT_MIN: usize = 16;
+    let distinct = |values: &mut dyn Iterator<Item = u8>| values.collect::<std::collections::HashSet<_>>().len();
+    let mut steps = bytes.windows(2).filter_map(|pair| Some(pair.last()?.wrapping_sub(*pair.first()?)));
+    distinct(&mut bytes.iter().copied()) >= DISTINCT_MIN && distinct(&mut steps) >= DISTINCT_MIN
 }
 
 fn read(file: &Path) -> anyhow::Result<String> {
@@ -119,6 +131,20 @@ fn own_key(file: &Path) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_that_can_be_guessed_are_none() {
+        let counting: Vec<u8> = (0..64).collect();
+        for bad in [&[0; 32][..], &[0xa5; 64], &counting, &[1, 2, 3, 4, 5, 6, 7, 8].repeat(4), b"passwordpasswordpasswordpassword"] {
+            assert!(!looks_random(bad), "{bad:?}");
+        }
+        for seed in 0..1000_u64 {
+            use rand::{Rng, SeedableRng};
+            let mut bytes = [0; 32];
+            rand::rngs::SmallRng::seed_from_u64(seed).fill_bytes(&mut bytes);
+            assert!(looks_random(&bytes), "{seed}");
+        }
+    }
 
     #[test]
     fn a_key_is_made_once_for_its_owner_only() {

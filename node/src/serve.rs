@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{self, NodeLock};
-use crate::config::Config;
+use crate::config::{self, Advice, Config, MetricsAccess};
 use crate::database::{Database, for_console};
 use crate::http::{self, App, Observability};
 use crate::secrets;
@@ -46,6 +46,13 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 
 async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, lock: &NodeLock) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.http.listen).await.with_context(|| format!("http.listen {}", config.http.listen))?;
+    let metrics_listener = match config.metrics_access() {
+        MetricsAccess::Listener(address) => Some(TcpListener::bind(address).await.with_context(|| format!("metrics.listen {address}"))?),
+        _ => None,
+    };
+    for Advice { setting, problem } in config::advice(config) {
+        tracing::warn!(event = "config.unsafe", setting, problem);
+    }
     let observability = Observability::new()?;
     let cluster = cluster::start(config, &secrets, database.cluster_store.clone(), lock).await?;
     // Large, and awaited once.
@@ -56,6 +63,9 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
 
     let stopping = CancellationToken::new();
     let app = Arc::new(App::new(Arc::clone(&system), config, observability, stopping.clone())?);
+    if let Some(listener) = metrics_listener {
+        tokio::spawn(http::serve_metrics(listener, Arc::clone(&app)));
+    }
     let server = tokio::spawn(http::serve(listener, Arc::clone(&app)));
     announce(config, database.psql_command().await, password.as_deref())?;
     tracing::info!(event = "node.ready", listen = %config.http.listen);

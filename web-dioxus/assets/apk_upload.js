@@ -48,7 +48,7 @@
     const url = input.dataset.uploadTo, partMax = Number(input.dataset.partMax), file = input.files[0];
     if (!url || !file) return;
     const wanted = () => input.isConnected && input.dataset.uploadTo === url;
-    let at = 0, part = Math.min(PART_FIRST, partMax), failures = 0, said = 0;
+    let at = 0, most = partMax, part = Math.min(PART_FIRST, most), failures = 0, said = 0;
     const say = (sent) => {
       const now = performance.now();
       if (now - said < SAY_MS) return;
@@ -64,11 +64,17 @@
       if (status === 200) {
         at = Number(text);
         failures = 0;
-        if (took < FAST_MS) part = Math.min(part * 2, partMax);
+        if (took < FAST_MS) part = Math.min(part * 2, most);
         else if (took > SLOW_MS) part = Math.max(part / 2, PART_MIN);
         say(at);
         continue;
       }
+      if (status === 413 && part > PART_MIN) {
+        // A proxy takes less than the server does.
+        most = part = Math.max(Math.floor(part / 2), PART_MIN);
+        continue;
+      }
+      if (status === 413) return tell("failed A proxy in front of the server refuses parts of the file as too large (413). Raise its limit on request bodies.");
       if (++failures > FAILURES_MAX) return tell("failed The file did not reach the server.");
       if (status === 409) {
         // The part before arrived, though its answer did not.

@@ -11,7 +11,6 @@
 
   let socket = null, pingTimer, deadTimer, stableTimer, attempt = 0, build = null, leaving = false;
   let scrollKept = null;
-
   function showConnected(on, why = "Connection lost - reconnecting…") {
     root.dataset.live = on ? "on" : "off";
     const banner = byId("live-banner");
@@ -101,7 +100,13 @@
       if (answer.status === 429) showConnected(false, await answer.text());
       if (!answer.ok) return retry();
       const found = await answer.text();
-      if (build !== null && found !== build) return void location.reload();
+      if (build !== null && found !== build) {
+        // A reload may lose what cannot be shown again. The page stays as it is until the person has it.
+        if (document.dispatchEvent(new CustomEvent("live:reload", { cancelable: true }))) return void location.reload();
+        showConnected(false, "The server was updated. Copy what you need from this page, then reload it.");
+        byId("main").inert = false;
+        return;
+      }
       build = found;
       connect();
     } catch {
@@ -119,7 +124,7 @@
   const renew = async () => (await fetch("/live/refresh", { method: "POST", cache: "no-store" })).status;
 
   function accessUntil() {
-    const found = /(?:^|; )nexmdm_access_until=(\d+)/.exec(document.cookie);
+    const found = /(?:^|; )(?:__Host-)?nexmdm_access_until=(\d+)/.exec(document.cookie);
     return found ? Number(found[1]) * 1000 : 0;
   }
 
@@ -135,6 +140,33 @@
 
   // ---- attributes that the server sets and the browser acts on ----
 
+  // Entries of the history by number, and how far each was scrolled when it was left.
+  const scrolled = new Map();
+  let entry = Number(history.state?.entry) || 0, entries = entry;
+  history.scrollRestoration = "manual";
+  if (history.state?.entry === undefined) history.replaceState({ entry }, "");
+
+  addEventListener("scroll", (event) => {
+    const known = scrolled.get(entry) ?? { list: 0, page: 0 };
+    if (event.target === document) known.page = scrollY;
+    else if (event.target.hasAttribute?.("data-scroll-kept")) known.list = event.target.scrollTop;
+    else return;
+    scrolled.set(entry, known);
+  }, { capture: true, passive: true });
+
+  // Content arrives a moment after the page, so the page is scrolled once it is long enough.
+  let pageKept = 0;
+  function restorePage() {
+    if (pageKept === 0 || root.scrollHeight - innerHeight < pageKept) return;
+    scrollTo(0, pageKept);
+    pageKept = 0;
+  }
+  for (const type of ["wheel", "touchstart", "keydown", "mousedown"]) {
+    addEventListener(type, () => { pageKept = 0; }, { passive: true });
+  }
+
+  const leave = (path) => document.dispatchEvent(new CustomEvent("live:leave", { detail: path.split("?")[0] }));
+
   let applied = here();
   function applyControl() {
     const control = byId("live-ctl");
@@ -143,10 +175,13 @@
     if (title && document.title !== title) document.title = title;
     if (!path || path === applied) return;
     const samePage = path.split("?")[0] === applied.split("?")[0];
-    applied = path;
     scrollKept = null;
+    pageKept = 0;
+    if (!samePage) leave(applied);
+    applied = path;
     if (path === here()) return;
-    history[mode === "replace" ? "replaceState" : "pushState"](null, "", path);
+    if (mode === "replace") history.replaceState({ entry }, "", path);
+    else history.pushState({ entry: entry = ++entries }, "", path);
     if (samePage) return;
     document.querySelector("h1")?.focus({ preventScroll: true });
     scrollTo(0, 0);
@@ -161,10 +196,14 @@
     }
   }
 
+  // A box that stands for some but not all.
+  const mixBox = (box) => { box.indeterminate = box.dataset.mixed === "true"; };
+
   new MutationObserver((records) => {
     applyControl();
     for (const record of records) {
       if (record.type === "attributes") {
+        if (record.attributeName === "data-mixed") mixBox(record.target);
         if (record.attributeName === "data-scroll-top") record.target.scrollTop = 0;
         if (record.attributeName === "data-focus" && record.target.dataset.focus) focusIn(record.target);
         continue;
@@ -174,14 +213,16 @@
         openDialogs(node);
         restoreScroll(node);
         markTheme(node);
+        for (const box of node.querySelectorAll("[data-mixed]")) mixBox(box);
       }
       for (const node of record.removedNodes) {
         if (node.opener?.isConnected) node.opener.focus();
       }
     }
+    restorePage();
   }).observe(document.body, {
     childList: true, subtree: true, attributes: true,
-    attributeFilter: ["data-path", "data-title", "data-scroll-top", "data-focus"],
+    attributeFilter: ["data-path", "data-title", "data-scroll-top", "data-focus", "data-mixed"],
   });
 
   // `data-focus` names the field that a refused form wants corrected.
@@ -189,10 +230,16 @@
     form.querySelector(`[name="${CSS.escape(form.dataset.focus.split(":")[0])}"]`)?.focus();
   }
 
-  addEventListener("popstate", () => {
+  addEventListener("popstate", (event) => {
     const input = byId("live-nav");
     if (!input) return;
+    if (here().split("?")[0] !== applied.split("?")[0]) leave(applied);
     applied = here();
+    entry = Number(event.state?.entry) || 0;
+    const known = scrolled.get(entry);
+    scrollKept = known && { path: here(), top: known.list };
+    pageKept = known?.page ?? 0;
+    scrollTo(0, 0);
     input.value = applied;
     input.dispatchEvent(new Event("input", { bubbles: true }));
   });
@@ -219,7 +266,7 @@
     };
     input.value = "";
     const most = Number(input.dataset.uploadMax);
-    if (file.size > most) return tell(`failed The file is larger than ${Math.floor(most / 1024 / 1024)} MB.`);
+    if (file.size > most) return tell(`failed The file is larger than ${input.dataset.uploadMaxText}.`);
     try {
       const send = () => fetch(input.dataset.upload, { method: "POST", body: file, cache: "no-store" });
       let answer = await send();
@@ -326,38 +373,6 @@
     if (chosen === "system") delete root.dataset.theme;
     else root.dataset.theme = chosen;
     markTheme(document);
-  });
-
-  // ---- navigation and menus ----
-
-  function openNav(open) {
-    if (open) root.dataset.nav = "open";
-    else delete root.dataset.nav;
-    document.querySelector("[data-nav-toggle]")?.setAttribute("aria-expanded", String(open));
-  }
-
-  addEventListener("click", (event) => {
-    if (event.target.closest("[data-nav-toggle]")) return openNav(root.dataset.nav !== "open");
-    if (root.dataset.nav && (event.target.closest("a[data-spa]") || !event.target.closest("#nav"))) openNav(false);
-  });
-
-  addEventListener("keydown", (event) => {
-    if (event.key !== "Escape") return;
-    if (root.dataset.nav) {
-      openNav(false);
-      document.querySelector("[data-nav-toggle]")?.focus();
-    }
-    for (const menu of document.querySelectorAll("details[data-menu][open]")) {
-      menu.open = false;
-      if (menu.contains(document.activeElement)) menu.querySelector("summary").focus();
-    }
-  });
-
-  // A menu closes when the person goes on elsewhere.
-  addEventListener("click", (event) => {
-    for (const menu of document.querySelectorAll("details[data-menu][open]")) {
-      if (!menu.contains(event.target) || event.target.closest("a[data-spa]")) menu.open = false;
-    }
   });
 
   probe();

@@ -35,6 +35,9 @@ pub(crate) async fn add_part(
     let offset = headers.get(UPLOAD_OFFSET).and_then(|value| value.to_str().ok()?.parse().ok()).filter(|offset: &i64| *offset >= 0);
     let (Ok(id), Some(offset)) = (id.parse::<ApkUploadId>(), offset) else { return StatusCode::BAD_REQUEST.into_response() };
     let added = dashboard.system.apks.add_part(&principal, id, offset, body.into_data_stream()).await;
+    if let Err(UploadError::Service(ServiceError::Forbidden(refused))) = &added {
+        dashboard.system.trail.refused(&principal, "POST /live/apk-uploads/{id}", &refused.to_string()).await;
+    }
     shell::protect(match added {
         Ok(received) => received.to_string().into_response(),
         Err(UploadError::Offset { received }) => (StatusCode::CONFLICT, received.to_string()).into_response(),

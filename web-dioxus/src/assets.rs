@@ -82,6 +82,8 @@ fn live_script() -> String {
     }
     let ours = [
         include_str!("../assets/live.js"),
+        include_str!("../assets/kept.js"),
+        include_str!("../assets/menus.js"),
         include_str!("../assets/chart.js"),
         include_str!("../assets/apk_upload.js"),
         include_str!("../assets/deployment_form.js"),

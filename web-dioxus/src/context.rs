@@ -55,7 +55,14 @@ impl Session {
     {
         let system = self.system.upgrade().ok_or(ServiceError::Unavailable)?;
         let running = self.runtime.spawn(work(system, self.principal.clone()));
-        running.await.unwrap_or(Err(ServiceError::Internal))
+        let result = running.await.unwrap_or(Err(ServiceError::Internal));
+        if let Err(ServiceError::Forbidden(refused)) = &result
+            && let Some(system) = self.system.upgrade()
+        {
+            let (principal, problem) = (self.principal.clone(), refused.to_string());
+            self.runtime.spawn(async move { system.trail.refused(&principal, "dashboard", &problem).await });
+        }
+        result
     }
 
     /// Whether the person may do something; the services decide, this only spares useless buttons.

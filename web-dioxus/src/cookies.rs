@@ -12,8 +12,17 @@ pub(crate) const REFRESH: &str = "nexmdm_refresh";
 /// Tells the page's script when the access token expires, in Unix seconds; no secret.
 const ACCESS_UNTIL: &str = "nexmdm_access_until";
 
-/// The value of a cookie that the browser sent.
+/// Prefix of the names over https: the browser then takes the cookie from this host and over TLS alone, so that no other host of the
+/// domain can plant one (RFC 6265bis, section 4.1.3.2).
+const HOST_PREFIX: &str = "__Host-";
+
+/// The value of a cookie that the browser sent: that of this host alone, else the one without the prefix, which plain HTTP and
+/// earlier builds set.
 pub(crate) fn read<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    sent(headers, &format!("{HOST_PREFIX}{name}")).or_else(|| sent(headers, name))
+}
+
+fn sent<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers
         .get_all(header::COOKIE)
         .iter()
@@ -36,10 +45,12 @@ pub(crate) fn set(headers: &mut HeaderMap, signed_in: &SignedIn, now: Timestamp,
 
 /// Takes every cookie of a sign-in back.
 pub(crate) fn clear(headers: &mut HeaderMap, secure: bool) {
-    for name in [ACCESS, REFRESH] {
-        append(headers, name, "", 0, true, secure);
+    for (name, http_only) in [(ACCESS, true), (REFRESH, true), (ACCESS_UNTIL, false)] {
+        append(headers, name, "", 0, http_only, secure);
+        if secure {
+            append_named(headers, name, "", 0, http_only, secure);
+        }
     }
-    append(headers, ACCESS_UNTIL, "", 0, false, secure);
 }
 
 fn seconds_until(at: Timestamp, now: Timestamp) -> i64 {
@@ -47,6 +58,11 @@ fn seconds_until(at: Timestamp, now: Timestamp) -> i64 {
 }
 
 fn append(headers: &mut HeaderMap, name: &str, value: &str, max_age_s: i64, http_only: bool, secure: bool) {
+    let prefix = if secure { HOST_PREFIX } else { "" };
+    append_named(headers, &format!("{prefix}{name}"), value, max_age_s, http_only, secure);
+}
+
+fn append_named(headers: &mut HeaderMap, name: &str, value: &str, max_age_s: i64, http_only: bool, secure: bool) {
     let cookie = Cookie::build((name, value))
         .path("/")
         .same_site(SameSite::Strict)
@@ -100,8 +116,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         set(&mut headers, &signed_in(Some("r")), at(0), true);
         let cookies = written(&headers);
-        assert_eq!(cookies[0], "nexmdm_access=a.b.c; HttpOnly; SameSite=Strict; Secure; Path=/; Max-Age=900");
-        assert_eq!(cookies[2], "nexmdm_refresh=r; HttpOnly; SameSite=Strict; Secure; Path=/; Max-Age=86400");
+        assert_eq!(cookies[0], "__Host-nexmdm_access=a.b.c; HttpOnly; SameSite=Strict; Secure; Path=/; Max-Age=900");
+        assert_eq!(cookies[2], "__Host-nexmdm_refresh=r; HttpOnly; SameSite=Strict; Secure; Path=/; Max-Age=86400");
     }
 
     #[test]
@@ -119,5 +135,17 @@ mod tests {
         let cookies = written(&headers);
         assert_eq!(cookies.len(), 3);
         assert!(cookies.iter().all(|cookie| cookie.contains("Max-Age=0")));
+        let mut headers = HeaderMap::new();
+        clear(&mut headers, true);
+        assert_eq!(written(&headers).len(), 6, "those of an earlier build as well");
+    }
+
+    #[test]
+    fn the_cookie_of_this_host_alone_comes_first_and_the_old_name_is_still_read() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, HeaderValue::from_static("nexmdm_access=old"));
+        assert_eq!(read(&headers, ACCESS), Some("old"));
+        headers.append(header::COOKIE, HeaderValue::from_static("__Host-nexmdm_access=new"));
+        assert_eq!(read(&headers, ACCESS), Some("new"));
     }
 }

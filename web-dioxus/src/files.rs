@@ -31,7 +31,9 @@ pub(crate) async fn upload(
         Ok(principal) => principal,
         Err(error) => return signin::status_of(&error).into_response(),
     };
-    let (Some(user), Ok(())) = (principal.user_id(), dashboard.system.devices.authorize_changes(&principal)) else {
+    let allowed = dashboard.system.devices.authorize_changes(&principal);
+    let allowed = signin::recorded(&dashboard, &principal, "POST /live/upload", allowed).await;
+    let (Some(user), Ok(())) = (principal.user_id(), allowed) else {
         return StatusCode::FORBIDDEN.into_response();
     };
     let Ok(id) = services::crypto::random_token() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
@@ -109,7 +111,8 @@ pub(crate) async fn export_audit(
     let exported = match signin::principal(&dashboard, request_origin, &headers).await {
         Ok(principal) => {
             let filter = AuditUrl::from_address(query.as_deref().unwrap_or_default()).filter(clock::now());
-            dashboard.system.audit.export(&principal, filter).await
+            let exported = dashboard.system.audit.export(&principal, filter).await;
+            signin::recorded(&dashboard, &principal, "GET /export/audit.csv", exported).await
         }
         Err(error) => Err(error),
     };

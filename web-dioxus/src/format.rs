@@ -1,76 +1,17 @@
 //! Values as people read them: times, numbers, sizes, tables for a spreadsheet.
 
-use std::fmt::Write;
-
 use chrono::SecondsFormat;
 use domain::Timestamp;
 use domain::heartbeat::{Telemetry, Transport};
+pub(crate) use domain::quantity::{duration, mebibytes, number, relative, share, shares};
 use domain::telemetry::{Reading, Unit};
 
 /// Text in place of an unknown value.
 pub(crate) const UNKNOWN: &str = "–";
 
-/// How long ago `at` was: "just now", "5 min ago", "3 h ago", "2 d ago"; or how far ahead.
-pub(crate) fn relative(now: Timestamp, at: Timestamp) -> String {
-    let seconds = (now - at).num_seconds();
-    match seconds {
-        -9..10 => "just now".into(),
-        10.. => format!("{} ago", coarse(seconds)),
-        _ => format!("in {}", coarse(-seconds)),
-    }
-}
-
-fn coarse(seconds: i64) -> String {
-    match seconds {
-        ..60 => format!("{} s", seconds / 10 * 10),
-        60..3600 => format!("{} min", seconds / 60),
-        3600..86_400 => format!("{} h", seconds / 3600),
-        86_400..31_536_000 => format!("{} d", seconds / 86_400),
-        _ => format!("{} y", seconds / 31_536_000),
-    }
-}
-
-/// A length of time in its two largest units: "1 d 4 h".
-pub(crate) fn duration(seconds: i64) -> String {
-    let parts = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
-    let mut rest = seconds.max(0);
-    let mut text = String::new();
-    let mut units = 0;
-    for (length, unit) in parts {
-        let count = rest / length;
-        rest %= length;
-        if count == 0 && units == 0 {
-            continue;
-        }
-        units += 1;
-        if count > 0 {
-            let gap = if text.is_empty() { "" } else { " " };
-            // Writing to a String does not fail.
-            let _ = write!(text, "{gap}{} {unit}", number(count.unsigned_abs()));
-        }
-        if units == 2 {
-            break;
-        }
-    }
-    if text.is_empty() { "0 s".into() } else { text }
-}
-
 /// A time as machines read it.
 pub(crate) fn iso(at: Timestamp) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
-/// A number with thousands separators.
-pub(crate) fn number(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A message of the server as a sentence: it begins with a small letter and ends without a stop.
@@ -86,26 +27,12 @@ pub(crate) fn rate(value: f64) -> String {
 
 /// A count of things: "1 device", "2,000 devices".
 pub(crate) fn count(value: usize, one: &str, many: &str) -> String {
-    format!("{} {}", number(value as u64), if value == 1 { one } else { many })
+    domain::quantity::count(value as u64, one, many)
 }
 
-/// A size given in MiB: "640 MB", "3.8 GB", "1.2 TB".
-pub(crate) fn mebibytes(mib: i64) -> String {
-    match mib {
-        ..1024 => format!("{mib} MB"),
-        1024..1_048_576 => format!("{:.1} GB", mib as f64 / 1024.0),
-        _ => format!("{:.1} TB", mib as f64 / 1_048_576.0),
-    }
-}
-
-/// A size given in bytes: "900 B", "8.5 KB", "12.3 MB".
+/// A size given in bytes.
 pub(crate) fn bytes(bytes: i64) -> String {
-    match bytes.max(0) {
-        bytes @ ..1024 => format!("{bytes} B"),
-        bytes @ ..1_048_576 => format!("{:.1} KB", bytes as f64 / 1024.0),
-        bytes if bytes < 1 << 30 => format!("{:.1} MB", bytes as f64 / 1_048_576.0),
-        bytes => mebibytes(bytes >> 20),
-    }
+    domain::quantity::bytes(bytes.max(0).unsigned_abs())
 }
 
 /// Yes, no or unknown.
@@ -174,53 +101,9 @@ pub(crate) fn shell_word(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn at(second: i64) -> Timestamp {
-        chrono::DateTime::from_timestamp(1_780_000_000 + second, 0).unwrap()
-    }
-
     #[test]
-    fn relative_times_are_coarse() {
-        let ago = |seconds: i64| relative(at(0), at(-seconds));
-        assert_eq!(ago(0), "just now");
-        assert_eq!(ago(9), "just now");
-        assert_eq!(ago(19), "10 s ago");
-        assert_eq!(ago(61), "1 min ago");
-        assert_eq!(ago(3599), "59 min ago");
-        assert_eq!(ago(7200), "2 h ago");
-        assert_eq!(ago(86_400 * 40), "40 d ago");
-        assert_eq!(ago(86_400 * 800), "2 y ago");
-        assert_eq!(ago(-5), "just now", "clocks differ a little");
-        assert_eq!(ago(-7200), "in 2 h");
-    }
-
-    #[test]
-    fn durations_have_two_units() {
-        assert_eq!(duration(0), "0 s");
-        assert_eq!(duration(59), "59 s");
-        assert_eq!(duration(3700), "1 h 1 min");
-        assert_eq!(duration(86_400 + 59), "1 d");
-        assert_eq!(duration(86_400 * 1234 + 3600 * 4), "1,234 d 4 h");
-        assert_eq!(duration(-5), "0 s");
-    }
-
-    #[test]
-    fn numbers_are_grouped() {
-        assert_eq!([number(0), number(999), number(1000), number(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+    fn rates_have_a_decimal_while_they_are_small() {
         assert_eq!([rate(0.0), rate(3.34), rate(99.94), rate(1234.4)], ["0.0", "3.3", "99.9", "1,234"]);
-        assert_eq!([count(1, "device", "devices"), count(2000, "device", "devices")], ["1 device", "2,000 devices"]);
-    }
-
-    #[test]
-    fn sizes_grow_units() {
-        assert_eq!([mebibytes(0), mebibytes(640), mebibytes(3891), mebibytes(1_258_291)], ["0 MB", "640 MB", "3.8 GB", "1.2 TB"]);
-    }
-
-    #[test]
-    fn sizes_of_files_have_the_unit_that_fits() {
-        assert_eq!(
-            [bytes(-1), bytes(900), bytes(8675), bytes(12_900_000), bytes(1 << 31)],
-            ["0 B", "900 B", "8.5 KB", "12.3 MB", "2.0 GB"]
-        );
     }
 
     #[test]

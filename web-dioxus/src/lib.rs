@@ -107,6 +107,11 @@ pub(crate) struct Dashboard {
     shutdown: CancellationToken,
 }
 
+/// The access token of a browser that is signed in to the dashboard, if the request comes from one.
+pub fn access_token(headers: &axum::http::HeaderMap) -> Option<&str> {
+    cookies::read(headers, cookies::ACCESS)
+}
+
 /// The dashboard, with a fallback that answers every path it does not know.
 /// Call it inside the runtime that the services run on.
 ///

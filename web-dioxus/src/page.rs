@@ -21,7 +21,8 @@ pub(crate) async fn page(
     headers: HeaderMap,
 ) -> Response {
     if method != Method::GET && method != Method::HEAD {
-        return protect(StatusCode::METHOD_NOT_ALLOWED.into_response());
+        let text = "There is no such address, or it takes other methods.";
+        return protect((StatusCode::METHOD_NOT_ALLOWED, text).into_response());
     }
     match signin::principal(&dashboard, request_origin.clone(), &headers).await {
         Ok(_) => live_page(&dashboard.assets),

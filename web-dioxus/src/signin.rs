@@ -40,6 +40,19 @@ pub(crate) async fn principal(
     dashboard.system.auth.authenticate(access_token, origin(request_origin)).await
 }
 
+/// The outcome of a request beside the socket, with a refusal recorded in the audit trail as those of the API are.
+pub(crate) async fn recorded<T>(
+    dashboard: &Dashboard,
+    principal: &Principal,
+    request: &str,
+    outcome: Result<T, ServiceError>,
+) -> Result<T, ServiceError> {
+    if let Err(ServiceError::Forbidden(refused)) = &outcome {
+        dashboard.system.trail.refused(principal, request, &refused.to_string()).await;
+    }
+    outcome
+}
+
 /// Whether the request comes from a page of this server. A browser names the origin in
 /// every POST and socket upgrade; without one there must be no cookie to abuse.
 pub(crate) fn same_origin(headers: &HeaderMap) -> bool {

@@ -49,6 +49,7 @@ fn row(id: ApkId, file: &[u8]) -> Apk {
         label: String::new(),
         min_sdk: None,
         target_sdk: None,
+        native_abis: vec![],
         sha256: hex::encode(Sha256::digest(file)),
         size_bytes: file.len() as i64,
         signers_sha256: vec![],

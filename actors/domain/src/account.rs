@@ -2,7 +2,7 @@
 
 use crate::access::Role;
 use crate::invalid::Invalid;
-use crate::{SessionId, Timestamp, UserId, text};
+use crate::{SessionId, Timestamp, UserId, name};
 
 /// Longest name of an account, in characters.
 pub const USERNAME_MAX_CHARS: usize = 64;
@@ -54,17 +54,20 @@ pub struct SignIn {
     pub user_agent: Option<String>,
 }
 
-/// Checks a username, trimmed: 1..64 characters on one line.
+/// Name of a new account as it is displayed: 1..64 characters.
 ///
 /// # Errors
-/// Empty, too long, or with control characters.
+/// As [`name::account`].
 pub fn checked_username(username: &str) -> Result<String, Invalid> {
-    let username = text::alias("username", username)?;
-    let chars = username.chars().count();
-    if chars > USERNAME_MAX_CHARS {
-        return Err(Invalid::new("username", format!("{chars} characters are more than the {USERNAME_MAX_CHARS} allowed")));
-    }
-    Ok(username)
+    name::account("username", username, USERNAME_MAX_CHARS)
+}
+
+/// Name that an account may have, also one of an earlier build; `None`: no account has it.
+pub fn possible_username(username: &str) -> Option<&str> {
+    let username = username.trim();
+    // A composed letter may be written as three characters. PostgreSQL takes no NUL.
+    let possible = !username.is_empty() && username.len() <= USERNAME_MAX_CHARS * 12 && !username.contains('\0');
+    possible.then_some(username)
 }
 
 /// Stored form of a user agent: printable and bounded.
@@ -81,9 +84,15 @@ mod tests {
     fn a_name_has_1_to_64_characters() {
         assert_eq!(checked_username(" ann ").unwrap(), "ann");
         assert!(checked_username(&"ä".repeat(64)).is_ok());
-        for bad in ["", " ", "a\nb", "a\0", &"x".repeat(65)] {
+        for bad in ["", " ", "a\nb", "a\0", "admin\u{200b}", "\u{430}dmin", "admin\u{202e}", &"x".repeat(65)] {
             assert_eq!(checked_username(bad).unwrap_err().field, "username");
         }
+    }
+
+    #[test]
+    fn a_name_of_an_earlier_build_can_still_be_asked_for() {
+        assert_eq!(possible_username(" \u{430}dmin\u{200b} "), Some("\u{430}dmin\u{200b}"));
+        assert!(["", " ", "a\0", &"x".repeat(1000)].into_iter().all(|name| possible_username(name).is_none()));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use crate::access::{Forbidden, Principal, Role, Scopes};
 use crate::enrollment::LifetimeLimits;
 use crate::invalid::{Invalid, in_range};
-use crate::{ApiTokenId, Timestamp, UserId, text};
+use crate::{ApiTokenId, Timestamp, UserId, name};
 
 /// Prefix of every API token, by which scanners for leaked secrets recognize it.
 pub const TOKEN_START: &str = "nxm_";
@@ -53,11 +53,7 @@ impl ApiTokenRequest {
     /// # Errors
     /// Names the field that is out of its limits, or the permission that `maker` lacks.
     pub fn checked(self, maker: &Principal, limits: LifetimeLimits, now: Timestamp) -> Result<ApiTokenGrant, ApiTokenError> {
-        let name = text::alias("name", &self.name)?;
-        let chars = name.chars().count();
-        if chars > NAME_MAX_CHARS {
-            return Err(Invalid::new("name", format!("{chars} characters are more than the {NAME_MAX_CHARS} allowed")).into());
-        }
+        let name = name::displayed("name", &self.name, NAME_MAX_CHARS)?;
         let scopes = Scopes::parse("scopes", &self.scopes)?;
         if let Some(lacking) = scopes.iter().find(|permission| !maker.may(*permission)) {
             return Err(Forbidden(lacking).into());

@@ -1,6 +1,7 @@
 //! The audit trail: entries, the hash chain over them, and checks of the chain.
 
 mod action;
+mod cap;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -12,6 +13,7 @@ use crate::text::bounded;
 use crate::{ApiTokenId, DeviceId, EnrollTokenId, Invalid, SavedFilterId, SessionId, Timestamp, UserId};
 
 pub use action::{AuditAction, AuditSubject};
+pub use cap::EntryCap;
 
 /// Previous hash of the first entry.
 pub const GENESIS: Hash = [0; 32];

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use chrono::TimeDelta;
 
 use crate::edit::{DevicePatch, Editable};
+use crate::name::CanonicalName;
 use crate::{DeviceId, Invalid, Timestamp};
 
 /// Most devices of one call.
@@ -120,23 +121,23 @@ fn newly<'a>(devices: &HashMap<DeviceId, DeviceRecord>, id: DeviceId, decision: 
 }
 
 /// Refuses whoever would get an alias that another device has and keeps, or that a device before it
-/// in the list gets. `holders` says who has the [`wanted_aliases`]; an alias that its device gives
-/// away in the same call is free.
+/// in the list gets; aliases with one canonical form are one alias. `holders` says who has the
+/// [`wanted_aliases`]; an alias that its device gives away in the same call is free.
 pub fn refuse_taken_aliases(
     devices: &HashMap<DeviceId, DeviceRecord>,
-    holders: &HashMap<String, DeviceId>,
+    holders: &HashMap<CanonicalName, Vec<DeviceId>>,
     decisions: &mut [(DeviceId, Decision)],
 ) {
     let leaving: HashSet<DeviceId> =
         decisions.iter().filter(|(id, decision)| newly(devices, *id, decision).is_some()).map(|(id, _)| *id).collect();
-    let mut given: HashSet<String> = HashSet::new();
+    let mut given: HashSet<CanonicalName> = HashSet::new();
     for (id, decision) in decisions {
         let Some(alias) = newly(devices, *id, decision).map(str::to_owned) else { continue };
-        let kept = holders.get(&alias).is_some_and(|holder| holder != id && !leaving.contains(holder));
-        if kept || given.contains(&alias) {
+        let canonical = CanonicalName::of(&alias);
+        let held = holders.get(&canonical).map(Vec::as_slice).unwrap_or_default();
+        let kept = held.iter().any(|holder| holder != id && !leaving.contains(holder));
+        if kept || !given.insert(canonical) {
             *decision = Decision::Refused(Refusal::AliasInUse(alias));
-        } else {
-            given.insert(alias);
         }
     }
 }
@@ -189,8 +190,8 @@ mod tests {
             .collect();
         let edit = |n: u128, alias: &str| (device(n, "", None).id, Decision::Edit(device(n, alias, None).editable));
         let restore = |n: u128, alias: &str| (device(n, "", None).id, Decision::Restore(alias.into()));
-        let holders: HashMap<String, DeviceId> =
-            [("a", 1), ("b", 2), ("d", 9)].map(|(alias, n)| (alias.into(), device(n, "", None).id)).into();
+        let holders: HashMap<CanonicalName, Vec<DeviceId>> =
+            [("a", 1), ("b", 2), ("d", 9)].map(|(alias, n)| (CanonicalName::of(alias), vec![device(n, "", None).id])).into();
         let refused = |mut decisions: Vec<(DeviceId, Decision)>| {
             refuse_taken_aliases(&devices, &holders, &mut decisions);
             decisions.iter().map(|(_, decision)| !decision.changes()).collect::<Vec<_>>()
@@ -199,6 +200,9 @@ mod tests {
         assert_eq!(refused(vec![edit(1, "b")]), [true], "2 keeps it");
         assert_eq!(refused(vec![edit(1, "d")]), [true], "an outsider has it");
         assert_eq!(refused(vec![edit(1, "a")]), [false], "its own");
+        assert_eq!(refused(vec![edit(1, "A")]), [false], "its own, written otherwise");
+        assert_eq!(refused(vec![edit(1, "\u{ff24}")]), [true], "the same name as d");
+        assert_eq!(refused(vec![edit(1, "Café"), edit(2, "cafe\u{301}")]), [false, true]);
         assert_eq!(refused(vec![restore(3, "c"), restore(4, "c")]), [false, true]);
         assert_eq!(refused(vec![restore(3, "a")]), [true], "taken meanwhile");
         assert_eq!(refused(vec![edit(1, "x"), restore(3, "a")]), [false, false], "given away in the same call");
@@ -210,7 +214,7 @@ mod tests {
         #[test]
         fn no_alias_twice(aliases in proptest::collection::vec(0u8..6, 6)) {
             let devices: HashMap<_, _> = (0..6u8).map(|n| device(n.into(), &n.to_string(), None)).map(|d| (d.id, d)).collect();
-            let holders = devices.values().map(|device| (device.editable.alias.clone(), device.id)).collect();
+            let holders = devices.values().map(|device| (CanonicalName::of(&device.editable.alias), vec![device.id])).collect();
             let mut decisions: Vec<_> = (0..6u8).zip(&aliases)
                 .map(|(n, alias)| (device(n.into(), "", None).id, Decision::Edit(device(0, &alias.to_string(), None).editable)))
                 .collect();

@@ -2,6 +2,7 @@
 
 use crate::device::MonitoredApp;
 use crate::invalid::{Invalid, in_range};
+use crate::name;
 use crate::text::{self, LABELS_MAX};
 
 /// Longest package name, in characters.
@@ -51,19 +52,19 @@ impl LabelChange {
         Ok(match self {
             Self::Set(labels) => Self::Set(text::labels(field, labels)?),
             Self::Add(labels) => Self::Add(text::labels(field, labels)?),
-            Self::Remove(labels) => Self::Remove(text::labels(field, labels)?),
+            Self::Remove(labels) => Self::Remove(text::removed_labels(field, labels)?),
         })
     }
 
     /// Applies the change to labels.
     fn applied(&self, field: &str, current: &[String]) -> Result<Vec<String>, Invalid> {
-        let mut labels = match self {
+        let is_removed = |label: &String, removed: &[String]| removed.iter().any(|removed| name::same(label, removed));
+        let labels = match self {
             Self::Set(labels) => labels.clone(),
             Self::Add(labels) => current.iter().chain(labels).cloned().collect(),
-            Self::Remove(labels) => current.iter().filter(|label| !labels.contains(label)).cloned().collect(),
+            Self::Remove(labels) => current.iter().filter(|label| !is_removed(label, labels)).cloned().collect(),
         };
-        labels.sort_unstable();
-        labels.dedup();
+        let labels = text::label_set(labels);
         if labels.len() > LABELS_MAX {
             return Err(Invalid::new(field, format!("{} entries would be more than the {LABELS_MAX} allowed", labels.len())));
         }
@@ -164,6 +165,9 @@ mod tests {
         assert_eq!(tags(LabelChange::Add(vec!["a".into(), "c".into()]), &["b"]), Some(vec!["a".into(), "b".into(), "c".into()]));
         assert_eq!(tags(LabelChange::Add(vec!["b".into()]), &["b"]), None, "nothing changes");
         assert_eq!(tags(LabelChange::Remove(vec!["b".into(), "x".into()]), &["a", "b"]), Some(vec!["a".into()]));
+        assert_eq!(tags(LabelChange::Add(vec!["B".into()]), &["b"]), None, "the same name");
+        assert_eq!(tags(LabelChange::Remove(vec!["CAFE\u{301}".into()]), &["Café", "x"]), Some(vec!["x".into()]));
+        assert_eq!(tags(LabelChange::Set(vec!["Till".into()]), &["till"]), Some(vec!["Till".into()]), "written otherwise");
         let many: Vec<String> = (0..LABELS_MAX).map(|n| n.to_string()).collect();
         assert_eq!(change(LabelChange::Add(many)).applied(&device(&["more"])).unwrap_err().field, "tags");
     }

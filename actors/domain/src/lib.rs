@@ -7,6 +7,7 @@
 #[macro_use]
 pub mod names;
 
+pub mod abi;
 pub mod access;
 pub mod account;
 pub mod action;
@@ -31,10 +32,12 @@ pub mod ids;
 pub mod interval;
 pub mod invalid;
 pub mod lockout;
+pub mod name;
 pub mod param;
 pub mod partition;
 pub mod placement;
 pub mod push;
+pub mod quantity;
 pub mod query;
 pub mod rate;
 pub mod reconcile;

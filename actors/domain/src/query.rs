@@ -11,21 +11,12 @@ use crate::telemetry::{FIELDS, Field};
 use crate::text::bounded;
 use crate::{DeviceId, Invalid, Timestamp};
 
-pub use filter::{DeviceFilter, FILTER_TEXT_MAX_CHARS, FilterCondition, FilterKey, FilterKind, FilterSpec, FilterValue};
+pub use filter::{DeviceFilter, FILTER_TEXT_MAX_CHARS, FilterCondition, FilterKey, FilterKind, FilterSpec, FilterValue, SearchedTexts};
 
 /// Largest page of a list.
 pub const PAGE_MAX: i64 = 500;
 /// Page size when none is asked for.
 pub const PAGE_DEFAULT: i64 = 100;
-
-fn contains(hay: &str, needle: &str) -> bool {
-    // As `lower` of the database does on both sides; the usual case needs no copies.
-    if !needle.is_ascii() {
-        return hay.to_lowercase().contains(&needle.to_lowercase());
-    }
-    let (hay, needle) = (hay.as_bytes(), needle.as_bytes());
-    needle.is_empty() || hay.windows(needle.len()).any(|window| window.eq_ignore_ascii_case(needle))
-}
 
 /// Sort key of a list; ties are broken by id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -191,7 +182,9 @@ mod tests {
             (FilterKey::BatteryBelow, "16", "15"),
             (FilterKey::StorageBelow, "5001", "5000"),
             (FilterKey::AppStatus, "unknown", "up"),
+            (FilterKey::Text, "JOY\u{a0}2", "joy2"),
             (FilterKey::Tag, "till", "til"),
+            (FilterKey::Tag, "TILL", "tilll"),
             (FilterKey::Group, "berlin", "x"),
             (FilterKey::AppVersion, "1.4.0", "1.4"),
             (FilterKey::Model, "Joy 2", "Joy"),

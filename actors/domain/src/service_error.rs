@@ -31,7 +31,7 @@ pub enum ServiceError {
     #[error("there is no such {0}")]
     NotFound(&'static str),
     /// Another enrolled device has this alias.
-    #[error("another device already has this alias")]
+    #[error("another device already has this alias: rename or delete that device, or use a token for another alias")]
     AliasInUse,
     /// Another device of the fleet has this alias.
     #[error("another device already has the alias {0:?}")]

@@ -3,6 +3,7 @@
 
 use crate::Invalid;
 use crate::edit::{DevicePatch, LabelChange};
+use crate::text::{LABEL_SEPARATORS, label_list};
 
 /// Characters that make a spreadsheet take a cell for a formula when they come first (OWASP, "CSV Injection"),
 /// with the full-width forms that some take for the same.
@@ -13,6 +14,8 @@ const TEXT_MARK: char = '\'';
 const SEPARATOR: char = '|';
 /// Before a separator that belongs to an entry.
 const ESCAPE: char = '\\';
+/// What stands for an escaped character while a list is read: control characters, which no cell of a table has.
+const SET_ASIDE: [(char, char); 4] = [(',', '\u{1}'), (';', '\u{2}'), ('|', '\u{3}'), (ESCAPE, '\u{4}')];
 
 /// A cell that no spreadsheet takes for a formula.
 pub fn neutralised(text: &str) -> String {
@@ -39,7 +42,7 @@ pub fn joined(entries: &[String]) -> String {
             cell.push(SEPARATOR);
         }
         for c in entry.chars() {
-            if c == SEPARATOR || c == ESCAPE {
+            if LABEL_SEPARATORS.contains(&c) || c == ESCAPE {
                 cell.push(ESCAPE);
             }
             cell.push(c);
@@ -48,23 +51,21 @@ pub fn joined(entries: &[String]) -> String {
     cell
 }
 
-/// The entries of a cell; empty ones are left out.
+/// The entries of a cell, as [`label_list`] reads lists; an escaped separator belongs to its entry, as [`joined`] writes it.
 pub fn split(cell: &str) -> Vec<String> {
-    let (mut entries, mut entry, mut escaped) = (Vec::new(), String::new(), false);
-    for c in cell.chars() {
-        match c {
-            _ if escaped => {
-                entry.push(c);
-                escaped = false;
-            }
-            ESCAPE => escaped = true,
-            SEPARATOR => entries.push(std::mem::take(&mut entry)),
-            _ => entry.push(c),
-        }
+    if !cell.contains(ESCAPE) {
+        return label_list(cell);
     }
-    entries.push(entry);
-    entries.retain(|entry| !entry.trim().is_empty());
-    entries
+    // What is escaped stands aside while the list is read, as characters that no name contains.
+    let escapable = |c: char| c == ESCAPE || LABEL_SEPARATORS.contains(&c);
+    let (mut aside, mut chars) = (String::with_capacity(cell.len()), cell.chars().peekable());
+    while let Some(c) = chars.next() {
+        let escaped = (c == ESCAPE).then(|| chars.next_if(|next| escapable(*next))).flatten();
+        aside.push(escaped.and_then(|c| SET_ASIDE.iter().find(|(plain, _)| *plain == c)).map_or(c, |(_, aside)| *aside));
+    }
+    let restored =
+        |entry: String| entry.chars().map(|c| SET_ASIDE.iter().find(|(_, aside)| *aside == c).map_or(c, |(plain, _)| *plain)).collect();
+    label_list(&aside).into_iter().map(restored).collect()
 }
 
 /// The cells of a row that an import reads; `None`: there is no such column.
@@ -101,14 +102,19 @@ pub fn import_row(cells: ImportCells<'_>) -> Result<(RowTarget, DevicePatch), Ve
     let (id, alias, new_alias) = (text(cells.id), text(cells.alias), text(cells.new_alias));
     let (target, wanted) = match (id, alias) {
         (Some(id), alias) => {
-            let target = id.parse().map(RowTarget::Id).map_err(|_| Invalid::new("id", "not a device id"));
+            let target = id.parse().map(RowTarget::Id).map_err(|_| Some(Invalid::new("id", "not a device id")));
             (target, alias.map(|alias| ("alias", alias)).or(new_alias.map(|alias| ("new_alias", alias))))
         }
         (None, Some(alias)) => (Ok(RowTarget::Alias(alias)), new_alias.map(|alias| ("new_alias", alias))),
-        (None, None) => (Err(Invalid::new("id", "the row has neither an id nor an alias")), None),
+        // An empty alias is named below.
+        (None, None) if cells.alias.is_some() && cells.id.is_none() => (Err(None), None),
+        (None, None) => (Err(Some(Invalid::new("id", "the row has neither an id nor an alias"))), None),
     };
     let mut keep = |invalid: Invalid| problems.push(invalid);
-    let target = target.map_err(&mut keep).ok();
+    if cells.alias.is_some_and(|cell| plain(cell.trim()).trim().is_empty()) {
+        keep(Invalid::new("alias", "empty; an alias cannot be removed, and a row without one changes no device"));
+    }
+    let target = target.map_err(|problem| problem.map(&mut keep)).ok();
     let alias = wanted.and_then(|(field, alias)| crate::text::alias(field, &alias).map_err(&mut keep).ok());
     let mut labels = |field: &str, cell: Option<&str>| {
         // The cell as it stands: an entry may begin or end with blanks only where they are trimmed anyway.
@@ -149,9 +155,16 @@ mod tests {
         assert_eq!((patch.tags, patch.groups), (Some(LabelChange::Set(vec!["-b".into(), "a".into()])), None));
         let (target, patch) = row(Some(""), Some("old"), Some("new"));
         assert_eq!((target, patch.alias.as_deref()), (RowTarget::Alias("old".into()), Some("new")));
-        assert_eq!(row(Some(id), Some(" "), None).1.alias, None, "an alias cannot be cleared");
         let empty = ImportCells { id: Some(id), tags: Some(""), ..Default::default() };
         assert_eq!(import_row(empty).unwrap().1.tags, Some(LabelChange::Set(vec![])), "an empty cell clears");
+    }
+
+    #[test]
+    fn a_list_is_read_however_it_is_separated() {
+        for cell in ["x|y", "x, y", "x;y", " x |\ty ", "x\r\ny"] {
+            assert_eq!(split(cell), ["x", "y"], "{cell:?}");
+        }
+        assert_eq!(split("a\\b|c"), ["a\\b", "c"], "a backslash that escapes nothing");
     }
 
     #[test]
@@ -161,6 +174,11 @@ mod tests {
         let fields: Vec<_> = import_row(cells).unwrap_err().into_iter().map(|invalid| invalid.field).collect();
         assert_eq!(fields, ["id", "alias", "tags[1]"]);
         assert_eq!(import_row(ImportCells::default()).unwrap_err()[0].field, "id");
+        let fields = |cells| import_row(cells).unwrap_err().into_iter().map(|invalid| invalid.field).collect::<Vec<_>>();
+        assert_eq!(fields(ImportCells { alias: Some(" "), ..Default::default() }), ["alias"]);
+        let id = Some("00000000-0000-0000-0000-000000000007");
+        assert_eq!(fields(ImportCells { id, alias: Some(""), ..Default::default() }), ["alias"], "an alias cannot be cleared");
+        assert_eq!(fields(ImportCells { id, tags: Some("a\\|b"), ..Default::default() }), ["tags[0]"], "a separator within a tag");
     }
 
     proptest! {
@@ -174,6 +192,7 @@ mod tests {
 
         #[test]
         fn lists_survive_the_trip(entries in proptest::collection::vec("[a|\\\\=' -]{0,6}b", 0..6)) {
+            let entries: Vec<String> = entries.iter().map(|entry| entry.trim().to_owned()).collect();
             prop_assert_eq!(split(plain(&neutralised(&joined(&entries)))), entries);
         }
     }

@@ -1,6 +1,6 @@
 //! Text that people and devices give: length limits and forbidden characters.
 
-use crate::Invalid;
+use crate::{Invalid, name};
 
 /// Longest alias, in characters.
 pub const ALIAS_MAX_CHARS: usize = 200;
@@ -10,6 +10,8 @@ pub const LABEL_MAX_CHARS: usize = 64;
 pub const FCM_TOKEN_MAX_CHARS: usize = 4096;
 /// Most tags, and most groups, that one device carries.
 pub const LABELS_MAX: usize = 32;
+/// Between the tags or groups of a list that is written as text; in none of them.
+pub const LABEL_SEPARATORS: [char; 3] = [',', ';', '|'];
 
 /// Checks `value` against a length limit in characters and for control characters.
 ///
@@ -49,15 +51,21 @@ pub fn fit(value: &mut String, max_chars: usize) -> bool {
     value.len() != before
 }
 
-/// An alias, trimmed: 1..200 characters on one line.
+/// An alias as it is displayed: 1..200 characters.
 ///
 /// # Errors
-/// Empty, too long, or with control characters.
+/// As [`name::displayed`].
 pub fn alias(field: &str, value: &str) -> Result<String, Invalid> {
-    one_line(field, value, ALIAS_MAX_CHARS)
+    name::displayed(field, value, ALIAS_MAX_CHARS)
 }
 
-/// Tags or groups: trimmed, each 1..64 characters, without repeats, sorted.
+/// Tags or groups of a list that is written as text, between commas, semicolons, bars or line breaks; empty ones are left out.
+pub fn label_list(text: &str) -> Vec<String> {
+    let parts = text.split(|c| LABEL_SEPARATORS.contains(&c) || matches!(c, '\n' | '\r' | '\t'));
+    parts.map(str::trim).filter(|label| !label.is_empty()).map(str::to_owned).collect()
+}
+
+/// Tags or groups as they are displayed: each 1..64 characters without a separator of lists, without repeats, sorted.
 ///
 /// # Errors
 /// Names the element that is wrong, or the limit on their number.
@@ -65,26 +73,40 @@ pub fn labels(field: &str, values: Vec<String>) -> Result<Vec<String>, Invalid> 
     if values.len() > LABELS_MAX {
         return Err(Invalid::new(field, format!("{} entries are more than the {LABELS_MAX} allowed", values.len())));
     }
-    let mut labels = values
-        .iter()
-        .enumerate()
-        .map(|(i, value)| one_line(&format!("{field}[{i}]"), value, LABEL_MAX_CHARS))
-        .collect::<Result<Vec<_>, _>>()?;
-    labels.sort_unstable();
-    labels.dedup();
-    Ok(labels)
+    let label = |(i, value): (usize, &String)| {
+        let field = format!("{field}[{i}]");
+        let label = name::displayed(&field, value, LABEL_MAX_CHARS)?;
+        match label.contains(LABEL_SEPARATORS) {
+            true => Err(Invalid::new(field, "commas, semicolons and bars separate entries; they are not allowed within one")),
+            false => Ok(label),
+        }
+    };
+    let labels = values.iter().enumerate().map(label).collect::<Result<Vec<_>, _>>()?;
+    Ok(label_set(labels))
 }
 
-fn one_line(field: &str, value: &str, max_chars: usize) -> Result<String, Invalid> {
-    let trimmed = value.trim();
-    if trimmed.is_empty() {
-        return Err(Invalid::new(field, format!("empty; must have 1..{max_chars} characters")));
+/// Tags or groups to be removed: whatever may be stored, also by an earlier build.
+///
+/// # Errors
+/// Names the limit on their number or length.
+pub fn removed_labels(field: &str, values: Vec<String>) -> Result<Vec<String>, Invalid> {
+    if values.len() > LABELS_MAX {
+        return Err(Invalid::new(field, format!("{} entries are more than the {LABELS_MAX} allowed", values.len())));
     }
-    bounded(field, trimmed, max_chars)?;
-    if trimmed.contains(['\n', '\t']) {
-        return Err(Invalid::new(field, "line breaks and tabs are not allowed"));
+    values.iter().enumerate().try_for_each(|(i, value)| bounded(&format!("{field}[{i}]"), value, LABEL_MAX_CHARS))?;
+    Ok(label_set(values))
+}
+
+/// Labels sorted, each once: of those that are the same name, the first.
+pub fn label_set(labels: Vec<String>) -> Vec<String> {
+    let mut set: Vec<String> = Vec::with_capacity(labels.len());
+    for label in labels {
+        if !set.iter().any(|known| name::same(known, &label)) {
+            set.push(label);
+        }
     }
-    Ok(trimmed.to_owned())
+    set.sort_unstable();
+    set
 }
 
 #[cfg(test)]
@@ -107,7 +129,18 @@ mod tests {
         let given = vec!["b".into(), " a".into(), "b".into()];
         assert_eq!(labels("tags", given).unwrap(), ["a", "b"]);
         assert_eq!(labels("tags", vec!["a".into(), "\0".into()]).unwrap_err().field, "tags[1]");
+        assert_eq!(labels("tags", vec!["Cafe\u{301}".into(), "café".into(), "Till".into(), "till".into()]).unwrap(), ["Café", "Till"]);
         assert!(labels("tags", (0..33).map(|i| i.to_string()).collect()).is_err());
+    }
+
+    #[test]
+    fn no_label_contains_what_separates_labels() {
+        for bad in ["front, sale", "a;b", "a|b", "a\nb", "a\tb", ","] {
+            let refused = labels("tags", vec!["ok".into(), bad.into()]).unwrap_err();
+            assert_eq!(refused.field, "tags[1]", "{bad:?}");
+        }
+        assert_eq!(label_list(" front, sale;;x|y\r\nz,"), ["front", "sale", "x", "y", "z"]);
+        assert_eq!(removed_labels("tags", vec!["front, sale".into()]).unwrap(), ["front, sale"], "one of an earlier build goes");
     }
 
     #[test]

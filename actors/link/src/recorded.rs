@@ -44,6 +44,7 @@ fn full(recording: &Recording) -> (DeviceId, NodeId, Arc<LastStatus>, DeviceView
         build_id: text("TQ3A"),
         model: text("Orbic Joy 2"),
         manufacturer: text("Orbic"),
+        supported_abis: if recording.has_edition(7) { text("arm64-v8a,armeabi-v7a") } else { None },
         uptime_s: Some(86_400),
         ram_total_mb: Some(3891),
         ram_available_mb: Some(1210),
@@ -254,7 +255,7 @@ impl Recording {
 }
 
 /// Every recording, the newest of each protocol last.
-const RECORDINGS: [Recording; 7] = [
+const RECORDINGS: [Recording; 8] = [
     Recording { name: "3-1", format: Format::Positional, edition: 1, text: include_str!("recorded/3-1.txt") },
     Recording { name: "4-1", format: Format::Numbered, edition: 1, text: include_str!("recorded/4-1.txt") },
     Recording { name: "4-2", format: Format::Numbered, edition: 2, text: include_str!("recorded/4-2.txt") },
@@ -262,6 +263,7 @@ const RECORDINGS: [Recording; 7] = [
     Recording { name: "4-4", format: Format::Numbered, edition: 4, text: include_str!("recorded/4-4.txt") },
     Recording { name: "4-5", format: Format::Numbered, edition: 5, text: include_str!("recorded/4-5.txt") },
     Recording { name: "4-6", format: Format::Numbered, edition: 6, text: include_str!("recorded/4-6.txt") },
+    Recording { name: "4-7", format: Format::Numbered, edition: 7, text: include_str!("recorded/4-7.txt") },
 ];
 
 #[test]

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use domain::access::{Origin, Permission, Principal, Role, Scopes};
-use domain::account::{Account, AccountChange, SignIn, checked_username};
+use domain::account::{Account, AccountChange, SignIn, checked_username, possible_username};
 use domain::invalid::in_range;
+use domain::name::{Skeleton, same};
 use domain::query::PAGE_MAX;
 use domain::{Invalid, ServiceError, SessionId, UserId};
 use secrecy::{ExposeSecret, SecretString};
@@ -68,13 +69,15 @@ impl AccountService {
         self.store.account(id).await?.ok_or(ServiceError::NotFound("account"))
     }
 
-    /// The account with a name, ignoring case.
+    /// The account with a name, however it is written.
     ///
     /// # Errors
     /// Forbidden, or there is no such account.
     pub async fn account_named(&self, principal: &Principal, username: &str) -> Result<Account, ServiceError> {
         principal.require(Permission::ManageUsers)?;
-        let found = self.store.user_by_name(&checked_username(username)?).await?.ok_or(ServiceError::NotFound("account"))?;
+        // Also one of an earlier build, whose name would not be taken today.
+        let username = possible_username(username).ok_or(ServiceError::NotFound("account"))?;
+        let found = self.store.user_by_name(username).await?.ok_or(ServiceError::NotFound("account"))?;
         self.account(principal, found.id).await
     }
 
@@ -95,11 +98,31 @@ impl AccountService {
         principal.require(Permission::ManageUsers)?;
         covers(principal, role)?;
         let username = checked_username(username)?;
-        let hash = self.passwords.hash("password", password).await?;
+        self.refuse_look_alike(&username).await?;
+        let hash = self.passwords.hash("password", password, &username).await?;
         let id = UserId(Uuid::now_v7());
         self.store.insert_user(NewUser { id, username: &username, password_bcrypt: &hash, role }, principal, clock::now()).await?;
         tracing::info!(event = "account.added", username, %role, by = principal.username());
         self.account(principal, id).await
+    }
+
+    /// Refuses a name that looks like another account's, such as one of Cyrillic letters that are drawn as Latin ones. Among
+    /// names in ASCII that is no reason: `user1` and `userl` are told apart by those who type them.
+    async fn refuse_look_alike(&self, username: &str) -> Result<(), ServiceError> {
+        let skeleton = Skeleton::of(username);
+        let mut after: Option<String> = None;
+        loop {
+            let accounts = self.store.accounts(after.as_deref(), PAGE_MAX).await?;
+            let others = accounts.iter().map(|account| account.username.as_str()).filter(|other| !same(username, other));
+            let mut alike = others.filter(|other| !(other.is_ascii() && username.is_ascii()) && skeleton.looks_like(other));
+            if let Some(other) = alike.next() {
+                return Err(Invalid::new("username", format!("easily mistaken for the account {other}")).into());
+            }
+            match accounts.last() {
+                Some(last) if accounts.len() as i64 == PAGE_MAX => after = Some(last.username.clone()),
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// Creates the first account, an admin, unless there is any. Returns whether it was created.
@@ -110,7 +133,7 @@ impl AccountService {
         if self.store.any_user().await? {
             return Ok(false);
         }
-        let hash = self.passwords.hash("password", password).await?;
+        let hash = self.passwords.hash("password", password, username).await?;
         let user =
             NewUser { id: UserId(Uuid::now_v7()), username: &checked_username(username)?, password_bcrypt: &hash, role: Role::Admin };
         Ok(self.store.insert_first_user(user, &Principal::system(), clock::now()).await?)
@@ -163,7 +186,7 @@ impl AccountService {
             Some(password) => (password, false),
             None => (random_token()?.into(), true),
         };
-        self.set_password(principal, id, "password", &password, None).await?;
+        self.set_password(principal, (id, &account.username), "password", &password, None).await?;
         self.guard.unlock(&account.username).await?;
         tracing::info!(event = "account.password_reset", username = account.username, by = principal.username());
         Ok(made_up.then_some(password))
@@ -192,7 +215,7 @@ impl AccountService {
                 return Err(error);
             }
         }
-        self.set_password(principal, user_id, "new_password", new, Some(session_id)).await?;
+        self.set_password(principal, (user_id, username), "new_password", new, Some(session_id)).await?;
         tracing::info!(event = "account.password_changed", username);
         Ok(())
     }
@@ -205,12 +228,12 @@ impl AccountService {
     async fn set_password(
         &self,
         by: &Principal,
-        id: UserId,
+        (id, username): (UserId, &str),
         field: &str,
         password: &SecretString,
         kept: Option<SessionId>,
     ) -> Result<(), ServiceError> {
-        let hash = self.passwords.hash(field, password).await?;
+        let hash = self.passwords.hash(field, password, username).await?;
         let known = self.store.set_password(id, &hash, kept, by, clock::now()).await?;
         self.credentials.forget();
         if known { Ok(()) } else { Err(ServiceError::NotFound("account")) }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actors::deployment::reports::TaskReports;
 use actors::messages::DeviceCredentials;
@@ -16,15 +17,18 @@ use domain::{DeviceId, DeviceTokenId, Invalid, ServiceError, Timestamp};
 use link::messages::{DeviceRequest, HeartbeatOutcome, SocketRef};
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
-use store::Store;
+use store::{Credential, Store};
 use subtle::ConstantTimeEq;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 use super::settings::AuthSettings;
-use super::throttle::FailureThrottle;
+use super::token_guard::TokenGuard;
 use crate::crypto::{Audience, Bcrypt, TokenSigner, sha256};
 use crate::metrics::Metrics;
+
+/// For how long a device that answered in today's format is not looked at again.
+const FORMAT_TRUSTED_FOR: Duration = Duration::from_secs(3600);
 
 #[derive(Serialize, Deserialize)]
 struct AgentClaims {
@@ -40,7 +44,7 @@ struct VerifiedToken {
 
 /// Sessions and heartbeats.
 pub struct AgentService {
-    store: Store,
+    pub(super) store: Store,
     pub(super) router: DeviceRouter,
     pub(super) commands: CommandWriter,
     pub(super) task_reports: TaskReports,
@@ -49,7 +53,9 @@ pub struct AgentService {
     signer: Arc<TokenSigner>,
     bcrypt: Bcrypt,
     verified: Cache<DeviceTokenId, VerifiedToken>,
-    throttle: FailureThrottle,
+    /// Devices that answered a command in today's format, as far as this node noted it.
+    pub(super) current_format: Cache<DeviceId, ()>,
+    tokens: TokenGuard,
     admission: Semaphore,
     auth: AuthSettings,
     heartbeat: HeartbeatSettings,
@@ -70,11 +76,13 @@ impl AgentService {
         bcrypt: Bcrypt,
         auth: AuthSettings,
         heartbeat: HeartbeatSettings,
+        tokens: TokenGuard,
         metrics: Metrics,
     ) -> Self {
         Self {
             verified: Cache::new(auth.device_token_cache_max),
-            throttle: FailureThrottle::new(auth.failures, auth.failure_keys_max),
+            tokens,
+            current_format: Cache::builder().max_capacity(auth.device_token_cache_max).time_to_live(FORMAT_TRUSTED_FOR).build(),
             admission: Semaphore::new(heartbeat.in_flight_max),
             store,
             router,
@@ -117,6 +125,7 @@ impl AgentService {
         let outcome = match &result {
             Ok(_) => "ok",
             Err(ServiceError::Unauthorized) => "refused",
+            Err(ServiceError::Throttled { .. }) => "throttled",
             Err(_) => "failed",
         };
         self.metrics.device_auth.with_label_values(&[kind, outcome]).inc();
@@ -136,23 +145,26 @@ impl AgentService {
         {
             return Ok(verified.credentials);
         }
-        // Per token as well, so that a guesser does not lock out the devices that share its address.
-        let throttle_key = format!("{address} {token_id}");
-        self.throttle.attempt(&throttle_key)?;
-        let known = self.store.credential(token_id).await?;
-        let fits = match &known {
-            Some(credential) => self.bcrypt.verify(secret.to_owned(), credential.secret_bcrypt.clone()).await?,
-            None => false,
-        };
-        match known.filter(|_| fits) {
+        let counted = self.tokens.attempt(address)?;
+        let checked = self.look_up(token_id, secret).await;
+        if !matches!(checked, Ok(None)) {
+            counted.not_wrong();
+        }
+        match checked? {
             Some(credential) => {
                 let credentials = DeviceCredentials { device_id: credential.device_id, generation: credential.generation };
-                self.throttle.succeeded(&throttle_key);
                 self.verified.insert(token_id, VerifiedToken { secret_sha256, credentials });
                 Ok(credentials)
             }
             None => Err(ServiceError::Unauthorized),
         }
+    }
+
+    /// The credential of this token id, if the secret is its own.
+    async fn look_up(&self, token_id: DeviceTokenId, secret: &str) -> Result<Option<Credential>, ServiceError> {
+        let Some(known) = self.store.credential(token_id).await? else { return Ok(None) };
+        let fits = self.bcrypt.verify(secret.to_owned(), known.secret_bcrypt.clone()).await?;
+        Ok(Some(known).filter(|_| fits))
     }
 
     /// A session token for a device, and when it stops working.

@@ -297,6 +297,7 @@ impl ApkService {
             label: read.label,
             min_sdk: read.min_sdk,
             target_sdk: read.target_sdk,
+            native_abis: read.native_abis,
             size_bytes: i64::try_from(size).map_err(|_| ServiceError::Internal)?,
             icon: read.icon.map(|(bytes, kind)| (bytes, kind.to_owned())),
             notes: facts.notes,

@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use domain::access::{Permission, Principal};
 use domain::apk::{Apk, ApkUse, in_use};
+use domain::audit::{AuditAction, Target};
 use domain::query::{PAGE_DEFAULT, PAGE_MAX};
 use domain::{ApkId, ServiceError, Timestamp};
+use serde_json::json;
 use store::{DeletedApk, Store};
 
 use apk::{ApkLibrary, LibraryFile};
+
+use super::access_trail::given;
 
 /// APKs and managed packages, for people; and their files, for whoever has a signed address.
 #[derive(Clone)]
@@ -98,7 +102,11 @@ impl ApkService {
         principal.require(Permission::ViewDeployments)?;
         let row = self.store.apk(id).await?.filter(|row| row.deleted_at.is_none());
         let row = row.ok_or(ServiceError::NotFound("APK"))?;
-        Ok(self.library.download_url(row.id, clock::now()))
+        let (url, expires_at) = self.library.download_url(row.id, clock::now());
+        let target = Target::Other { kind: "apk", id: Some(row.id.to_string()), name: Some(row.package) };
+        let told = json!({ "version_code": row.version_code, "expires_at": expires_at });
+        given(&self.store, principal, AuditAction::ApkLinkMade, target, told).await?;
+        Ok((url, expires_at))
     }
 
     /// The file, for whoever has a signed address.

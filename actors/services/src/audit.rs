@@ -7,14 +7,16 @@ use bytes::Bytes;
 use chrono::SecondsFormat;
 use domain::ServiceError;
 use domain::access::{Permission, Principal};
-use domain::audit::{AuditFilter, ChainCheck, ChainedEntry, Head, Problem};
+use domain::audit::{AuditAction, AuditFilter, ChainCheck, ChainedEntry, Head, Problem, Target};
 use domain::invalid::in_range;
 use domain::query::PAGE_MAX;
 use domain::spreadsheet::neutralised;
 use futures_util::stream::{self, Stream, StreamExt};
+use serde_json::json;
 use store::Store;
 use tokio::sync::Semaphore;
 
+use super::access_trail::given;
 use super::throttled_stream::throttled_stream;
 
 /// Exports at a time.
@@ -109,6 +111,8 @@ impl AuditService {
         let head = Bytes::from(table([COLUMNS.map(str::to_owned)])?);
         // Read before anything is answered, so that a database that is away is an error and no stump.
         let (first, next) = piece(&self.store, &filter, None).await?;
+        let target = Target::Other { kind: "audit", id: None, name: None };
+        given(&self.store, principal, AuditAction::TrailExported, target, shown(&filter)).await?;
         let rest = stream::try_unfold((self.store.clone(), filter, next), |(store, filter, older_than)| async move {
             if older_than.is_none() {
                 return Ok(None);
@@ -118,6 +122,17 @@ impl AuditService {
         });
         Ok(throttled_stream(permit, self.stall_timeout, stream::iter([Ok(head), Ok(first)]).chain(rest)))
     }
+}
+
+/// The conditions of a filter, for the record.
+fn shown(filter: &AuditFilter) -> serde_json::Value {
+    let AuditFilter { actor, action, target, request_id, text, from, to } = filter;
+    let conditions = json!({
+        "actor": actor, "action": action, "target": target, "request_id": request_id, "text": text, "from": from, "to": to
+    });
+    let given = conditions.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let given: serde_json::Map<_, _> = given.map(|(name, value)| (name.clone(), value.clone())).collect();
+    json!({ "filter": given })
 }
 
 async fn piece(store: &Store, filter: &AuditFilter, older_than: Option<i64>) -> Result<(Bytes, Option<i64>), ServiceError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use domain::access::{Origin, Principal, Role};
-use domain::account::{checked_username, kept_user_agent};
+use domain::account::{kept_user_agent, possible_username};
 use domain::api_token::TOKEN_START;
 use domain::{ServiceError, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -13,11 +13,13 @@ use store::{NewSession, Rotation, SessionUser, Store, StoreError, UserRow};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::access_trail::AccessTrail;
 use super::credential_cache::CredentialCache;
 use super::passwords::Passwords;
 use super::settings::AuthSettings;
 use super::sign_in_guard::SignInGuard;
 use super::throttle::address_of;
+use super::token_guard::TokenGuard;
 use crate::crypto::{Audience, TokenSigner, random_token, sha256};
 use crate::metrics::Metrics;
 
@@ -66,10 +68,13 @@ pub struct AuthService {
     passwords: Arc<Passwords>,
     guard: Arc<SignInGuard>,
     credentials: Arc<CredentialCache>,
+    tokens: TokenGuard,
+    trail: Arc<AccessTrail>,
     metrics: Metrics,
 }
 
 impl AuthService {
+    #[allow(clippy::too_many_arguments, reason = "each is one thing the service works with, named at the one call")]
     pub(crate) fn new(
         store: Store,
         signer: Arc<TokenSigner>,
@@ -77,9 +82,11 @@ impl AuthService {
         passwords: Arc<Passwords>,
         guard: Arc<SignInGuard>,
         credentials: Arc<CredentialCache>,
+        tokens: TokenGuard,
+        trail: Arc<AccessTrail>,
         metrics: Metrics,
     ) -> Self {
-        Self { store, signer, settings, passwords, guard, credentials, metrics }
+        Self { store, signer, settings, passwords, guard, credentials, tokens, trail, metrics }
     }
 
     /// Signs a person in.
@@ -89,6 +96,7 @@ impl AuthService {
     /// with the name, whether or not there is such an account.
     pub async fn login(&self, username: &str, password: &str, client: ClientInfo) -> Result<SignedIn, ServiceError> {
         let address = address_of(&client.origin);
+        let origin = client.origin.clone();
         let counted = self.guard.attempt(username, client.origin.clone()).await?;
         match self.open(username, password, client).await {
             Ok(signed_in) => {
@@ -100,6 +108,7 @@ impl AuthService {
             Err(ServiceError::Unauthorized) => {
                 self.metrics.logins.with_label_values(&["refused"]).inc();
                 tracing::warn!(event = "auth.login_refused", %address);
+                self.trail.sign_in_failed(username, origin).await;
                 Err(ServiceError::Unauthorized)
             }
             Err(error) => {
@@ -116,10 +125,10 @@ impl AuthService {
     }
 
     async fn check_password(&self, username: &str, password: &str) -> Result<Option<UserRow>, ServiceError> {
-        // A name that no account can have is not worth a look; PostgreSQL takes no NUL.
-        let known = match checked_username(username) {
-            Ok(username) => self.store.user_by_name(&username).await?,
-            Err(_) => None,
+        // A name that no account can have is not worth a look.
+        let known = match possible_username(username) {
+            Some(username) => self.store.user_by_name(username).await?,
+            None => None,
         };
         let known = known.filter(|user| user.disabled_at.is_none());
         let fits = self.passwords.fits(password, known.as_ref().map(|user| user.password_bcrypt.as_str())).await?;
@@ -209,6 +218,7 @@ impl AuthService {
         let outcome = match &authenticated {
             Ok(_) => "ok",
             Err(ServiceError::Unauthorized) => "refused",
+            Err(ServiceError::Throttled { .. }) => "throttled",
             Err(_) => "failed",
         };
         self.metrics.api_token_auth.with_label_values(&[outcome]).inc();
@@ -217,7 +227,16 @@ impl AuthService {
 
     async fn authenticate_token(&self, bearer: &str, origin: Origin) -> Result<Principal, ServiceError> {
         let now = clock::now();
-        let known = self.credentials.token(&self.store, sha256(bearer), now).await?.ok_or(ServiceError::Unauthorized)?;
+        let digest = sha256(bearer);
+        let counted = match self.credentials.knows_token(&digest) {
+            true => None,
+            false => Some(self.tokens.attempt(address_of(&origin))?),
+        };
+        let known = self.credentials.token(&self.store, digest, now).await;
+        if let Some(counted) = counted.filter(|_| !matches!(known, Ok(None))) {
+            counted.not_wrong();
+        }
+        let known = known?.ok_or(ServiceError::Unauthorized)?;
         let token = known.who;
         if token.expires_at <= now {
             return Err(ServiceError::Unauthorized);

@@ -1,12 +1,13 @@
 //! The cluster, for people: nodes, shards, moves, and draining a node.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use domain::access::{Permission, Principal};
 use domain::cluster::{Node, ShardMoves};
 use domain::reconcile::ReconcilerStatus;
 use domain::shard::{Epoch, ShardId};
-use domain::{NodeId, ServiceError};
+use domain::{NodeId, ServiceError, Timestamp};
 use store::Store;
 use tokio::sync::watch;
 
@@ -51,8 +52,10 @@ pub struct ClusterOverview {
     pub this: String,
     /// Whether its lease holds.
     pub lease_holds: bool,
-    /// Nodes that live, and those that ended within the hour.
+    /// A node per name: the live one, else the start that ended last, of those within the hour.
     pub nodes: Vec<ClusterNode>,
+    /// Earlier starts of these names, the newest first.
+    pub ended: Vec<ClusterNode>,
     /// Every shard, in the order of their ids.
     pub shards: Vec<ClusterShard>,
     /// The newest moves, newest first.
@@ -87,6 +90,19 @@ fn reconcilers(nodes: &[ClusterNode]) -> Vec<NodeReconciler> {
     all
 }
 
+/// The current node of every name, in the order that they are in, and the earlier starts, the newest first.
+fn one_per_name(nodes: Vec<ClusterNode>) -> (Vec<ClusterNode>, Vec<ClusterNode>) {
+    let age = |node: &ClusterNode| (node.info.state.is_live(), node.info.joined_at, node.info.id);
+    let mut current: HashMap<String, (bool, Timestamp, NodeId)> = HashMap::new();
+    for node in &nodes {
+        let newest = current.entry(node.info.name.clone()).or_insert_with(|| age(node));
+        *newest = (*newest).max(age(node));
+    }
+    let (shown, mut ended): (Vec<_>, Vec<_>) = nodes.into_iter().partition(|node| current.get(&node.info.name) == Some(&age(node)));
+    ended.sort_by_key(|node| std::cmp::Reverse((node.info.ended_at, node.info.joined_at)));
+    (shown, ended)
+}
+
 /// The cluster, for display.
 pub struct ClusterService {
     store: Store,
@@ -105,6 +121,14 @@ impl ClusterService {
     /// Whether this node's lease holds.
     pub fn lease_holds(&self) -> bool {
         self.ownership.lease_holds()
+    }
+
+    /// Whether a person or script may read the metrics of the node.
+    ///
+    /// # Errors
+    /// Forbidden.
+    pub fn authorize_metrics(&self, principal: &Principal) -> Result<(), ServiceError> {
+        Ok(principal.require(Permission::ViewCluster)?)
     }
 
     /// The cluster as this node sees it.
@@ -136,7 +160,8 @@ impl ClusterService {
             .map(|(shard, shard_owner)| ClusterShard { shard, owner: shard_owner.owner, epoch: shard_owner.epoch })
             .collect();
         let reconcilers = reconcilers(&nodes);
-        Ok(ClusterOverview { this: self.name.clone(), lease_holds: self.lease_holds(), nodes, shards, moves, reconcilers })
+        let (nodes, ended) = one_per_name(nodes);
+        Ok(ClusterOverview { this: self.name.clone(), lease_holds: self.lease_holds(), nodes, ended, shards, moves, reconcilers })
     }
 
     /// Drains a node, or ends its draining.
@@ -190,6 +215,27 @@ mod tests {
             lease_left_ms: 1,
         };
         ClusterNode { info, shards: 0, is_this: false, link: None, stats: Some(NodeStats { reconcilers, ..NodeStats::default() }) }
+    }
+
+    #[test]
+    fn a_node_that_was_lost_several_times_has_one_row() {
+        let start = |name: &str, state, second: i64| {
+            let mut node = node(name, state, &[]);
+            node.info.id = NodeId(uuid::Uuid::from_u128(second.unsigned_abs().into()));
+            node.info.joined_at = chrono::DateTime::from_timestamp(second, 0).unwrap();
+            node.info.ended_at = (!state.is_live()).then(|| node.info.joined_at + chrono::TimeDelta::seconds(1));
+            node
+        };
+        let (shown, ended) = one_per_name(vec![
+            start("a", NodeState::Expired, 10),
+            start("a", NodeState::Expired, 20),
+            start("a", NodeState::Active, 15),
+            start("b", NodeState::Expired, 30),
+            start("b", NodeState::Left, 40),
+        ]);
+        let shown: Vec<_> = shown.iter().map(|node| (node.info.name.as_str(), node.info.state)).collect();
+        assert_eq!(shown, [("a", NodeState::Active), ("b", NodeState::Left)], "the live one, else the last");
+        assert_eq!(ended.iter().map(|node| node.info.joined_at.timestamp()).collect::<Vec<_>>(), [30, 20, 10]);
     }
 
     #[test]

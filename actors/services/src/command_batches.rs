@@ -10,7 +10,7 @@ use domain::action::expiry;
 use domain::audit::{AuditAction, Target};
 use domain::command::{BatchView, Channels, CommandCursor, CommandQuery, CommandState, CommandView, Path, RefusalReason, Report};
 use domain::device::DeviceListScope;
-use domain::query::{DeviceFilter, PAGE_DEFAULT, PAGE_MAX};
+use domain::query::{PAGE_DEFAULT, PAGE_MAX};
 use domain::spreadsheet::neutralised;
 use domain::{CommandBatchId, CommandId, DeviceId, Invalid, ServiceError, Timestamp};
 use futures_util::{Stream, StreamExt, stream};
@@ -18,7 +18,9 @@ use serde_json::json;
 use store::{AuditEntry, CommandReport, CommandReportOutcome, InsertOutcome, NewBatch, NewCommands, Reporter};
 use uuid::Uuid;
 
+use super::access_trail::given;
 use super::commands::{CommandRequest, CommandService, IdempotencyKey, permission_of, stored};
+use super::device_audit::filter_shown;
 use super::device_edit::{BulkTarget, target_ids};
 use super::throttled_stream::throttled_stream;
 
@@ -148,6 +150,7 @@ impl CommandService {
                 refused: json!(named).to_string(),
                 refused_count: refused.len() as i32,
             }),
+            open_per_device_max: self.settings.open_per_device_max,
         };
         let told = json!({
             "batch_id": id.to_string(), "action": new.action, "params": stored(&new.params_shown), "target": stored(&shown),
@@ -277,6 +280,8 @@ impl CommandService {
         let permit =
             Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("the number of concurrent exports"))?;
         let head = Bytes::from(super::device_csv::table([TABLE_COLUMNS.map(str::to_owned)])?);
+        let target = Target::Other { kind: "command_batch", id: Some(id.to_string()), name: None };
+        given(&self.store, principal, AuditAction::CommandBatchExported, target, json!({ "format": "csv" })).await?;
         let service = Arc::clone(self);
         let pieces = stream::try_unfold(Some((service, None::<CommandCursor>)), move |left| async move {
             let Some((service, after)) = left else { return Ok(None) };
@@ -320,15 +325,10 @@ fn target_shown(target: &BulkTarget) -> String {
     }
 }
 
-/// A filter, for people and the record. Every value is text, as builds before have written them.
-pub(super) fn filter_shown(filter: &DeviceFilter) -> serde_json::Value {
-    let shown: serde_json::Map<_, _> = filter.values().map(|(key, value)| (key.spec().name.to_owned(), json!(value.to_string()))).collect();
-    json!(shown)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::query::DeviceFilter;
 
     #[test]
     fn the_audit_trail_names_a_filter_as_it_always_did() {

@@ -19,16 +19,31 @@ pub struct CommandResult {
     pub payload: ResultPayload,
 }
 
+/// Format in which a device answers a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResultFormat {
+    /// That of this server.
+    Current,
+    /// That of the earlier server, whose agents also check push messages its way.
+    Legacy,
+}
+
 impl AgentService {
     /// Stores the result of a command; returns after the commit. A repeated result changes nothing.
     ///
     /// # Errors
     /// A text is too long, the credentials no longer hold, the device is deleted, it has no such command, it said something else before, or
     /// the database is unavailable.
-    pub async fn record_result(&self, credentials: DeviceCredentials, result: CommandResult) -> Result<(), ServiceError> {
+    pub async fn record_result(
+        &self,
+        credentials: DeviceCredentials,
+        result: CommandResult,
+        format: ResultFormat,
+    ) -> Result<(), ServiceError> {
         result.payload.checked()?;
         let device = credentials.device_id;
         self.check(credentials).await?;
+        self.note_format(device, format).await;
         let CommandResult { id, report, payload } = result;
         let reported = CommandReport { id, by: Reporter::Device(device, payload), report, at: clock::now() };
         match self.commands.report(reported).await? {
@@ -48,6 +63,20 @@ impl AgentService {
             }
             CommandReportOutcome::Unknown => Err(ServiceError::NotFound("command of this device")),
             CommandReportOutcome::NotOwner => Err(ServiceError::Internal),
+        }
+    }
+
+    /// Notes whether the device needs legacy push. Its result counts all the same when this fails.
+    async fn note_format(&self, device: DeviceId, format: ResultFormat) {
+        let legacy_at = match format {
+            ResultFormat::Legacy => Some(clock::now()),
+            ResultFormat::Current if self.current_format.contains_key(&device) => return,
+            ResultFormat::Current => None,
+        };
+        match self.store.note_result_format(device, legacy_at).await {
+            Ok(()) if legacy_at.is_none() => self.current_format.insert(device, ()),
+            Ok(()) => self.current_format.invalidate(&device),
+            Err(cause) => tracing::warn!(event = "push.format_not_noted", device_id = %device, %cause),
         }
     }
 

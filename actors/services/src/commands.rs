@@ -111,7 +111,7 @@ impl CommandService {
         let records = self.store.device_work().await?.device_records(&[device]).await?;
         let open = self.store.open_command_counts_of(&[device]).await?;
         match self.refusal(records.get(&device), open.get(&device).copied()) {
-            Some(RefusalReason::TooManyOpen) => return Err(ServiceError::WrongState("too many pending commands for this device")),
+            Some(RefusalReason::TooManyOpen) => return Err(too_many_open()),
             Some(_) => return Err(ServiceError::NotFound("device")),
             None => {}
         }
@@ -125,6 +125,7 @@ impl CommandService {
             expires_at,
             devices: vec![(device, id, now)],
             batch: None,
+            open_per_device_max: self.settings.open_per_device_max,
         };
         let alias = records.get(&device).map(|record| record.editable.alias.clone()).unwrap_or_default();
         let reported =
@@ -133,6 +134,7 @@ impl CommandService {
         let made = self.insert(principal, new, idempotency_key, entry).await?;
         let (id, new) = match made {
             InsertOutcome::Existing(id) => (CommandId(id), false),
+            InsertOutcome::TooManyOpen => return Err(too_many_open()),
             InsertOutcome::New(0) => return Err(ServiceError::NotFound("device")),
             _ => (id, true),
         };
@@ -267,6 +269,10 @@ impl CommandService {
         // An owner that does not hear of it sends it once more; the record stays as it is.
         tokio::spawn(async move { router.request(device, DeviceRequest::CommandUpdated { id, finished: true }).await });
     }
+}
+
+fn too_many_open() -> ServiceError {
+    ServiceError::WrongState("too many pending commands for this device")
 }
 
 /// JSON that is stored.

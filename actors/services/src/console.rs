@@ -13,10 +13,12 @@ use store::Store;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::access_trail::AccessTrail;
 use crate::credential_cache::CredentialCache;
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
+use crate::token_guard::TokenGuard;
 use crate::{AccountService, EnrollmentService, People, PeopleParts};
 
 /// Services that need no running devices.
@@ -51,12 +53,15 @@ impl Console {
             owner_wait: Duration::ZERO,
             metrics: metrics.actors.clone(),
         });
+        let trail = Arc::new(AccessTrail::new(store.clone(), settings.auth.refusals_audited_per_minute, metrics.clone()));
         let bcrypt = Bcrypt::new(settings.auth.bcrypt_concurrency, settings.auth.bcrypt_wait);
         let People { accounts, .. } = PeopleParts {
             store: store.clone(),
             signer: Arc::new(TokenSigner::new(&secrets.jwt_key)),
             bcrypt: bcrypt.clone(),
             credentials: Arc::new(CredentialCache::new(settings.auth.session_cache_ttl)),
+            tokens: TokenGuard::new(&settings.auth),
+            trail,
             settings: settings.auth.clone(),
             metrics: metrics.clone(),
         }

@@ -51,6 +51,11 @@ impl CredentialCache {
         self.look_up(&self.tokens, digest, store.living_api_token(&digest, now)).await
     }
 
+    /// Whether the API token of this digest was seen to be valid moments ago.
+    pub(crate) fn knows_token(&self, digest: &[u8; 32]) -> bool {
+        self.tokens.contains_key(digest)
+    }
+
     async fn look_up<K, V>(
         &self,
         cache: &Cache<K, V>,

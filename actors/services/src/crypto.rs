@@ -75,7 +75,12 @@ impl Bcrypt {
     /// # Errors
     /// Overloaded, or the secret is too long.
     pub async fn hash(&self, secret: String, cost: u32) -> Result<String, ServiceError> {
-        self.run(move || bcrypt::non_truncating_hash(secret, cost)).await
+        if secret.len() > PASSWORD_MAX_BYTES {
+            tracing::error!(event = "bcrypt.secret_too_long");
+            return Err(ServiceError::Internal);
+        }
+        // Of 72 bytes all count: what bcrypt leaves out then is the NUL that ends a shorter one.
+        self.run(move || bcrypt::hash(secret, cost)).await
     }
 
     /// Whether `secret` is what `hash` was made of. Constant time.
@@ -215,6 +220,22 @@ mod tests {
         ] {
             assert!(matches!(signer.verify::<Claims>(Audience::Admin, &forged, at(1)), Err(ServiceError::Unauthorized)), "{forged}");
         }
+    }
+
+    #[tokio::test]
+    async fn every_byte_of_a_secret_counts_up_to_the_limit() {
+        let bcrypt = Bcrypt::new(1, Duration::from_secs(60));
+        for length in [10, 71, PASSWORD_MAX_BYTES] {
+            let secret = "x".repeat(length);
+            let hash = bcrypt.hash(secret.clone(), 4).await.unwrap();
+            assert!(bcrypt.verify(secret.clone(), hash.clone()).await.unwrap(), "{length} bytes");
+            assert!(!bcrypt.verify("x".repeat(length - 1), hash.clone()).await.unwrap(), "{length} bytes, less one");
+            assert!(!bcrypt.verify(format!("{}y", "x".repeat(length - 1)), hash.clone()).await.unwrap(), "the last of {length}");
+            assert!(!bcrypt.verify(format!("{secret}x"), hash).await.unwrap(), "{length} bytes and one");
+        }
+        let hash = bcrypt::non_truncating_hash("x".repeat(71), 4).unwrap();
+        assert!(bcrypt.verify("x".repeat(71), hash).await.unwrap(), "a hash of an earlier build");
+        assert!(bcrypt.hash("x".repeat(PASSWORD_MAX_BYTES + 1), 4).await.is_err());
     }
 
     #[test]

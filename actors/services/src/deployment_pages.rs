@@ -6,13 +6,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::SecondsFormat;
 use domain::access::{Permission, Principal};
-use domain::deployment::{BlockReason, Deployment, DeploymentEvent, DeploymentQuery, Reason, Tally, TaskQuery, TaskState, TaskView};
+use domain::audit::{AuditAction, Target};
+use domain::deployment::{
+    BlockReason, Deployment, DeploymentEvent, DeploymentQuery, Reason, Tally, TaskEnding, TaskQuery, TaskState, TaskView, problems,
+};
 use domain::invalid::in_range;
 use domain::query::{PAGE_DEFAULT, PAGE_MAX};
 use domain::spreadsheet::neutralised;
 use domain::{DeploymentId, ServiceError, Timestamp};
 use futures_util::{Stream, StreamExt, stream};
+use serde_json::json;
 
+use super::access_trail::given;
 use super::deployments::{DeploymentService, RollbackOffer};
 use super::throttled_stream::throttled_stream;
 
@@ -32,6 +37,8 @@ pub struct DeploymentDetails {
     pub starts_last_minute: i64,
     /// Reason for blocking all deployments.
     pub blocked: Option<BlockReason>,
+    /// What devices lack it for, the most frequent first; of a finished deployment.
+    pub problems: Vec<TaskEnding>,
     /// Availability of a rollback; only for a single deployment.
     pub rollback: Option<RollbackOffer>,
 }
@@ -84,7 +91,9 @@ impl DeploymentService {
     async fn counted(&self, rows: Vec<Deployment>) -> Result<Vec<DeploymentDetails>, ServiceError> {
         let ids: Vec<DeploymentId> = rows.iter().map(|row| row.id).collect();
         let counts = self.store.task_counts(&ids).await?;
-        let (starts, flags) = tokio::try_join!(self.store.recent_start_counts(&ids), self.store.flags())?;
+        let finished: Vec<DeploymentId> = rows.iter().filter(|row| row.finished_at.is_some()).map(|row| row.id).collect();
+        let (starts, flags, endings) =
+            tokio::try_join!(self.store.recent_start_counts(&ids), self.store.flags(), self.store.task_endings(&finished))?;
         let details = |row: Deployment| {
             let (mut states, mut canary) = (HashMap::new(), Tally::default());
             for count in counts.iter().filter(|count| count.deployment == row.id) {
@@ -98,7 +107,9 @@ impl DeploymentService {
                 }
             }
             let starts_last_minute = starts.get(&row.id).copied().unwrap_or_default();
-            DeploymentDetails { deployment: row, states, canary, starts_last_minute, blocked: flags.blocked(), rollback: None }
+            let ended = endings.iter().filter(|(deployment, _)| *deployment == row.id).map(|(_, ending)| *ending);
+            let problems = problems(ended.collect());
+            DeploymentDetails { deployment: row, states, canary, starts_last_minute, blocked: flags.blocked(), problems, rollback: None }
         };
         Ok(rows.into_iter().map(details).collect())
     }
@@ -184,6 +195,8 @@ impl DeploymentService {
         let permit =
             Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("the number of concurrent exports"))?;
         let head = Bytes::from(super::device_csv::table([TABLE_COLUMNS.map(str::to_owned)])?);
+        let target = Target::Other { kind: "deployment", id: Some(id.to_string()), name: None };
+        given(&self.store, principal, AuditAction::DeploymentExported, target, json!({ "format": "csv" })).await?;
         let service = Arc::clone(self);
         let pieces = stream::try_unfold(Some((service, None::<i32>)), move |left| async move {
             let Some((service, after)) = left else { return Ok(None) };

@@ -7,6 +7,7 @@ use actors::deployment::{DeploymentSettings, snapshot_of};
 use actors::fleet_view::FleetView;
 use actors::router::DeviceRouter;
 use chrono::TimeDelta;
+use domain::abi::AbiSet;
 use domain::access::{Permission, Principal};
 use domain::apk::Apk;
 use domain::audit::AuditAction;
@@ -163,10 +164,6 @@ impl DeploymentService {
     ) -> Result<(Deployment, bool), ServiceError> {
         let now = clock::now();
         let plan = self.planned(&request, now).await?;
-        // A rollback is always possible.
-        if rolls_back.is_none() && self.store.open_deployment_count().await? >= self.settings.open_max {
-            return Err(ServiceError::WrongState("too many unfinished deployments (deployments.open_max)"));
-        }
         let id = DeploymentId(Uuid::now_v7());
         let made_up =
             || format!("{} {}", if plan.apk.label.is_empty() { &plan.apk.package } else { &plan.apk.label }, plan.apk.version_name);
@@ -189,6 +186,7 @@ impl DeploymentService {
             flags: self.store.flags().await?,
             conflict: request.conflict,
             rolls_back,
+            open_max: self.settings.open_max,
             tasks: plan.tasks.into_iter().map(begin).collect(),
         };
         let idempotency_key = idempotency_key.map(|idempotency_key| IdempotencyRecord {
@@ -206,6 +204,9 @@ impl DeploymentService {
             }
             CreateOutcome::Existing(id) => (id, false),
             CreateOutcome::OtherBody => return Err(ServiceError::WrongState("this Idempotency-Key was used for another call")),
+            CreateOutcome::TooManyOpen => {
+                return Err(ServiceError::WrongState("too many unfinished deployments (deployments.open_max)"));
+            }
             CreateOutcome::NoApk => return Err(Invalid::new("apk_id", "the file of this APK was deleted").into()),
             CreateOutcome::TakenBackAlready(by) => return Err(ServiceError::NoRollback(NoRollback::UnderWay { by })),
         };
@@ -339,6 +340,8 @@ impl DeploymentService {
             expires_at: now + TimeDelta::hours(options.deadline_h.into()),
             version_code: apk.version_code,
             min_sdk: apk.min_sdk,
+            target_sdk: apk.target_sdk,
+            native_abis: AbiSet::of(apk.native_abis.iter().map(String::as_str)),
         };
         let plan = decide(&PlanInput {
             options,
@@ -461,6 +464,6 @@ fn shown(scope: &DeploymentScope) -> Value {
         DeploymentScope::Ids(ids) => json!({"ids": ids.len()}),
         DeploymentScope::Tags(tags) => json!({"tags": tags}),
         DeploymentScope::Groups(groups) => json!({"groups": groups}),
-        DeploymentScope::Filter(filter) => json!({"filter": super::command_batches::filter_shown(filter)}),
+        DeploymentScope::Filter(filter) => json!({"filter": super::device_audit::filter_shown(filter)}),
     }
 }

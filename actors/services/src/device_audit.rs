@@ -7,6 +7,7 @@ use domain::access::Principal;
 use domain::audit::{AuditAction, Target};
 use domain::bulk::{Decision, DeviceRecord};
 use domain::edit::Editable;
+use domain::query::DeviceFilter;
 use serde_json::{Map, Value, json};
 use store::AuditEntry;
 
@@ -123,6 +124,12 @@ fn states(device: &DeviceRecord, decision: &Decision, generation: Option<i32>) -
 fn fields(device: &Editable) -> [(&'static str, Value); 4] {
     let app = device.monitored.as_ref().map(|app| json!({"package": app.package, "stale_after_s": app.stale_after_s}));
     [("alias", json!(device.alias)), ("tags", json!(device.tags)), ("groups", json!(device.groups)), ("monitored_app", json!(app))]
+}
+
+/// A filter, for people and the record. Every value is text, as builds before have written them.
+pub(super) fn filter_shown(filter: &DeviceFilter) -> serde_json::Value {
+    let shown: serde_json::Map<_, _> = filter.values().map(|(key, value)| (key.spec().name.to_owned(), json!(value.to_string()))).collect();
+    json!(shown)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use domain::access::{Permission, Principal};
+use domain::audit::{AuditAction, Target};
 use domain::bulk::{BULK_MAX, BulkAction, Decision};
 use domain::device::DeviceListScope;
 use domain::edit::{DevicePatch, Editable};
@@ -16,10 +17,13 @@ use domain::spreadsheet::{ImportCells, RowTarget, import_row, joined, neutralise
 use domain::telemetry::{Field, Reading};
 use domain::{DeviceId, Invalid, ServiceError};
 use futures_util::stream::{self, Stream, StreamExt};
+use serde_json::json;
 use store::StatusThresholds;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::device_audit::{ActionsOutcome, AuditContext};
+use super::access_trail::given;
+use super::csv_dialect::Table;
+use super::device_audit::{ActionsOutcome, AuditContext, filter_shown};
 use super::device_edit::{Mode, apply_actions, run_detached};
 use super::devices::{DeviceDetails, DeviceService, cursor};
 use super::throttled_stream::throttled_stream;
@@ -139,6 +143,8 @@ impl DeviceService {
         }
         // Read before anything is answered, so that a database that is away is an error and no stump.
         let (first, next) = self.piece(&filter, None).await?;
+        let target = Target::Other { kind: "devices", id: None, name: None };
+        given(&self.store, principal, AuditAction::DevicesExported, target, json!({ "filter": filter_shown(&filter) })).await?;
         let pieces = stream::try_unfold((Arc::clone(self), filter, next), |(service, filter, after)| async move {
             let Some(after) = after else { return Ok(None) };
             let (piece, next) = service.piece(&filter, Some(&after)).await?;
@@ -184,6 +190,7 @@ impl DeviceService {
     /// Reads a table of aliases, tags and groups, and makes the changes: all of them, or none when
     /// there is a problem or it is a dry run.
     ///
+    /// The table is in UTF-8, or in UTF-16 with a byte order mark, between commas, semicolons or tabs ([`Table`]).
     /// A row names its device by `id`, else by the alias that it has; `alias` next to an id, else
     /// `new_alias`, is the alias that it gets. Columns that are not there change nothing, and those of an
     /// export that cannot be imported are not read.
@@ -278,10 +285,8 @@ impl DeviceService {
 
 /// Parses the rows; those with errors go into the report.
 fn read_table(bytes: &[u8], report: &mut ImportReport) -> Result<Vec<Row>, Invalid> {
-    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(bytes);
-    let head_line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    // Spreadsheets of half the world write semicolons.
-    let delimiter = if head_line.contains(&b';') && !head_line.contains(&b',') { b';' } else { b',' };
+    let Table { bytes, delimiter, lines_before } = Table::of(bytes)?;
+    let bytes = bytes.as_ref();
     let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(bytes);
     let head = reader.byte_headers().map_err(|_| Invalid::new("body", "the header row is unreadable"))?.clone();
     let column = |name: &str| -> Result<Option<usize>, Invalid> {
@@ -305,7 +310,7 @@ fn read_table(bytes: &[u8], report: &mut ImportReport) -> Result<Vec<Row>, Inval
         let line = record.position().map_or(0, |begin| {
             // A record that follows CR LF begins, for the reader, with the LF.
             let at_line_feed = usize::try_from(begin.byte()).ok().and_then(|at| bytes.get(at)) == Some(&b'\n');
-            begin.line() + u64::from(at_line_feed)
+            begin.line() + u64::from(at_line_feed) + lines_before
         });
         if record.len() != head.len() {
             let problem = format!("{} cells, but the header row has {}", record.len(), head.len());
@@ -395,6 +400,17 @@ mod tests {
         let not_text = [b"alias,tags\n".as_slice(), b"\xff\xfe,a\n"].concat();
         assert_eq!(read(&not_text), (0, vec![(2, "row".into())]));
         assert_eq!(read(b"alias;tags\nkiosk;a\n"), (1, vec![]));
+        assert_eq!(read(b"sep=;\r\nalias;tags\r\n;a\r\n"), (0, vec![(3, "alias".into())]), "an empty alias, in its line");
+        assert_eq!(read(format!("id,alias\n{id},\n").as_bytes()), (0, vec![(2, "alias".into())]));
+    }
+
+    #[test]
+    fn lists_are_read_within_quotes_and_blanks() {
+        for csv in ["alias, tags\ncsv-a, \"x|y\"\n", "alias,tags\r\n\"csv-a\",\"x, y\"\r\n", "sep=\t\nalias\ttags\ncsv-a\tx;y\n"] {
+            let rows = read_table(csv.as_bytes(), &mut ImportReport::default()).unwrap();
+            assert_eq!(rows.len(), 1, "{csv:?}");
+            assert_eq!(rows[0].patch.tags, Some(domain::edit::LabelChange::Set(vec!["x".into(), "y".into()])), "{csv:?}");
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ use super::devices::{DeviceDetails, DeviceService};
 
 /// How long a caller waits for the owner to show an edit that is stored already.
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
+/// Aliases that look like another one that are named.
+const LOOK_ALIKES_MAX: usize = 3;
 /// Between two looks at it.
 const SHOWN_CHECK: Duration = Duration::from_millis(10);
 /// Rows that are decided about without leaving the runtime's threads: less than a millisecond.
@@ -161,6 +163,13 @@ async fn off_the_runtime<T: Send + 'static>(rows: usize, work: impl FnOnce() -> 
 }
 
 impl DeviceService {
+    /// Warning that an alias is easily mistaken for those of other devices; `None` as well for who may not see them.
+    pub fn alias_warning(&self, principal: &Principal, alias: &str, own: Option<DeviceId>) -> Option<String> {
+        principal.require(Permission::ViewDevices).ok()?;
+        let alike = self.view.look_alikes(alias, own, LOOK_ALIKES_MAX);
+        (!alike.is_empty()).then(|| format!("the alias {} is easily mistaken for {}", alias.trim(), alike.join(", ")))
+    }
+
     /// Changes a device. Whoever asks for it afterwards, on whichever node, is told the new state; pages
     /// show it within a second.
     ///

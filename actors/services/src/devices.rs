@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use domain::access::{Permission, Principal};
-use domain::device::{DeviceListScope, DevicePolicy, DeviceState, DeviceView, MonitoredApp};
+use domain::device::{DeviceListScope, DevicePolicy, DeviceState, DeviceView, LegacyPushDevice, MonitoredApp};
 use domain::invalid::in_range;
-use domain::query::{Cursor, DeviceFilter, NEVER, PAGE_MAX, Sort, SortKey, rank};
+use domain::query::{Cursor, DeviceFilter, NEVER, PAGE_DEFAULT, PAGE_MAX, Sort, SortKey, rank};
 use domain::{DeviceId, ServiceError, Timestamp};
 use store::{StatusThresholds, Store, StoredDevice};
 use tokio::sync::Semaphore;
@@ -127,6 +127,25 @@ impl DeviceService {
         let (deleted_at, monitored) = (row.deleted_at, row.monitored.clone());
         let view = DeviceState::restored(row.known(), now, &self.policy).view(&self.policy);
         DeviceDetails { view, monitored, deleted_at, restorable_until: deleted_at.map(|at| at + self.restore_within) }
+    }
+
+    /// A page of the devices that need legacy push, and where the next one begins.
+    ///
+    /// # Errors
+    /// Forbidden, or the page size is out of its limits.
+    pub async fn legacy_push(
+        &self,
+        principal: &Principal,
+        after: Option<DeviceId>,
+        limit: Option<i64>,
+    ) -> Result<(Vec<LegacyPushDevice>, Option<DeviceId>), ServiceError> {
+        principal.require(Permission::ViewDevices)?;
+        let limit = in_range("limit", limit.unwrap_or(PAGE_DEFAULT), 1, PAGE_MAX)?;
+        let mut devices = self.store.legacy_push_devices(after, limit + 1).await?;
+        let more = devices.len() as i64 > limit;
+        devices.truncate(limit as usize);
+        let next = if more { devices.last().map(|device| device.id) } else { None };
+        Ok((devices, next))
     }
 
     /// The fleet as dashboards see it.

@@ -93,11 +93,17 @@ impl EnrollmentService {
     /// Creates tokens.
     ///
     /// # Errors
-    /// Forbidden, or a value out of its limits; none is made then.
+    /// Forbidden, a value out of its limits, or an alias that a device has; none is made then.
     pub async fn create(&self, principal: &Principal, request: TokenRequest) -> Result<Vec<NewToken>, ServiceError> {
         principal.require(Permission::ManageEnrollment)?;
         let now = clock::now();
         let batch = request.checked(self.lifetime, now)?;
+        let aliases: Vec<String> = batch.aliases.iter().flatten().cloned().collect();
+        let held = self.store.devices_by_alias(&aliases).await?;
+        // A device could not enroll with it: told now, where somebody can choose another.
+        if let Some(alias) = aliases.iter().find(|alias| held.contains_key(*alias)) {
+            return Err(ServiceError::AliasHeld(alias.clone()));
+        }
         let mut made = Vec::with_capacity(batch.aliases.len());
         let mut rows = Vec::with_capacity(batch.aliases.len());
         for alias in batch.aliases {

@@ -3,15 +3,18 @@
 use std::net::IpAddr;
 
 use domain::access::{Permission, Principal};
+use domain::audit::{AuditAction, Target};
 use domain::enrollment::{BATCH_MAX, TokenProgress, TokenStatus};
 use domain::{EnrollTokenId, Invalid, ServiceError, Timestamp};
 use enrollment_kit::agent_apk::ApkDownload;
 use enrollment_kit::qr::{self, Provisioning, Wifi};
 use enrollment_kit::quote::Shell;
 use enrollment_kit::script::{self, ScriptRequest, ScriptToken};
+use serde_json::json;
 use store::PresentedToken;
 
 use super::EnrollmentService;
+use super::access_trail::given;
 use crate::crypto::sha256;
 
 /// Longest enrollment token, in bytes; ours have 43.
@@ -100,6 +103,9 @@ impl EnrollmentService {
             batch: options.batch,
             install: options.install,
         })?;
+        let ids: Vec<_> = known.iter().map(|token| token.id.to_string()).collect();
+        let told = json!({ "ids": ids, "shell": options.shell.as_str() });
+        given(&self.store, principal, AuditAction::EnrollScriptMade, Target::EnrollTokens(ids.len()), told).await?;
         let what = if options.batch { "enroll-batch" } else { "enroll" };
         Ok(Script { file_name: format!("{what}.{}", options.shell.extension()), text })
     }
@@ -132,6 +138,8 @@ impl EnrollmentService {
             token: &tokens[0],
             wifi: wifi.as_ref(),
         });
+        let told = json!({ "wifi": wifi.is_some() });
+        given(&self.store, principal, AuditAction::EnrollCodeMade, Target::EnrollToken(known.id, known.alias), told).await?;
         Ok(EnrollmentCode { svg: qr::picture(&payload.to_string())?, payload, expires_at: known.expires_at })
     }
 

@@ -3,7 +3,7 @@
 use domain::access::{Permission, Principal};
 use domain::query::DeviceFilter;
 use domain::saved_filter::SavedFilter;
-use domain::{Invalid, SavedFilterId, ServiceError, UserId, text};
+use domain::{Invalid, SavedFilterId, ServiceError, UserId, name};
 use store::Store;
 use uuid::Uuid;
 
@@ -57,11 +57,7 @@ fn keeper(principal: &Principal) -> Result<UserId, ServiceError> {
 
 impl FilterRequest {
     fn checked(self) -> Result<Self, Invalid> {
-        let name = self.name.trim().to_owned();
-        if name.is_empty() {
-            return Err(Invalid::new("name", format!("empty; must have 1..{NAME_MAX_CHARS} characters")));
-        }
-        text::bounded("name", &name, NAME_MAX_CHARS)?;
+        let name = name::displayed("name", &self.name, NAME_MAX_CHARS)?;
         Ok(Self { name, filter: self.filter.checked()?, shared: self.shared })
     }
 }

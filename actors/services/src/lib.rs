@@ -1,5 +1,6 @@
 //! Services that both the API and the dashboard call: authorization, validation and effects.
 
+mod access_trail;
 mod accounts;
 mod agent;
 mod agent_builds;
@@ -17,6 +18,7 @@ mod commands;
 pub mod console;
 mod credential_cache;
 pub mod crypto;
+mod csv_dialect;
 mod deployment_pages;
 mod deployments;
 mod device_audit;
@@ -40,8 +42,10 @@ mod system;
 mod task_reports;
 mod throttle;
 mod throttled_stream;
+mod token_guard;
 
 pub use self::enrollment_kit::{EnrollmentCode, Script, ScriptOptions, is_settled};
+pub use access_trail::AccessTrail;
 pub use accounts::{AccountPage, AccountService};
 pub use agent::AgentService;
 use agent_builds::AgentBuildParts;
@@ -54,7 +58,7 @@ pub use audit::{AuditChecked, AuditPage, AuditService, check_audit};
 pub use auth::{AuthService, ClientInfo, SignedIn};
 pub use cluster::{ClusterNode, ClusterOverview, ClusterService, ClusterShard, NodeReconciler, set_draining};
 pub use command_batches::{BatchDetails, BatchRequest, Expected, Planned};
-pub use command_results::CommandResult;
+pub use command_results::{CommandResult, ResultFormat};
 pub use commands::{CommandRequest, CommandService, IdempotencyKey};
 pub use deployment_pages::{DeploymentCursor, DeploymentDetails};
 pub use deployments::{
@@ -69,5 +73,6 @@ pub use enrollment_agent::{EnrollmentAgent, EnrollmentApk};
 pub use filters::{FilterPatch, FilterRequest, FilterService};
 pub use flags::{FlagService, FlagState};
 pub use history::{DeviceHistory, EventPage, EventView, FLEET_HOURS_DEFAULT, FLEET_HOURS_MAX, HistoryService};
+pub use passwords::check_password;
 use people::{People, PeopleParts};
 pub use system::System;

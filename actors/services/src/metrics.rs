@@ -13,6 +13,8 @@ pub struct Metrics {
     pub logins: IntCounterVec,
     /// Names locked out of signing in.
     pub lockouts: IntCounter,
+    /// Refusals and failed sign-ins beyond the cap of the audit trail.
+    pub audit_left_out: IntCounter,
     /// API tokens shown, by outcome.
     pub api_token_auth: IntCounterVec,
     /// Device authentications by kind and outcome.
@@ -41,6 +43,11 @@ impl Metrics {
             lockouts: register_int_counter_with_registry!(
                 "nexmdm_sign_in_lockouts_total",
                 "Lockouts after failed sign-ins, extensions included",
+                registry
+            )?,
+            audit_left_out: register_int_counter_with_registry!(
+                "nexmdm_audit_refusals_left_out_total",
+                "Refusals and failed sign-ins beyond auth.refusals_audited_per_minute, which the audit trail only counts",
                 registry
             )?,
             api_token_auth: register_int_counter_vec_with_registry!(

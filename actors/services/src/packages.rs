@@ -3,6 +3,7 @@
 use domain::ServiceError;
 use domain::access::{Permission, Principal};
 use domain::apk::{ManagedPackage, PACKAGE_NOTE_MAX_CHARS, package, signers};
+use domain::quantity::count;
 use domain::text::bounded;
 use store::RemovePackageOutcome;
 
@@ -51,7 +52,10 @@ impl ApkService {
         match self.store.delete_package(name, principal, clock::now()).await? {
             RemovePackageOutcome::Removed => Ok(()),
             RemovePackageOutcome::Unknown => Err(ServiceError::NotFound("package")),
-            RemovePackageOutcome::HasApks(apks) => Err(ServiceError::Conflict(format!("{name} still has {apks} APKs; delete them first"))),
+            RemovePackageOutcome::HasApks(apks) => {
+                let apks = count(apks.max(0).unsigned_abs(), "APK", "APKs");
+                Err(ServiceError::Conflict(format!("{name} still has {apks}, which must be deleted first")))
+            }
         }
     }
 }

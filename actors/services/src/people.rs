@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use store::Store;
 
+use super::access_trail::AccessTrail;
 use super::credential_cache::CredentialCache;
 use super::passwords::Passwords;
 use super::settings::AuthSettings;
 use super::sign_in_guard::SignInGuard;
+use super::token_guard::TokenGuard;
 use super::{AccountService, ApiTokenService, AuthService};
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::metrics::Metrics;
@@ -19,6 +21,8 @@ pub(crate) struct PeopleParts {
     pub(crate) bcrypt: Bcrypt,
     pub(crate) settings: AuthSettings,
     pub(crate) credentials: Arc<CredentialCache>,
+    pub(crate) tokens: TokenGuard,
+    pub(crate) trail: Arc<AccessTrail>,
     pub(crate) metrics: Metrics,
 }
 
@@ -32,7 +36,7 @@ pub(crate) struct People {
 impl PeopleParts {
     /// The services; all of them count the same failures and forget at the same moment.
     pub(crate) fn services(self) -> People {
-        let Self { store, signer, bcrypt, settings, credentials, metrics } = self;
+        let Self { store, signer, bcrypt, settings, credentials, tokens, trail, metrics } = self;
         let passwords = Arc::new(Passwords::new(bcrypt, settings.password_bcrypt_cost));
         let guard = Arc::new(SignInGuard::new(store.clone(), &settings, metrics.clone()));
         People {
@@ -49,7 +53,7 @@ impl PeopleParts {
                 settings.api_token_lifetime,
                 settings.api_tokens_per_user_max,
             ),
-            auth: AuthService::new(store, signer, settings, passwords, guard, credentials, metrics),
+            auth: AuthService::new(store, signer, settings, passwords, guard, credentials, tokens, trail, metrics),
         }
     }
 }

@@ -46,6 +46,10 @@ pub struct AuthSettings {
     pub device_token_cache_max: u64,
     /// Failed attempts per address.
     pub failures: FailureLimit,
+    /// Wrong device tokens and API tokens per address.
+    pub token_failures: FailureLimit,
+    /// Refusals and failed sign-ins that a node audits per minute.
+    pub refusals_audited_per_minute: u32,
     /// Addresses with failures remembered per node.
     pub failure_keys_max: u64,
     /// Failed sign-ins per name, on all nodes together.

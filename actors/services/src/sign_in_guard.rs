@@ -3,6 +3,7 @@
 use domain::ServiceError;
 use domain::access::Origin;
 use domain::lockout::{Attempt, LockoutPolicy};
+use domain::name::CanonicalName;
 use domain::rate::counted_as;
 use store::Store;
 
@@ -87,5 +88,18 @@ impl SignInGuard {
 
 /// Names that mean one account share one key.
 fn name_key(username: &str) -> [u8; 32] {
-    sha256(&username.trim().to_lowercase())
+    sha256(CanonicalName::of(username).as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_counted_under_one_key_however_it_is_written() {
+        for (a, b) in [("admin", " ADMIN "), ("Élodie", "e\u{301}LODIE"), ("admin", "ａｄｍｉｎ"), ("admin", "ad\u{200b}min")] {
+            assert_eq!(name_key(a), name_key(b), "{a} {b}");
+        }
+        assert_ne!(name_key("admin"), name_key("adm\u{130}n"));
+    }
 }

@@ -11,8 +11,9 @@ use crate::credential_cache::CredentialCache;
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
+use crate::token_guard::TokenGuard;
 use crate::{
-    AccountService, AgentBuildParts, AgentBuildService, AgentService, ApiTokenService, ApkService, AuditService, AuthService,
+    AccessTrail, AccountService, AgentBuildParts, AgentBuildService, AgentService, ApiTokenService, ApkService, AuditService, AuthService,
     ClusterService, CommandService, DeploymentService, DeviceService, EnrollmentService, FilterService, FlagService, HistoryService,
     PeopleParts,
 };
@@ -39,6 +40,8 @@ pub struct System {
     pub apks: ApkService,
     /// Events of devices, for people.
     pub history: HistoryService,
+    /// Who was refused what.
+    pub trail: Arc<AccessTrail>,
     /// The audit trail.
     pub audit: AuditService,
     /// Builds of the agent, for people and devices.
@@ -100,12 +103,16 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
     let bcrypt_of_people = Bcrypt::new(auth.bcrypt_concurrency, auth.bcrypt_wait);
     let bcrypt = Bcrypt::new(auth.bcrypt_concurrency, auth.bcrypt_wait);
     let signer = Arc::new(signer);
+    let tokens = TokenGuard::new(&auth);
+    let trail = Arc::new(AccessTrail::new(store.clone(), auth.refusals_audited_per_minute, metrics.clone()));
     let people = PeopleParts {
         store: store.clone(),
         signer: Arc::clone(&signer),
         bcrypt: bcrypt_of_people,
         settings: auth.clone(),
         credentials,
+        tokens: tokens.clone(),
+        trail: Arc::clone(&trail),
         metrics: metrics.clone(),
     }
     .services();
@@ -130,6 +137,7 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
         metrics: metrics.clone(),
     }));
     System {
+        trail,
         auth: people.auth,
         accounts: people.accounts,
         api_tokens: people.api_tokens,
@@ -185,6 +193,7 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
             bcrypt,
             auth,
             limits.heartbeat,
+            tokens,
             metrics,
         ),
         router: router.clone(),

@@ -88,6 +88,8 @@ pub struct DeviceContext {
     pub push: PushSender,
     /// Thresholds of the status of a device.
     pub policy: DevicePolicy,
+    /// Whether push messages are also signed for agents of the earlier server.
+    pub legacy_push: bool,
     /// Timeouts of the paths of commands.
     pub dispatch: DispatchPolicy,
     /// Writer of command reports.

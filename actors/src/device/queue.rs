@@ -72,7 +72,10 @@ impl Driver<'_> {
 
     /// Sends a command over the socket or to the push service.
     fn give(&self, path: Path, command: &PendingCommand) {
-        let signed = self.signed(command);
+        let mut signed = self.signed(command);
+        if !self.context.legacy_push {
+            signed.legacy_hmac.clear();
+        }
         match (path, self.socket, self.fcm_token) {
             (Path::Socket, Some(socket), _) => self.context.sockets.push(socket, SocketPush::Command(Box::new(signed))),
             (Path::Push, _, Some(token)) => {

@@ -187,6 +187,7 @@ pub(super) async fn join_cluster(
 fn device_context(core: &Core, writers: &Writers, settings: &Settings) -> Arc<DeviceContext> {
     Arc::new(DeviceContext {
         dispatch: settings.dispatch,
+        legacy_push: settings.legacy_push,
         commands: writers.commands.clone(),
         master_key: Arc::clone(&core.master_key),
         metrics: core.metrics.clone(),

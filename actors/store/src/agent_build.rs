@@ -7,6 +7,7 @@ use domain::{AgentBuildId, ApkId, CommandBatchId, Timestamp};
 use serde_json::{Value, json};
 
 use crate::audit::{AuditEntry, append};
+use crate::cluster_lock::hold_limit;
 use crate::{Store, StoreError};
 
 /// Outcome of adding a build.
@@ -168,6 +169,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<AddBuildOutcome, StoreError> {
         let mut tx = self.pool.begin().await?;
+        hold_limit(&mut tx, "agent_build").await?;
         // Held, so that its file is not deleted meanwhile.
         let found = sqlx::query!("SELECT package, version_code FROM apk WHERE apk_id = $1 AND deleted_at IS NULL FOR SHARE", apk.0);
         let Some(found) = found.fetch_optional(&mut *tx).await? else { return Ok(AddBuildOutcome::NoApk) };

@@ -24,6 +24,8 @@ pub struct NewApk {
     pub min_sdk: Option<i32>,
     /// Target Android API level.
     pub target_sdk: Option<i32>,
+    /// ABIs that it has native code for.
+    pub native_abis: Vec<String>,
     /// Size of the file, bytes.
     pub size_bytes: i64,
     /// Icon and its media type.
@@ -67,6 +69,7 @@ macro_rules! apk_row {
             label: row.label,
             min_sdk: row.min_sdk,
             target_sdk: row.target_sdk,
+            native_abis: row.native_abis,
             sha256: row.sha256,
             size_bytes: row.size_bytes,
             signers_sha256: row.signers_sha256,
@@ -88,7 +91,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn apk(&self, id: ApkId) -> Result<Option<Apk>, StoreError> {
         let row = sqlx::query!(
-            r#"SELECT apk_id, package, version_code, version_name, label, min_sdk, target_sdk, sha256, size_bytes, signers_sha256,
+            r#"SELECT apk_id, package, version_code, version_name, label, min_sdk, target_sdk, native_abis, sha256, size_bytes, signers_sha256,
                    lineage_sha256, rollback_of, notes, icon IS NOT NULL AS "has_icon!", uploaded_by, uploaded_at, deleted_at
                FROM apk WHERE apk_id = $1"#,
             id.0
@@ -104,7 +107,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn apks_page(&self, package: Option<&str>, after: Option<(Timestamp, ApkId)>, limit: i64) -> Result<Vec<Apk>, StoreError> {
         let rows = sqlx::query!(
-            r#"SELECT apk_id, package, version_code, version_name, label, min_sdk, target_sdk, sha256, size_bytes, signers_sha256,
+            r#"SELECT apk_id, package, version_code, version_name, label, min_sdk, target_sdk, native_abis, sha256, size_bytes, signers_sha256,
                    lineage_sha256, rollback_of, notes, icon IS NOT NULL AS "has_icon!", uploaded_by, uploaded_at, deleted_at
                FROM apk
                WHERE deleted_at IS NULL AND ($1::text IS NULL OR package = $1)
@@ -178,8 +181,8 @@ impl Store {
         let (icon, icon_type) = new.icon.clone().unzip();
         sqlx::query!(
             "INSERT INTO apk (apk_id, package, version_code, version_name, label, min_sdk, target_sdk, sha256, size_bytes,
-                 signers_sha256, lineage_sha256, icon, icon_type, rollback_of, notes, uploaded_by, uploaded_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+                 signers_sha256, lineage_sha256, icon, icon_type, rollback_of, notes, uploaded_by, uploaded_at, native_abis)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
             new.id.0,
             offer.package,
             offer.version_code,
@@ -196,7 +199,8 @@ impl Store {
             offer.rollback_of.map(|id| id.0),
             new.notes,
             by.username(),
-            now
+            now,
+            &new.native_abis
         )
         .execute(&mut *tx)
         .await?;

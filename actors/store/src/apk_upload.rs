@@ -3,6 +3,7 @@
 use domain::apk::ApkUpload;
 use domain::{ApkId, ApkUploadId, Timestamp, UserId};
 
+use crate::cluster_lock::hold_limit;
 use crate::{Store, StoreError};
 
 /// New upload.
@@ -33,8 +34,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn insert_upload(&self, new: &NewUpload, now: Timestamp, most: i64) -> Result<bool, StoreError> {
         let mut tx = self.pool.begin().await?;
-        // One after the other, so that two do not both take the last place.
-        sqlx::query!("SELECT pg_advisory_xact_lock(hashtext('apk_upload'))").execute(&mut *tx).await?;
+        hold_limit(&mut tx, "apk_upload").await?;
         let begun = sqlx::query!(
             "INSERT INTO apk_upload (upload_id, owner_id, created_by, file_name, size_bytes, sha256, rollback_of, notes, created_at, touched_at)
              SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $9

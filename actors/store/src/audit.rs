@@ -4,7 +4,9 @@
 use chrono::SubsecRound;
 use domain::access::{Origin, Principal};
 use domain::audit::{Actor, AuditAction, AuditFilter, ChainedEntry, Entry, Head, Target};
+use domain::name::{CanonicalName, contains};
 use domain::{DeviceId, Timestamp};
+use futures_util::TryStreamExt;
 use serde_json::{Map, Value, json};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
@@ -15,6 +17,9 @@ use crate::{Store, StoreError};
 const NAME_MAX_CHARS: usize = 255;
 /// Largest `before` and `after`: what is larger is left out, so that no act fails for it.
 const STATE_MAX_BYTES: usize = 200 << 10;
+
+/// Entries that a search by text reads with one statement; they are looked at one by one as they come.
+const SEARCHED_AT_ONCE: i64 = 1000;
 
 /// How long a transaction that holds the head may wait for its node, ms. It has one statement and the commit left.
 const HELD_MAX_MS: &str = "3000";
@@ -160,27 +165,28 @@ fn read(row: &PgRow) -> Result<ChainedEntry, StoreError> {
     Ok(ChainedEntry { entry, prev_hash: row.try_get("prev_hash")?, hash: row.try_get("hash")? })
 }
 
+/// Adds the conditions of a filter, all but its text.
 fn filtered(query: &mut QueryBuilder<Postgres>, filter: &AuditFilter) {
-    let AuditFilter { actor, action, target, request_id, text, from, to } = filter;
+    let AuditFilter { actor, action, target, request_id, text: _, from, to } = filter;
+    // By the names that share a canonical form.
+    let mut named = |column: &str, name: &str| {
+        query.push(format_args!(" AND ({column}_name = ANY(ARRAY(SELECT name FROM audit_name WHERE canonical = "));
+        query.push_bind(CanonicalName::of(name).into_string()).push(format_args!(")) OR {column}_id = "));
+        query.push_bind(name.to_owned()).push(")");
+    };
     if let Some(actor) = actor {
-        query.push(" AND (lower(actor_name) = lower(").push_bind(actor.clone()).push(") OR actor_id = ");
-        query.push_bind(actor.clone()).push(")");
+        named("actor", actor);
+    }
+    if let Some(target) = target {
+        named("target", target);
     }
     if let Some(action) = action {
         // A prefix, not a pattern.
         let prefix = action.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_") + "%";
         query.push(" AND action LIKE ").push_bind(prefix);
     }
-    if let Some(target) = target {
-        query.push(" AND (lower(target_name) = lower(").push_bind(target.clone()).push(") OR target_id = ");
-        query.push_bind(target.clone()).push(")");
-    }
     if let Some(request_id) = request_id {
         query.push(" AND request_id = ").push_bind(request_id.clone());
-    }
-    if let Some(text) = text {
-        query.push(" AND position(lower(").push_bind(text.clone());
-        query.push(") IN lower(concat_ws(' ', actor_name, target_name, before, after))) > 0");
     }
     if let Some(from) = from {
         query.push(" AND at >= ").push_bind(*from);
@@ -190,20 +196,75 @@ fn filtered(query: &mut QueryBuilder<Postgres>, filter: &AuditFilter) {
     }
 }
 
+/// Statement of a page, built at run time, so that each question is planned with the index that answers it.
+fn page_query(filter: &AuditFilter, older_than: Option<i64>, limit: i64) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new("SELECT * FROM audit_entry WHERE true");
+    filtered(&mut query, filter);
+    if let Some(seq) = older_than {
+        query.push(" AND seq < ").push_bind(seq);
+    }
+    query.push(" ORDER BY seq DESC LIMIT ").push_bind(limit);
+    query
+}
+
 impl Store {
+    /// Adds an entry of an act that changes nothing: somebody was refused, or was shown something.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn record(&self, entry: &AuditEntry, now: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin().await?;
+        append(&mut tx, entry, now).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
     /// At most `limit` entries that match, the newest first, older than the one at `older_than`.
     ///
     /// # Errors
     /// The database is unavailable, or does not find them within `database.statement_timeout_ms`.
     pub async fn audit_page(&self, filter: &AuditFilter, older_than: Option<i64>, limit: i64) -> Result<Vec<ChainedEntry>, StoreError> {
-        // Built at run time, so that each question is planned with the index that answers it.
-        let mut query = QueryBuilder::new("SELECT * FROM audit_entry WHERE true");
-        filtered(&mut query, filter);
-        if let Some(seq) = older_than {
-            query.push(" AND seq < ").push_bind(seq);
+        if filter.actor.is_some() || filter.target.is_some() {
+            self.assign_audit_names().await?;
         }
-        query.push(" ORDER BY seq DESC LIMIT ").push_bind(limit);
-        query.build().fetch_all(&self.pool).await?.iter().map(read).collect()
+        let Some(text) = &filter.text else {
+            return page_query(filter, older_than, limit).build().fetch_all(&self.pool).await?.iter().map(read).collect();
+        };
+        let searched = self.audit_search(filter, text, older_than, limit);
+        match tokio::time::timeout(self.statement_timeout, searched).await {
+            Ok(found) => found,
+            Err(_) => Err(StoreError::TimedOut(self.statement_timeout)),
+        }
+    }
+
+    /// Reads entries until `limit` of them contain the text: which do is decided here, as SQL folds case its own way.
+    async fn audit_search(
+        &self,
+        filter: &AuditFilter,
+        text: &str,
+        mut older_than: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<ChainedEntry>, StoreError> {
+        let mut found = Vec::new();
+        loop {
+            let mut query = page_query(filter, older_than, SEARCHED_AT_ONCE);
+            let (mut rows, mut read_rows) = (query.build().fetch(&self.pool), 0);
+            while let Some(row) = rows.try_next().await? {
+                let entry = read(&row)?;
+                (read_rows, older_than) = (read_rows + 1, Some(entry.entry.seq));
+                let Entry { actor_name, target_name, before, after, .. } = &entry.entry;
+                let texts = [Some(actor_name), target_name.as_ref(), before.as_ref(), after.as_ref()];
+                if texts.into_iter().flatten().any(|hay| contains(hay, text)) {
+                    found.push(entry);
+                    if found.len() as i64 == limit {
+                        return Ok(found);
+                    }
+                }
+            }
+            if read_rows < SEARCHED_AT_ONCE {
+                return Ok(found);
+            }
+        }
     }
 
     /// At most `limit` entries behind the one at `after`, in the order of their places.

@@ -1,4 +1,5 @@
-//! Locks that one node at a time holds, for work that goes on after the statement that took it.
+//! Advisory locks: of one node at a time, for work that goes on after the statement that took it; and of one transaction at a time,
+//! for limits that are counted.
 
 use std::time::Duration;
 
@@ -9,6 +10,38 @@ use crate::{Store, StoreError};
 
 /// First key of the advisory locks of this kind.
 const CLASS: i32 = 0x4e58;
+/// First key of the locks of limits.
+const LIMIT_CLASS: i32 = 0x4e59;
+/// First key of the locks of the commands of a shard.
+const COMMANDS_CLASS: i32 = 0x4e5a;
+
+/// Lets one transaction at a time count the rows of a limit and add one: the next statement sees all of those before. Without
+/// it, two would both count before either adds.
+///
+/// # Errors
+/// The database is unavailable.
+pub(crate) async fn hold_limit(connection: &mut PgConnection, limit: &str) -> Result<(), StoreError> {
+    sqlx::query!("SELECT pg_advisory_xact_lock($1, hashtext($2))", LIMIT_CLASS, limit).execute(connection).await?;
+    Ok(())
+}
+
+/// The same for the open commands of the devices of these shards. By shard, because a batch may be for the whole fleet, and a lock for each
+/// device would be too many.
+///
+/// # Errors
+/// The database is unavailable.
+pub(crate) async fn hold_commands(connection: &mut PgConnection, shards: &[i32]) -> Result<(), StoreError> {
+    // In one order, so that no two wait for each other.
+    sqlx::query!(
+        "SELECT pg_advisory_xact_lock($1, held.shard_id) FROM (
+             SELECT DISTINCT shard_id FROM UNNEST($2::integer[]) AS of(shard_id) ORDER BY shard_id) held",
+        COMMANDS_CLASS,
+        shards
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
 
 /// A lock that is held until this is dropped, or its node dies: its connection ends then, and with it the lock.
 #[derive(Debug)]

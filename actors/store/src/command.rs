@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::audit::{AuditEntry, append};
 use crate::channels;
+use crate::cluster_lock::hold_commands;
 use crate::{Store, StoreError};
 
 /// Common values of the commands of a call.
@@ -34,6 +35,8 @@ pub struct NewCommands {
     pub devices: Vec<(DeviceId, CommandId, Timestamp)>,
     /// Batch of the commands.
     pub batch: Option<NewBatch>,
+    /// Most open commands of a device.
+    pub open_per_device_max: i64,
 }
 
 /// New batch, without its commands.
@@ -71,6 +74,8 @@ pub enum InsertOutcome {
     Existing(Uuid),
     /// The idempotency key was used for another request.
     OtherBody,
+    /// The device has as many open commands as it may have; nothing was inserted.
+    TooManyOpen,
 }
 
 /// Unfinished command, as the owner of its device loads it.
@@ -166,7 +171,8 @@ pub(crate) async fn claim_key(
 }
 
 impl Store {
-    /// Inserts commands, and notifies every node. A device that is deleted by now gets none.
+    /// Inserts commands, and notifies every node. A device that is deleted by now gets none, nor does one with as many open
+    /// commands as it may have; a batch counts both as refused.
     ///
     /// # Errors
     /// The database is unavailable; nothing is stored then, or all of it.
@@ -207,6 +213,7 @@ impl Store {
         let (devices, rest): (Vec<_>, Vec<_>) = new.devices.iter().map(|(device, id, release)| (device.0, (id.0, *release))).unzip();
         let (ids, releases): (Vec<_>, Vec<_>) = rest.into_iter().unzip();
         let shards: Vec<_> = new.devices.iter().map(|(device, ..)| i32::from(shard_of(*device).0)).collect();
+        hold_commands(&mut tx, &shards).await?;
         let made = sqlx::query!(
             "INSERT INTO command (request_id, device_id, shard_id, batch_id, action, params, params_shown, state, created_by, created_at,
                  release_at, expires_at)
@@ -216,7 +223,12 @@ impl Store {
                  CASE $6 WHEN 'rotate_key' THEN json_build_object('key_version', d.key_version + 1)::text ELSE $8 END,
                  'queued', $9, $10, n.release_at, $11
              FROM UNNEST($1::uuid[], $2::uuid[], $3::integer[], $4::timestamptz[]) AS n(request_id, device_id, shard_id, release_at)
-             JOIN device d ON d.device_id = n.device_id AND d.deleted_at IS NULL",
+             JOIN device d ON d.device_id = n.device_id AND d.deleted_at IS NULL
+             LEFT JOIN (
+                 SELECT device_id, count(*) AS open FROM command
+                 WHERE state IN ('queued', 'sent', 'delivered') AND shard_id = ANY($3) AND device_id = ANY($2) GROUP BY device_id
+             ) c ON c.device_id = n.device_id
+             WHERE coalesce(c.open, 0) < $12",
             &ids,
             &devices,
             &shards,
@@ -227,23 +239,30 @@ impl Store {
             new.params_shown,
             new.created_by,
             new.created_at,
-            new.expires_at
+            new.expires_at,
+            new.open_per_device_max
         )
         .execute(&mut *tx)
         .await?
         .rows_affected();
         let told = match &new.batch {
             Some(batch) if made < new.devices.len() as u64 => {
-                sqlx::query!("UPDATE command_batch SET devices = $2 WHERE batch_id = $1", batch.id.0, made as i32)
-                    .execute(&mut *tx)
-                    .await?;
+                sqlx::query!(
+                    "UPDATE command_batch SET devices = $2, refused_count = refused_count + devices - $2 WHERE batch_id = $1",
+                    batch.id.0,
+                    made as i32
+                )
+                .execute(&mut *tx)
+                .await?;
                 format!("batch:{}", batch.id)
             }
             Some(batch) => format!("batch:{}", batch.id),
             None => devices.first().copied().unwrap_or_default().to_string(),
         };
         if made == 0 && new.batch.is_none() {
-            return Ok(InsertOutcome::New(0));
+            let there = sqlx::query!("SELECT FROM device WHERE device_id = ANY($1) AND deleted_at IS NULL", &devices);
+            let there = there.fetch_optional(&mut *tx).await?.is_some();
+            return Ok(if there { InsertOutcome::TooManyOpen } else { InsertOutcome::New(0) });
         }
         sqlx::query!("SELECT pg_notify($1, $2)", channels::COMMAND, told).execute(&mut *tx).await?;
         append(&mut tx, audit, new.created_at).await?;

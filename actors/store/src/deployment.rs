@@ -1,5 +1,6 @@
 //! Deployments: creation with all tasks, and reads for lists.
 
+use domain::abi::AbiSet;
 use domain::access::Principal;
 use domain::deployment::{
     ConflictRule, Deployment, DeploymentEventKind, DeploymentQuery, DeploymentState, DeploymentTransition, Options, PauseReason, Phase,
@@ -14,6 +15,7 @@ use uuid::Uuid;
 
 use crate::audit::{AuditEntry, append};
 use crate::channels;
+use crate::cluster_lock::hold_limit;
 use crate::command::{IdempotencyRecord, InsertOutcome, claim_key};
 use crate::deployment_page::taken_back_by;
 use crate::deployment_record::{cancel_commands, end_attempts, note};
@@ -45,6 +47,8 @@ pub struct NewDeployment {
     pub rolls_back: Option<DeploymentId>,
     /// Deadline.
     pub expires_at: Timestamp,
+    /// Most unfinished deployments; one that rolls another back may always be.
+    pub open_max: i64,
     /// Tasks, in the order of the targets.
     pub tasks: Vec<NewTask>,
 }
@@ -73,6 +77,8 @@ pub enum CreateOutcome {
     Existing(DeploymentId),
     /// The idempotency key was used for another request.
     OtherBody,
+    /// There are as many unfinished deployments as there may be.
+    TooManyOpen,
     /// The file of the APK was deleted.
     NoApk,
     /// This deployment, which has not finished, rolls the same deployment back.
@@ -93,6 +99,8 @@ macro_rules! deployment_row {
             version_code: row.version_code,
             version_name: row.version_name,
             min_sdk: row.min_sdk,
+            target_sdk: row.target_sdk,
+            native_abis: AbiSet::of(row.native_abis.iter().map(String::as_str)),
             target: row.target,
             options: serde_json::from_str(&row.options).map_err(|_| corrupt("deployment.options"))?,
             flags: row.flags,
@@ -135,7 +143,7 @@ impl Store {
             match claim_key(&mut tx, idempotency_key, new.id.0, now).await? {
                 InsertOutcome::New(_) => {}
                 InsertOutcome::Existing(id) => return Ok(CreateOutcome::Existing(DeploymentId(id))),
-                InsertOutcome::OtherBody => return Ok(CreateOutcome::OtherBody),
+                _ => return Ok(CreateOutcome::OtherBody),
             }
         }
         // Held until this is committed: nobody deletes the file in between.
@@ -144,6 +152,13 @@ impl Store {
             .await?;
         if there.is_none() {
             return Ok(CreateOutcome::NoApk);
+        }
+        if new.rolls_back.is_none() {
+            hold_limit(&mut tx, "deployment").await?;
+            let open = sqlx::query_scalar!(r#"SELECT count(*) AS "open!" FROM deployment WHERE finished_at IS NULL"#);
+            if open.fetch_one(&mut *tx).await? >= new.open_max {
+                return Ok(CreateOutcome::TooManyOpen);
+            }
         }
         let mut taken_back = Vec::new();
         let mut called_off = None;
@@ -213,7 +228,8 @@ impl Store {
     ) -> Result<Vec<Deployment>, StoreError> {
         let (at, id) = after.unzip();
         let rows = sqlx::query!(
-            "SELECT d.deployment_id, d.name, d.apk_id, d.package, d.version_code, a.version_name, a.min_sdk, d.target, d.options, d.flags,
+            "SELECT d.deployment_id, d.name, d.apk_id, d.package, d.version_code, a.version_name, a.min_sdk, a.target_sdk,
+                 a.native_abis, d.target, d.options, d.flags,
                  d.devices, d.canary_size, d.state, d.phase, d.pause_reason, d.paused_at, d.canary_ms, d.judged_since, d.conflict,
                  d.rolls_back, d.created_by, d.created_at, d.expires_at, d.canceled_by, d.finished_at
              FROM deployment d JOIN apk a USING (apk_id)

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use domain::deployment::{Candidate, DeploymentEvent, Reason, Stage, TaskQuery, TaskState, TaskView};
+use domain::deployment::{Candidate, DeploymentEvent, Reason, Stage, TaskEnding, TaskQuery, TaskState, TaskView};
 use domain::{ApkId, DeploymentId, DeviceId, Timestamp};
 
 use crate::{Store, StoreError};
@@ -42,6 +42,32 @@ impl Store {
                     canary: row.canary,
                     tasks: row.tasks,
                 })
+            })
+            .collect()
+    }
+
+    /// How the tasks of these deployments ended that did not succeed.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn task_endings(&self, ids: &[DeploymentId]) -> Result<Vec<(DeploymentId, TaskEnding)>, StoreError> {
+        let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let rows = sqlx::query!(
+            r#"SELECT deployment_id, state, reason, count(*) AS "tasks!" FROM deployment_task
+               WHERE deployment_id = ANY($1) AND state IN ('failed', 'skipped', 'canceled')
+               GROUP BY deployment_id, state, reason"#,
+            &ids
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let ending = TaskEnding {
+                    state: TaskState::parse(&row.state).ok_or(StoreError::Corrupt("deployment_task.state"))?,
+                    reason: row.reason.as_deref().and_then(Reason::parse),
+                    tasks: row.tasks.max(0).unsigned_abs(),
+                };
+                Ok((DeploymentId(row.deployment_id), ending))
             })
             .collect()
     }
@@ -209,14 +235,6 @@ impl Store {
             .await?;
         let candidate = |id, version_code, of: Option<uuid::Uuid>| Candidate { id: ApkId(id), version_code, rollback_of: of.map(ApkId) };
         Ok(rows.into_iter().map(|row| candidate(row.apk_id, row.version_code, row.rollback_of)).collect())
-    }
-
-    /// Number of unfinished deployments.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn open_deployment_count(&self) -> Result<i64, StoreError> {
-        Ok(sqlx::query_scalar!(r#"SELECT count(*) AS "open!" FROM deployment WHERE finished_at IS NULL"#).fetch_one(&self.pool).await?)
     }
 
     /// Deletes at most `limit` deployments that finished before this time. Returns how many.

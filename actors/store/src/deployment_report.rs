@@ -133,6 +133,8 @@ fn run_of(state: domain::deployment::DeploymentState) -> Run {
         expires_at: never,
         version_code: 0,
         min_sdk: None,
+        target_sdk: None,
+        native_abis: domain::abi::AbiSet::default(),
     }
 }
 

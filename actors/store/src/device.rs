@@ -1,20 +1,23 @@
 //! Devices and their credentials.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use domain::condition::Condition;
 use domain::device::{DeviceIdentity, DeviceListScope, LastStatus, MonitoredApp, PersistedDevice};
 use domain::enrollment::Registration;
-use domain::query::{Cursor, DeviceFilter, Sort, SortKey};
+use domain::name::CanonicalName;
+use domain::query::{Cursor, DeviceFilter, Sort};
 use domain::shard::ShardId;
-use domain::telemetry::UNKNOWN_RANK;
 use domain::{DeviceId, DeviceTokenId, Timestamp};
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
+use crate::canonical::canonical_labels;
 use crate::details::read_details;
 use crate::device_filter::{StatusThresholds, push_filter};
+use crate::device_search::{condition_of, push_page};
 use crate::telemetry_column::{SELECTED, read_columns};
 use crate::{Store, StoreError};
 
@@ -66,13 +69,6 @@ impl StoredDevice {
             last: self.last.map(Arc::new),
             last_seen_at: self.last_seen_at,
         }
-    }
-}
-
-fn condition_of(scope: DeviceListScope) -> &'static str {
-    match scope {
-        DeviceListScope::Active => "d.deleted_at IS NULL",
-        DeviceListScope::Deleted => "d.deleted_at IS NOT NULL",
     }
 }
 
@@ -186,10 +182,12 @@ impl NewDevice {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let told = &self.registration;
+        let alias_canonical = CanonicalName::of(&self.alias);
+        let (tags_canonical, groups_canonical) = (canonical_labels(tags), canonical_labels(groups));
         sqlx::query!(
             "INSERT INTO device (device_id, alias, tags, groups, hardware_id, model, manufacturer, android_version, sdk_int,
-                 app_version, app_version_code, fcm_token, enrolled_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+                 app_version, app_version_code, fcm_token, enrolled_at, alias_canonical, tags_canonical, groups_canonical)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
             self.id.0,
             self.alias,
             tags,
@@ -202,7 +200,10 @@ impl NewDevice {
             told.app_version,
             told.app_version_code,
             told.fcm_token,
-            now
+            now,
+            alias_canonical.as_str(),
+            &tags_canonical,
+            &groups_canonical
         )
         .execute(&mut *connection)
         .await?;
@@ -293,6 +294,11 @@ impl Store {
         thresholds: StatusThresholds,
         limit: i64,
     ) -> Result<Vec<DeviceId>, StoreError> {
+        if filter.text.is_some() {
+            let mut ids = self.search_devices(filter, scope, Sort::default(), None, thresholds, limit).await?;
+            ids.sort_unstable();
+            return Ok(ids);
+        }
         let mut query = QueryBuilder::new("SELECT d.device_id FROM device d LEFT JOIN device_last_status s USING (device_id) WHERE ");
         query.push(condition_of(scope));
         push_filter(&mut query, filter, thresholds);
@@ -314,24 +320,15 @@ impl Store {
         thresholds: StatusThresholds,
         limit: i64,
     ) -> Result<Vec<StoredDevice>, StoreError> {
+        if filter.text.is_some() {
+            let ids = self.search_devices(filter, scope, sort, after, thresholds, limit).await?;
+            let mut found: HashMap<_, _> = self.devices_by_id(&ids).await?.into_iter().map(|device| (device.identity.id, device)).collect();
+            return Ok(ids.into_iter().filter_map(|id| found.remove(&id)).collect());
+        }
         let mut query = select_devices();
         query.push(condition_of(scope));
         push_filter(&mut query, filter, thresholds);
-        let (column, cast) = match sort.key {
-            SortKey::Alias => ("d.alias".to_owned(), "text"),
-            SortKey::LastSeen => ("coalesce(s.last_seen_at, '-infinity')".to_owned(), "timestamptz"),
-            // The name of a row of the telemetry table, which is its column's.
-            SortKey::Reading(field) => (format!("coalesce(s.{}, {UNKNOWN_RANK})", field.name), "bigint"),
-            SortKey::Enrolled => ("d.enrolled_at".to_owned(), "timestamptz"),
-        };
-        let (comparison, direction) = if sort.descending { ("<", "DESC") } else { (">", "ASC") };
-        if let Some(after) = after {
-            query.push(format_args!(" AND ({column}, d.device_id) {comparison} ("));
-            query.push_bind(after.key.clone()).push(format_args!("::text::{cast}, "));
-            query.push_bind(after.id.0).push(")");
-        }
-        query.push(format_args!(" ORDER BY {column} {direction}, d.device_id {direction} LIMIT "));
-        query.push_bind(limit);
+        push_page(&mut query, sort, after, limit);
         query.build().fetch_all(&self.pool).await?.iter().map(read).collect()
     }
 

@@ -10,12 +10,14 @@ use domain::audit::{AuditAction, Target};
 use domain::bulk::DeviceRecord;
 use domain::edit::Editable;
 use domain::event::EventKind;
+use domain::name::CanonicalName;
 use domain::{DeviceId, Timestamp};
 use serde_json::{Map, Value, json};
-use sqlx::{Postgres, Transaction};
+use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::audit::{AuditEntry, append};
+use crate::canonical::canonical_labels;
 use crate::device::monitored_app;
 use crate::{Store, StoreError};
 
@@ -33,15 +35,21 @@ impl Store {
         Ok(DeviceWork { tx: self.pool.begin().await? })
     }
 
-    /// The devices that have these aliases; `None` for an alias that nobody has.
+    /// The devices that have these aliases, by their canonical form; before it by an alias that is written exactly so, as those
+    /// of earlier builds may share a form.
     ///
     /// # Errors
     /// The database is unavailable.
     pub async fn devices_by_alias(&self, aliases: &[String]) -> Result<HashMap<String, DeviceId>, StoreError> {
-        let rows = sqlx::query!("SELECT alias, device_id FROM device WHERE alias = ANY($1) AND deleted_at IS NULL", aliases)
-            .fetch_all(&self.pool)
-            .await?;
-        Ok(rows.into_iter().map(|row| (row.alias, DeviceId(row.device_id))).collect())
+        let mut connection = self.pool.acquire().await?;
+        let held = held_aliases(&mut connection, aliases).await?;
+        let mut by_form: HashMap<CanonicalName, DeviceId> = HashMap::with_capacity(held.len());
+        for (alias, id) in &held {
+            by_form.entry(CanonicalName::of(alias)).or_insert(*id);
+        }
+        let exact: HashMap<&str, DeviceId> = held.iter().map(|(alias, id)| (alias.as_str(), *id)).collect();
+        let found = |alias: &String| exact.get(alias.as_str()).or_else(|| by_form.get(&CanonicalName::of(alias))).copied();
+        Ok(aliases.iter().filter_map(|alias| Some((alias.clone(), found(alias)?))).collect())
     }
 
     /// Removes at most `limit` devices for good that were deleted at or before this time, and tells all
@@ -69,6 +77,17 @@ impl Store {
         tx.commit().await?;
         Ok(purged.len() as u64)
     }
+}
+
+/// Aliases that devices have and that are one of these, however they are written.
+async fn held_aliases(connection: &mut PgConnection, aliases: &[String]) -> Result<Vec<(String, DeviceId)>, StoreError> {
+    let rows = sqlx::query!(
+        "SELECT alias, device_id FROM device WHERE (alias_canonical = ANY($1) OR alias = ANY($2)) AND deleted_at IS NULL
+         ORDER BY enrolled_at, device_id",
+        &canonical_labels(aliases),
+        aliases
+    );
+    Ok(rows.fetch_all(connection).await?.into_iter().map(|row| (row.alias, DeviceId(row.device_id))).collect())
 }
 
 fn uuids<'a>(ids: impl IntoIterator<Item = &'a DeviceId>) -> Vec<Uuid> {
@@ -114,15 +133,16 @@ impl DeviceWork {
         Ok(read.map(|device| (device.id, device)).collect())
     }
 
-    /// Devices that have these aliases.
+    /// Devices that have these aliases, however they are written.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn holders(&mut self, aliases: &[String]) -> Result<HashMap<String, DeviceId>, StoreError> {
-        let rows = sqlx::query!("SELECT alias, device_id FROM device WHERE alias = ANY($1) AND deleted_at IS NULL", aliases)
-            .fetch_all(&mut *self.tx)
-            .await?;
-        Ok(rows.into_iter().map(|row| (row.alias, DeviceId(row.device_id))).collect())
+    pub async fn holders(&mut self, aliases: &[String]) -> Result<HashMap<CanonicalName, Vec<DeviceId>>, StoreError> {
+        let mut holders: HashMap<_, Vec<_>> = HashMap::new();
+        for (alias, id) in held_aliases(&mut self.tx, aliases).await? {
+            holders.entry(CanonicalName::of(&alias)).or_default().push(id);
+        }
+        Ok(holders)
     }
 
     /// Edits devices; each pair is the state before and after.
@@ -134,27 +154,42 @@ impl DeviceWork {
         let renamed = uuids(devices.iter().filter(|(before, after)| before.editable.alias != after.alias).map(|(before, _)| &before.id));
         if renamed.len() > 1 {
             // Two devices may swap their aliases, and each row is checked by itself.
-            sqlx::query!("UPDATE device SET alias = '~' || device_id WHERE device_id = ANY($1)", &renamed).execute(&mut *self.tx).await?;
+            sqlx::query!(
+                "UPDATE device SET alias = '~' || device_id, alias_canonical = '~' || device_id WHERE device_id = ANY($1)",
+                &renamed
+            )
+            .execute(&mut *self.tx)
+            .await?;
         }
         let labels = |labels: &[String]| json!(labels).to_string();
         let aliases: Vec<_> = devices.iter().map(|(_, after)| after.alias.clone()).collect();
         let tags: Vec<_> = devices.iter().map(|(_, after)| labels(&after.tags)).collect();
         let groups: Vec<_> = devices.iter().map(|(_, after)| labels(&after.groups)).collect();
+        let aliases_canonical = canonical_labels(&aliases);
+        let tags_canonical: Vec<_> = devices.iter().map(|(_, after)| labels(&canonical_labels(&after.tags))).collect();
+        let groups_canonical: Vec<_> = devices.iter().map(|(_, after)| labels(&canonical_labels(&after.groups))).collect();
         let packages: Vec<_> = devices.iter().map(|(_, after)| after.monitored.as_ref().map(|app| app.package.clone())).collect();
         let stale: Vec<_> = devices.iter().map(|(_, after)| after.monitored.as_ref().and_then(|app| app.stale_after_s)).collect();
         sqlx::query!(
+            // An alias that stays keeps its form, which may be set apart from that of another.
             "UPDATE device d SET alias = e.alias, tags = ARRAY(SELECT jsonb_array_elements_text(e.tags::jsonb)),
                  groups = ARRAY(SELECT jsonb_array_elements_text(e.groups::jsonb)), monitored_package = e.package,
-                 monitored_stale_after_s = e.stale_after_s, changed_at = clock_timestamp()
-             FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::integer[])
-                 AS e(device_id, alias, tags, groups, package, stale_after_s)
+                 monitored_stale_after_s = e.stale_after_s, changed_at = clock_timestamp(),
+                 alias_canonical = CASE WHEN d.alias = e.alias THEN d.alias_canonical ELSE e.alias_canonical END,
+                 tags_canonical = ARRAY(SELECT jsonb_array_elements_text(e.tags_canonical::jsonb)),
+                 groups_canonical = ARRAY(SELECT jsonb_array_elements_text(e.groups_canonical::jsonb))
+             FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::text[], $8::text[], $9::text[])
+                 AS e(device_id, alias, tags, groups, package, stale_after_s, alias_canonical, tags_canonical, groups_canonical)
              WHERE d.device_id = e.device_id",
             &ids,
             &aliases,
             &tags,
             &groups,
             &packages as &[Option<String>],
-            &stale as &[Option<i32>]
+            &stale as &[Option<i32>],
+            &aliases_canonical,
+            &tags_canonical,
+            &groups_canonical
         )
         .execute(&mut *self.tx)
         .await?;
@@ -204,10 +239,11 @@ impl DeviceWork {
         let ids = uuids(devices.iter().map(|(device, _)| &device.id));
         let aliases: Vec<_> = devices.iter().map(|(_, alias)| (*alias).to_owned()).collect();
         sqlx::query!(
-            "UPDATE device d SET deleted_at = NULL, alias = r.alias, changed_at = clock_timestamp()
-             FROM UNNEST($1::uuid[], $2::text[]) AS r(device_id, alias) WHERE d.device_id = r.device_id",
+            "UPDATE device d SET deleted_at = NULL, alias = r.alias, alias_canonical = r.alias_canonical, changed_at = clock_timestamp()
+             FROM UNNEST($1::uuid[], $2::text[], $3::text[]) AS r(device_id, alias, alias_canonical) WHERE d.device_id = r.device_id",
             &ids,
-            &aliases
+            &aliases,
+            &canonical_labels(&aliases)
         )
         .execute(&mut *self.tx)
         .await?;

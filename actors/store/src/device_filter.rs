@@ -2,6 +2,7 @@
 
 use domain::Timestamp;
 use domain::device::{Connectivity, DevicePolicy};
+use domain::name::CanonicalName;
 use domain::query::{DeviceFilter, FilterCondition, FilterKey, FilterValue};
 use serde_json::{Map, Value, json};
 use sqlx::{Postgres, QueryBuilder};
@@ -22,9 +23,9 @@ impl StatusThresholds {
 
 /// Adds the conditions of a filter on `device d` and its `device_last_status s`.
 ///
-/// The SQL twin of [`DeviceFilter::matches`]; a test compares the two.
+/// The SQL twin of [`DeviceFilter::matches`]; a test compares the two. Its text is not among them: [`crate::device_search`].
 pub(crate) fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &DeviceFilter, thresholds: StatusThresholds) {
-    for condition in filter.conditions() {
+    for condition in filter.conditions().filter(|condition| !matches!(condition, FilterCondition::Text(_))) {
         query.push(" AND ");
         push_condition(query, condition, thresholds);
     }
@@ -36,8 +37,8 @@ fn push_condition(query: &mut QueryBuilder<Postgres>, condition: FilterCondition
         FilterCondition::Connectivity(Connectivity::Online) => drop(query.push("s.last_seen_at > ").push_bind(online_since)),
         FilterCondition::Connectivity(Connectivity::Offline) => drop(query.push("s.last_seen_at <= ").push_bind(online_since)),
         FilterCondition::Connectivity(Connectivity::NeverSeen) => drop(query.push("s.device_id IS NULL")),
-        FilterCondition::Tag(tag) => drop(query.push("d.tags @> ARRAY[").push_bind(tag.clone()).push("]")),
-        FilterCondition::Group(group) => drop(query.push("d.groups @> ARRAY[").push_bind(group.clone()).push("]")),
+        FilterCondition::Tag(tag) => push_label(query, "d.tags", tag),
+        FilterCondition::Group(group) => push_label(query, "d.groups", group),
         FilterCondition::BatteryBelow(limit) => drop(query.push("s.battery_pct < ").push_bind(*limit)),
         FilterCondition::StorageBelow(limit) => drop(query.push("s.storage_free_mb < ").push_bind(*limit)),
         FilterCondition::AppVersion(version) => drop(query.push("s.app_version = ").push_bind(version.clone())),
@@ -53,14 +54,15 @@ fn push_condition(query: &mut QueryBuilder<Postgres>, condition: FilterCondition
             );
             query.push_bind(status.as_str());
         }
-        FilterCondition::Text(text) => {
-            // By the database's own rules on both sides.
-            query.push("(strpos(lower(d.alias COLLATE \"default\"), lower(").push_bind(text.clone());
-            query.push(")) > 0 OR strpos(lower(coalesce(s.model, d.model, '')), lower(").push_bind(text.clone());
-            query.push(")) > 0 OR strpos(lower(coalesce(d.hardware_id, '')), lower(").push_bind(text.clone());
-            query.push(")) > 0 OR strpos(d.device_id::text, lower(").push_bind(text.clone()).push(")) > 0)");
-        }
+        // Decided about by `device_search`.
+        FilterCondition::Text(_) => drop(query.push("true")),
     }
+}
+
+/// A tag or group by its canonical form; by itself where an earlier build has stored none.
+fn push_label(query: &mut QueryBuilder<Postgres>, column: &str, label: &str) {
+    query.push(format_args!("({column}_canonical @> ARRAY[")).push_bind(CanonicalName::of(label).into_string());
+    query.push(format_args!("] OR ({column}_canonical IS NULL AND {column} @> ARRAY[")).push_bind(label.to_owned()).push("]))");
 }
 
 /// A filter as it is stored.

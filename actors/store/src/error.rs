@@ -51,9 +51,9 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(database) if database.is_unique_violation() => Self::Conflict(match database.constraint() {
-                Some("device_alias_key") => Conflict::AliasInUse,
-                Some("app_user_username_key") => Conflict::UsernameInUse,
-                Some("saved_filter_name_key") => Conflict::FilterNameInUse,
+                Some("device_alias_key" | "device_alias_canonical_key") => Conflict::AliasInUse,
+                Some("app_user_username_key" | "app_user_username_canonical_key") => Conflict::UsernameInUse,
+                Some("saved_filter_name_key" | "saved_filter_name_canonical_key") => Conflict::FilterNameInUse,
                 _ => Conflict::Other,
             }),
             sqlx::Error::Database(database) if is_outage(database.as_ref()) => Self::Unavailable(error),

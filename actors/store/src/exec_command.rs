@@ -7,6 +7,7 @@ use domain::audit::{AuditAction, Target};
 use serde_json::json;
 
 use crate::audit::{AuditEntry, append};
+use crate::cluster_lock::hold_limit;
 use crate::{Store, StoreError};
 
 impl Store {
@@ -44,6 +45,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn put_exec_command(&self, command: &ExecCommand, by: &Principal, now: Timestamp, most: i64) -> Result<bool, StoreError> {
         let mut tx = self.pool.begin().await?;
+        hold_limit(&mut tx, "exec_command").await?;
         let before = sqlx::query!("SELECT argv, description FROM exec_command WHERE name = $1 FOR UPDATE", command.name)
             .fetch_optional(&mut *tx)
             .await?;

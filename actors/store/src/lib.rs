@@ -14,6 +14,7 @@ mod api_token;
 mod apk;
 mod apk_upload;
 pub(crate) mod audit;
+mod canonical;
 mod channels;
 mod cluster;
 mod cluster_lock;
@@ -32,12 +33,14 @@ mod device;
 mod device_edit;
 mod device_event;
 mod device_filter;
+mod device_search;
 mod enroll_token;
 mod error;
 mod exec_command;
 mod flag;
 mod heartbeat;
 mod history;
+mod legacy_push;
 mod managed_package;
 mod migrate;
 mod partition;
@@ -57,6 +60,7 @@ pub use api_token::{ApiTokenOutcome, ApiTokenQuery, ApiTokenUser, NewApiToken};
 pub use apk::{AddApkOutcome, DeletedApk, NewApk};
 pub use apk_upload::NewUpload;
 pub use audit::AuditEntry;
+pub use canonical::NameCollision;
 pub use cluster::{ClaimedShard, JoinOutcome, Listener, NewNode, Notification, ShardRow};
 pub use cluster_lock::ClusterLock;
 pub use command::{IdempotencyRecord, InsertOutcome, NewBatch, NewCommands, OpenCommand, OpenCommandScope};
@@ -85,6 +89,7 @@ pub use user::{NewUser, UserRow};
 #[derive(Clone)]
 pub struct Store {
     pool: sqlx::PgPool,
+    statement_timeout: Duration,
 }
 
 /// Size and patience of the pool.
@@ -118,6 +123,7 @@ impl Store {
         let connect: PgConnectOptions = url.parse()?;
         let connect = connect.application_name("nexmdm").options([
             ("statement_timeout", statement_timeout_ms.as_str()),
+            canonical::KEEPS_CANONICAL_NAMES,
             ("timezone", "UTC"),
             // A batch statement is planned once; a generic plan is as good and costs nothing again.
             ("plan_cache_mode", "force_generic_plan"),
@@ -129,7 +135,7 @@ impl Store {
             .acquire_timeout(options.acquire_timeout)
             .test_before_acquire(false)
             .connect_lazy_with(connect);
-        Ok(Self { pool })
+        Ok(Self { pool, statement_timeout: options.statement_timeout })
     }
 
     /// Whether the database answers.

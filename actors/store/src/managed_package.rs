@@ -7,6 +7,7 @@ use domain::audit::{AuditAction, Target};
 use serde_json::json;
 
 use crate::audit::{AuditEntry, append};
+use crate::cluster_lock::hold_limit;
 use crate::{Store, StoreError};
 
 /// Outcome of removing a package.
@@ -64,6 +65,7 @@ impl Store {
         most: i64,
     ) -> Result<Option<bool>, StoreError> {
         let mut tx = self.pool.begin().await?;
+        hold_limit(&mut tx, "managed_package").await?;
         let before = sqlx::query!("SELECT signers_sha256, note FROM managed_package WHERE package = $1 FOR UPDATE", package)
             .fetch_optional(&mut *tx)
             .await?;

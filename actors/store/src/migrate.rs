@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use sqlx::migrate::Migrator;
 
-use crate::{Store, StoreError};
+use crate::{NameCollision, Store, StoreError};
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrator = sqlx::migrate!("../../migrations");
@@ -16,12 +16,17 @@ static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
 
 impl Store {
     /// Applies the migrations that are missing, under an advisory lock, so that
-    /// nodes that start together do it once.
+    /// nodes that start together do it once. Names without a canonical form get one; those that collide are logged.
     ///
     /// # Errors
     /// The database is unavailable, or an applied migration differs from ours.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        Ok(MIGRATOR.run(&self.pool).await?)
+        MIGRATOR.run(&self.pool).await?;
+        for NameCollision { kind, name, first } in self.assign_canonical_names().await? {
+            let remedy = "both go on working as they are written; rename or remove one of them";
+            tracing::warn!(event = "names.collision", kind, name, first, remedy);
+        }
+        Ok(())
     }
 
     /// Whether every migration that this build knows is applied.

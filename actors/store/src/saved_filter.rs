@@ -2,6 +2,7 @@
 
 use domain::access::Principal;
 use domain::audit::{AuditAction, Target};
+use domain::name::CanonicalName;
 use domain::saved_filter::SavedFilter;
 use domain::{SavedFilterId, Timestamp, UserId};
 use serde_json::{Value, json};
@@ -73,15 +74,16 @@ impl Store {
         // One at a time for each owner: whoever comes next counts this one too.
         sqlx::query!("SELECT FROM app_user WHERE user_id = $1 FOR NO KEY UPDATE", filter.owner.0).execute(&mut *tx).await?;
         let kept = sqlx::query!(
-            "INSERT INTO saved_filter (saved_filter_id, owner, name, filter, shared, created_at, changed_at)
-             SELECT $1, $2, $3, $4, $5, $6, $6 WHERE (SELECT count(*) FROM saved_filter WHERE owner = $2) < $7",
+            "INSERT INTO saved_filter (saved_filter_id, owner, name, filter, shared, created_at, changed_at, name_canonical)
+             SELECT $1, $2, $3, $4, $5, $6, $6, $8 WHERE (SELECT count(*) FROM saved_filter WHERE owner = $2) < $7",
             filter.id.0,
             filter.owner.0,
             filter.name,
             to_json(&filter.filter),
             filter.shared,
             filter.created_at,
-            owned_max
+            owned_max,
+            CanonicalName::of(&filter.name).into_string()
         )
         .execute(&mut *tx)
         .await?
@@ -102,7 +104,8 @@ impl Store {
     pub async fn update_saved_filter(&self, filter: &SavedFilter, by: &Principal) -> Result<bool, StoreError> {
         let mut tx = self.pool.begin().await?;
         let before = sqlx::query!(
-            "UPDATE saved_filter f SET name = $3, filter = $4, shared = $5, changed_at = $6
+            "UPDATE saved_filter f SET name = $3, filter = $4, shared = $5, changed_at = $6,
+                 name_canonical = CASE WHEN f.name = $3 THEN f.name_canonical ELSE $7 END
              FROM (SELECT * FROM saved_filter WHERE saved_filter_id = $1 AND owner = $2 FOR UPDATE) b
              WHERE f.saved_filter_id = b.saved_filter_id RETURNING b.name, b.filter, b.shared",
             filter.id.0,
@@ -110,7 +113,8 @@ impl Store {
             filter.name,
             to_json(&filter.filter),
             filter.shared,
-            filter.changed_at
+            filter.changed_at,
+            CanonicalName::of(&filter.name).into_string()
         );
         let Some(before) = before.fetch_optional(&mut *tx).await? else { return Ok(false) };
         let (before, after) =

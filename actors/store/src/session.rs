@@ -123,7 +123,8 @@ impl Store {
     }
 
     /// Exchanges a refresh token for the next one. `reuse_grace_since`: a token
-    /// replaced after this is taken for a request that ran in parallel.
+    /// replaced after this is taken for a request that ran in parallel. Any other one that the
+    /// sign-in ever had has leaked.
     ///
     /// # Errors
     /// The database is unavailable; the old token then still holds.
@@ -136,10 +137,15 @@ impl Store {
         now: Timestamp,
     ) -> Result<Rotation, StoreError> {
         let mut tx = self.pool.begin().await?;
+        // The one before the last stands in the session too: whoever waits here for the rotation by another request sees
+        // that of the row, but not yet that of the table.
         let row = sqlx::query!(
-            "SELECT s.session_id, s.refresh_sha256, s.rotated_at, s.expires_at, s.last_seen_at, u.user_id, u.username, u.role
+            "SELECT s.session_id, s.refresh_sha256, s.previous_sha256, s.rotated_at, s.expires_at, s.last_seen_at,
+                 u.user_id, u.username, u.role,
+                 (SELECT r.replaced_at FROM replaced_refresh_token r WHERE r.refresh_sha256 = $1) AS replaced_at
              FROM user_session s JOIN app_user u USING (user_id)
-             WHERE (s.refresh_sha256 = $1 OR s.previous_sha256 = $1)
+             WHERE (s.refresh_sha256 = $1 OR s.previous_sha256 = $1
+                    OR s.session_id = (SELECT r.session_id FROM replaced_refresh_token r WHERE r.refresh_sha256 = $1))
                AND s.revoked_at IS NULL AND s.expires_at > $2 AND u.disabled_at IS NULL
              FOR UPDATE OF s",
             presented_sha256,
@@ -149,6 +155,8 @@ impl Store {
         .await?;
         let Some(row) = row else { return Ok(Rotation::Unknown) };
         let user = session_user(row.session_id, row.user_id, row.username, &row.role, row.expires_at, row.last_seen_at)?;
+        let is_previous = row.previous_sha256.as_deref() == Some(presented_sha256);
+        let replaced_at = row.replaced_at.filter(|_| !is_previous).unwrap_or(row.rotated_at);
         let rotation = if row.refresh_sha256 == presented_sha256 {
             sqlx::query!(
                 "UPDATE user_session SET previous_sha256 = refresh_sha256, refresh_sha256 = $2, rotated_at = $3, last_seen_at = $3
@@ -159,8 +167,16 @@ impl Store {
             )
             .execute(&mut *tx)
             .await?;
+            sqlx::query!(
+                "INSERT INTO replaced_refresh_token (refresh_sha256, session_id, replaced_at) VALUES ($1, $2, $3)",
+                presented_sha256,
+                row.session_id,
+                now
+            )
+            .execute(&mut *tx)
+            .await?;
             Rotation::Rotated(user)
-        } else if row.rotated_at >= reuse_grace_since {
+        } else if replaced_at >= reuse_grace_since {
             Rotation::JustRotated(user)
         } else {
             sqlx::query!("UPDATE user_session SET revoked_at = $2 WHERE session_id = $1", row.session_id, now).execute(&mut *tx).await?;
@@ -197,6 +213,26 @@ impl Store {
         .execute(&self.pool)
         .await?;
         Ok(())
+    }
+
+    /// Removes at most `limit` replaced refresh tokens: those of sessions that have ended, and of each session all but the
+    /// newest `kept_max`. Returns how many.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn purge_replaced_refresh_tokens(&self, kept_max: i64, now: Timestamp, limit: i64) -> Result<u64, StoreError> {
+        let purged = sqlx::query!(
+            "DELETE FROM replaced_refresh_token WHERE refresh_sha256 = ANY(ARRAY(
+                 SELECT r.refresh_sha256 FROM replaced_refresh_token r JOIN user_session s USING (session_id)
+                 WHERE s.revoked_at IS NOT NULL OR s.expires_at <= $2
+                     OR r.replaced_at <= (SELECT k.replaced_at FROM replaced_refresh_token k WHERE k.session_id = r.session_id
+                                          ORDER BY k.replaced_at DESC OFFSET $1 LIMIT 1)
+                 LIMIT $3))",
+            kept_max,
+            now,
+            limit
+        );
+        Ok(purged.execute(&self.pool).await?.rows_affected())
     }
 
     /// Removes at most `limit` sessions that ended before `before`. Returns how many.

@@ -1,8 +1,10 @@
 //! Failed sign-ins by name, for locking a name out on every node at once.
 
 use domain::access::{Origin, Principal};
+use domain::account::possible_username;
 use domain::audit::{AuditAction, Target};
 use domain::lockout::{Attempt, Lockout, LockoutPolicy, attempt};
+use domain::name::CanonicalName;
 use domain::{Timestamp, UserId};
 use serde_json::json;
 
@@ -58,13 +60,18 @@ impl Store {
             .execute(&mut *tx)
             .await?;
             if locked_until.is_some() {
-                // PostgreSQL takes no NUL, and no account has one in its name.
-                let name = username.replace('\0', " ");
-                let account = sqlx::query!(
-                    "SELECT user_id, username FROM app_user WHERE lower(username) = lower($1::text COLLATE \"C\")",
-                    name.trim()
-                );
-                let account = account.fetch_optional(&mut *tx).await?.map(|row| (UserId(row.user_id), row.username));
+                let account = match possible_username(username) {
+                    Some(name) => {
+                        let account = sqlx::query!(
+                            "SELECT user_id, username FROM app_user WHERE username_canonical = $2 OR username = $1
+                             ORDER BY username = $1 DESC LIMIT 1",
+                            name,
+                            CanonicalName::of(name).into_string()
+                        );
+                        account.fetch_optional(&mut *tx).await?.map(|row| (UserId(row.user_id), row.username))
+                    }
+                    None => None,
+                };
                 let entry = AuditEntry::new(&Principal::System { origin }, AuditAction::AccountLocked, Target::SignInName(account));
                 append(&mut tx, &entry.after(json!({ "failures": failures, "locked_until": locked_until })), now).await?;
             }

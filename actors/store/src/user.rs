@@ -2,6 +2,7 @@
 
 use domain::access::{Principal, Role};
 use domain::audit::{AuditAction, Target};
+use domain::name::CanonicalName;
 use domain::{Timestamp, UserId};
 
 use serde_json::json;
@@ -13,7 +14,7 @@ use crate::{Store, StoreError};
 pub struct NewUser<'a> {
     /// Id.
     pub id: UserId,
-    /// Name; unique, ignoring case.
+    /// Name; unique by its canonical form.
     pub username: &'a str,
     /// bcrypt of the password.
     pub password_bcrypt: &'a str,
@@ -73,13 +74,14 @@ impl Store {
     pub async fn insert_user(&self, user: NewUser<'_>, by: &Principal, now: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.pool.begin().await?;
         sqlx::query!(
-            "INSERT INTO app_user (user_id, username, password_bcrypt, role, created_at, password_changed_at)
-             VALUES ($1, $2, $3, $4, $5, $5)",
+            "INSERT INTO app_user (user_id, username, password_bcrypt, role, created_at, password_changed_at, username_canonical)
+             VALUES ($1, $2, $3, $4, $5, $5, $6)",
             user.id.0,
             user.username,
             user.password_bcrypt,
             user.role.as_str(),
-            now
+            now,
+            CanonicalName::of(user.username).into_string()
         )
         .execute(&mut *tx)
         .await?;
@@ -97,13 +99,14 @@ impl Store {
         // Nodes that start together would both see an empty table.
         sqlx::query!("LOCK TABLE app_user IN SHARE ROW EXCLUSIVE MODE").execute(&mut *tx).await?;
         let inserted = sqlx::query!(
-            "INSERT INTO app_user (user_id, username, password_bcrypt, role, created_at, password_changed_at)
-             SELECT $1, $2, $3, $4, $5, $5 WHERE NOT EXISTS (SELECT FROM app_user)",
+            "INSERT INTO app_user (user_id, username, password_bcrypt, role, created_at, password_changed_at, username_canonical)
+             SELECT $1, $2, $3, $4, $5, $5, $6 WHERE NOT EXISTS (SELECT FROM app_user)",
             user.id.0,
             user.username,
             user.password_bcrypt,
             user.role.as_str(),
-            now
+            now,
+            CanonicalName::of(user.username).into_string()
         )
         .execute(&mut *tx)
         .await?
@@ -123,15 +126,18 @@ impl Store {
         Ok(sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM app_user) AS "any!""#).fetch_one(&self.pool).await?)
     }
 
-    /// The account with this name, ignoring case.
+    /// The account with this name, by its canonical form; before it one that is written exactly so, as those of
+    /// earlier builds may share a form.
     ///
     /// # Errors
     /// The database is unavailable.
     pub async fn user_by_name(&self, username: &str) -> Result<Option<UserRow>, StoreError> {
         let found = sqlx::query_as!(
             StoredUser,
-            "SELECT user_id, username, password_bcrypt, role, created_at, disabled_at FROM app_user WHERE lower(username) = lower($1::text COLLATE \"C\")",
-            username
+            "SELECT user_id, username, password_bcrypt, role, created_at, disabled_at FROM app_user
+             WHERE username_canonical = $2 OR username = $1 ORDER BY username = $1 DESC LIMIT 1",
+            username,
+            CanonicalName::of(username).into_string()
         );
         found.fetch_optional(&self.pool).await?.map(StoredUser::read).transpose()
     }

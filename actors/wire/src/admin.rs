@@ -69,6 +69,9 @@ pub struct CreateEnrollTokens {
 pub struct CreatedEnrollTokens {
     /// In the order of `{n}`.
     pub tokens: Vec<CreatedEnrollToken>,
+    /// What to look at, such as an alias that is easily mistaken for another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A new token; the only time its secret is shown.

@@ -20,6 +20,9 @@ pub struct Apk {
     pub min_sdk: Option<i32>,
     /// Target Android API level.
     pub target_sdk: Option<i32>,
+    /// ABIs that it has native code for, such as `arm64-v8a`; none: it has no native code.
+    #[serde(default)]
+    pub native_abis: Vec<String>,
     /// SHA-256 of the file, hex.
     pub sha256: String,
     /// Length of the file in bytes.

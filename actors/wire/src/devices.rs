@@ -28,6 +28,32 @@ pub struct DeviceDetails {
     /// End of the restore period.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restorable_until: Option<String>,
+    /// What to look at after a change, such as an alias that is easily mistaken for another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// Devices that need legacy push.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+pub struct LegacyPushDevices {
+    /// Whether push messages are signed for them (`commands.legacy_push`).
+    pub enabled: bool,
+    /// The devices, in the order of their ids.
+    pub items: Vec<LegacyPushDevice>,
+    /// Cursor of the next page; absent: this is the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Device that needs legacy push.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+pub struct LegacyPushDevice {
+    /// Id.
+    pub device_id: String,
+    /// Alias.
+    pub alias: String,
+    /// When it last answered a command in the format of the earlier server, to about an hour.
+    pub last_result_at: String,
 }
 
 /// Monitored app of a device.

@@ -35,7 +35,7 @@ pub struct CreateUser {
     #[serde(default)]
     #[schema(value_type = Option<crate::names::Role>)]
     pub role: Option<String>,
-    /// Password, 10 characters to 72 bytes; generated when absent.
+    /// Password of at least 10 characters and at most 72 bytes; generated when absent.
     #[serde(default)]
     pub password: Option<String>,
 }
@@ -65,7 +65,7 @@ pub struct ChangeUser {
 #[derive(Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResetPassword {
-    /// Password, 10 characters to 72 bytes; generated when absent.
+    /// Password of at least 10 characters and at most 72 bytes; generated when absent.
     pub password: Option<String>,
 }
 
@@ -100,7 +100,7 @@ pub struct Me {
 pub struct ChangePassword {
     /// Current password. Wrong ones count as failed sign-ins.
     pub current_password: String,
-    /// 10 characters to 72 bytes.
+    /// At least 10 characters and at most 72 bytes.
     pub new_password: String,
 }
 

@@ -126,6 +126,8 @@ impl Node {
         clear_settings(&mut command);
         command
             .env("NEXMDM__HTTP__LISTEN", format!("{}:{}", self.options.host, self.port))
+            // On whichever address: what is measured is read from there.
+            .env("NEXMDM__METRICS__ACCESS", "open")
             .env("NEXMDM__DATA_DIR", &self.data_dir)
             .env("NEXMDM__ADMIN__INITIAL_PASSWORD", &self.options.admin_password)
             .envs(self.options.env.iter().map(|(name, value)| (name, value)));

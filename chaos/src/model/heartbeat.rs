@@ -42,6 +42,7 @@ fn telemetry(profile: &Profile, state: &State, device_time: DateTime<Utc>, queue
         build_id: text(profile.build_id),
         model: text(profile.model),
         manufacturer: text(profile.manufacturer),
+        supported_abis: text("arm64-v8a,armeabi-v7a,armeabi"),
         uptime_s: Some(state.uptime_s.round() as i64),
         ram_total_mb: Some(profile.ram_total_mb as i32),
         ram_available_mb: Some(ram_available_mb as i32),

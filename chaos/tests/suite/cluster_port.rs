@@ -70,7 +70,7 @@ async fn strangers_do_not_disturb_a_cluster() {
     until_whole(&cluster, "node-2", &["node-1", "node-2", "node-3"]).await;
 
     refused(cluster.foreign_node_options("node-1").unwrap(), "node-1").await;
-    let other_key = "ab".repeat(32);
+    let other_key: String = (0..32).map(|n: u8| format!("{:02x}", n.wrapping_mul(n).wrapping_mul(7).wrapping_add(n))).collect();
     refused(cluster.foreign_node_options("node-8").unwrap().env("NEXMDM__SECRETS__MASTER_KEY", &other_key), "key").await;
     refused(cluster.foreign_node_options("node-7").unwrap().env("NEXMDM__SECRETS__CLUSTER_KEY", &other_key), "key").await;
     refused(cluster.foreign_node_options("node-9").unwrap().env("NEXMDM__CLUSTER__NAME", "another"), "another").await;

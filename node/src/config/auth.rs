@@ -32,6 +32,8 @@ impl Auth {
             agent_session_ttl: Duration::from_secs(self.agent_session_seconds),
             device_token_cache_max: self.device_token_cache_max,
             failures: FailureLimit { burst: self.failure_burst, forgiven_per_minute: self.failures_forgiven_per_minute },
+            token_failures: FailureLimit { burst: self.token_failure_burst, forgiven_per_minute: self.token_failures_forgiven_per_minute },
+            refusals_audited_per_minute: self.refusals_audited_per_minute,
             failure_keys_max: self.failure_keys_max,
             lockout: LockoutPolicy {
                 after: self.lockout_after_failures,

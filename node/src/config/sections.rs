@@ -9,6 +9,8 @@ use domain::invalid::in_range;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::metrics::{DocsSetting, MetricsSetting};
+
 // Own code rather than a crate for validation: one would bring a derive macro for each section, and its refusals name one limit,
 // not the value and both.
 macro_rules! section {
@@ -55,6 +57,7 @@ section!(
         deployments: Deployments,
         apks: Apks,
         dashboard: Dashboard,
+        metrics: Metrics,
         rate_limits: RateLimits,
         partition: Partition,
         reconcile: Reconcile,
@@ -71,6 +74,7 @@ section!(
         trusted_proxies: String,
         tls_certificate_file: String,
         tls_key_file: String,
+        docs_access: DocsSetting,
         connections_max: usize where 1..=1_000_000,
         header_timeout_ms: u64 where 10..=600_000,
         body_timeout_ms: u64 where 10..=600_000,
@@ -80,6 +84,13 @@ section!(
         bulk_body_limit_bytes: usize where 1024..=16_777_216,
         import_body_limit_bytes: usize where 1024..=1 << 28,
         export_stall_timeout_ms: u64 where 100..=600_000,
+    }
+);
+section!(
+    /// `[metrics]`
+    Metrics {
+        access: MetricsSetting,
+        listen: String,
     }
 );
 section!(
@@ -123,6 +134,9 @@ section!(
         failure_burst: u32 where 1..=1_000_000,
         failures_forgiven_per_minute: u32 where 1..=1_000_000,
         failure_keys_max: u64,
+        token_failure_burst: u32 where 1..=1_000_000,
+        token_failures_forgiven_per_minute: u32 where 1..=1_000_000,
+        refusals_audited_per_minute: u32 where 0..=10_000,
         lockout_after_failures: u32 where 1..=1000,
         lockout_seconds: u32,
         lockout_max_seconds: u32 where 1..=86_400,
@@ -237,6 +251,7 @@ section!(
         push_wait_seconds: i64 where 1..=86_400,
         heartbeat_wait_seconds: i64 where 1..=86_400,
         pushes_max: u32 where 0..=100,
+        legacy_push: bool,
         expires_default_seconds: i64,
         expires_max_seconds: i64 where 60..=28 * 86_400,
         batch_per_second: i32,

@@ -60,6 +60,12 @@ pub(super) enum AgentBuildCommand {
         #[arg(long, default_value = enrollment_kit::PACKAGE)]
         package: String,
     },
+    /// List the devices that need push messages in the format of the earlier server (commands.legacy_push)
+    LegacyPush {
+        /// List devices behind this one
+        #[arg(long, value_name = "DEVICE")]
+        after: Option<String>,
+    },
     /// Show the agent APK for new devices
     Enrollment,
     /// Change the rollout percentage of a promoted build

@@ -7,6 +7,7 @@ use super::agent_build_args::{AgentBuildCommand, PromotionArgs};
 use super::agent_build_publish::{Publish, publish};
 use super::api::encoded;
 use super::args::Format;
+use super::devices::devices_of;
 use super::output::{self, Column};
 use super::{Ctl, confirm};
 
@@ -42,6 +43,8 @@ const STATS: &[Column] = &[
     ("Signature failures", "/counts/verify_failures"),
 ];
 
+const LEGACY_PUSH: &[Column] = &[("DEVICE", "/device_id"), ("ALIAS", "/alias"), ("LAST RESULT", "/last_result_at")];
+
 const ENROLLMENT: &[Column] = &[
     ("State", "/state"),
     ("Problem", "/problem"),
@@ -71,6 +74,15 @@ pub(super) async fn run(ctl: &mut Ctl, command: AgentBuildCommand) -> anyhow::Re
         }
         AgentBuildCommand::Publish { file, promotion, notes, allow_package, package } => {
             publish(ctl, Publish { file, package, notes, allow_package, promotion }).await
+        }
+        AgentBuildCommand::LegacyPush { after } => {
+            let query: Vec<_> = after.iter().map(|after| ("after", after.clone())).collect();
+            let page = ctl.api.get("/v1/legacy-push/devices", &query).await?;
+            output::rows(ctl.format, page["items"].as_array().map_or(&[][..], Vec::as_slice), LEGACY_PUSH)?;
+            if let (Format::Table, Some(next)) = (ctl.format, page["next"].as_str()) {
+                println!("More: --after {next}");
+            }
+            Ok(())
         }
         AgentBuildCommand::Enrollment => {
             let agent = ctl.api.get("/v1/agent/apk/info", &[]).await?;
@@ -106,14 +118,14 @@ pub(super) async fn run(ctl: &mut Ctl, command: AgentBuildCommand) -> anyhow::Re
             body.extend(rate.map(|rate| ("rate_per_second".to_owned(), json!(rate))));
             // How many they are is known before anybody is asked.
             let plan = ctl.api.call_once(&path(&id, "/nudge"), &body, None).await?;
-            let said = format!("{} devices are behind, {} of them online.", plan["devices"], plan["online"]);
+            let said = format!("{} behind, {} of them online.", devices_of(&plan), plan["online"]);
             if dry_run {
                 return output::done(ctl.format, &plan, &said);
             }
             confirm(&format!("{said} Notify them now?"), yes)?;
             body.remove("dry_run");
             let batch = ctl.api.call_once(&path(&id, "/nudge"), &body, idempotency_key.as_deref()).await?;
-            output::done(ctl.format, &batch, &format!("Notified {} devices: {}", batch["devices"], text(&batch, "id")))
+            output::done(ctl.format, &batch, &format!("Notified {}: {}", devices_of(&batch), text(&batch, "id")))
         }
         AgentBuildCommand::Stats { id, hours } => {
             let stats = ctl.api.get(&path(&id, "/stats"), &[("hours", hours.to_string())]).await?;

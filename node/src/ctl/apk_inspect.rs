@@ -17,6 +17,7 @@ const FACTS: &[Column] = &[
     ("Label", "/label"),
     ("Min API level", "/min_sdk"),
     ("Target API level", "/target_sdk"),
+    ("Native ABIs", "/native_abis"),
     ("Signed by", "/signers_sha256"),
     ("Rotated keys", "/lineage_sha256"),
 ];
@@ -32,7 +33,7 @@ fn inspect(path: &Path) -> anyhow::Result<Value> {
     let facts = reader::read(&file).map_err(|refusal| anyhow::anyhow!("{}: {refusal}", path.display()))?;
     Ok(json!({
         "package": facts.package, "version_code": facts.version_code, "version_name": facts.version_name, "label": facts.label,
-        "min_sdk": facts.min_sdk, "target_sdk": facts.target_sdk,
+        "min_sdk": facts.min_sdk, "target_sdk": facts.target_sdk, "native_abis": facts.native_abis,
         "signers_sha256": facts.signing.signers, "lineage_sha256": facts.signing.lineage
     }))
 }

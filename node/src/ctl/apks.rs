@@ -30,6 +30,7 @@ const ONE: &[Column] = &[
     ("SHA-256", "/sha256"),
     ("Min API level", "/min_sdk"),
     ("Target API level", "/target_sdk"),
+    ("Native ABIs", "/native_abis"),
     ("Signed by", "/signers_sha256"),
     ("Rotated keys", "/lineage_sha256"),
     ("Rollback build of", "/rollback_of"),
@@ -50,7 +51,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: ApkCommand) -> anyhow::Result<()
         }
         ApkCommand::Upload { file, rollback_of, notes, resume } => {
             let apk = upload(&mut ctl.api, Upload { file, rollback_of, notes, resume }).await?;
-            output::one(ctl.format, &apk, &ONE[..16])
+            output::one(ctl.format, &apk, &ONE[..17])
         }
         ApkCommand::Inspect { file } => apk_inspect::run(ctl.format, file).await,
         ApkCommand::Show { id } => {

@@ -12,7 +12,7 @@ use super::api::{Api, encoded};
 use super::args::Format;
 use super::command_args::{BatchCommand, NewBatch};
 use super::commands::{body, confirm_action, text};
-use super::devices::id_of;
+use super::devices::{devices_of, id_of};
 use super::filter_args::Filter;
 use super::output::{self, Column};
 use super::{Ctl, confirm};
@@ -78,10 +78,10 @@ pub(super) async fn run(ctl: &mut Ctl, command: BatchCommand) -> anyhow::Result<
             if dry_run {
                 return planned(ctl.format, &plan);
             }
-            confirm_action(&body, &format!("{} devices", plan["devices"]), yes)?;
+            confirm_action(&body, &devices_of(&plan), yes)?;
             body.remove("dry_run");
             let made = ctl.api.call_once("/v1/command-batches", &body, idempotency_key.as_deref()).await?;
-            let said = format!("Sending {} to {} devices: {}", text(&made, "action"), made["devices"], text(&made, "id"));
+            let said = format!("Sending {} to {}: {}", text(&made, "action"), devices_of(&made), text(&made, "id"));
             output::done(ctl.format, &made, &said)
         }
         BatchCommand::List { limit } => {

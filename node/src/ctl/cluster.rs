@@ -1,6 +1,9 @@
 //! `ctl cluster`: nodes, draining them, reconcilers.
 
+use std::collections::HashSet;
+
 use reqwest::Method;
+use serde_json::Value;
 
 use super::Ctl;
 use super::api::encoded;
@@ -33,6 +36,12 @@ const RECONCILERS: &[Column] = &[
     ("LAST ERROR", "/last_error"),
 ];
 
+/// The current node of every name: the API names it before its earlier starts.
+fn one_per_name(nodes: &Value) -> Vec<Value> {
+    let mut names = HashSet::new();
+    nodes.as_array().into_iter().flatten().filter(|node| names.insert(node["name"].as_str())).cloned().collect()
+}
+
 /// `ctl cluster ...`.
 pub(super) async fn run(ctl: &mut Ctl, command: ClusterCommand) -> anyhow::Result<()> {
     let (node, what, done) = match command {
@@ -40,7 +49,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: ClusterCommand) -> anyhow::Resul
             let cluster = ctl.api.get("/v1/cluster", &[]).await?;
             return match ctl.format {
                 Format::Json => output::one(ctl.format, &cluster, &[]),
-                Format::Table => output::rows(ctl.format, cluster["nodes"].as_array().map_or(&[], Vec::as_slice), NODES),
+                Format::Table => output::rows(ctl.format, &one_per_name(&cluster["nodes"]), NODES),
             };
         }
         ClusterCommand::Reconcilers => {
@@ -52,4 +61,17 @@ pub(super) async fn run(ctl: &mut Ctl, command: ClusterCommand) -> anyhow::Resul
     };
     let answer = ctl.api.call(Method::POST, &format!("/v1/cluster/nodes/{}/{what}", encoded(&node)), None).await?;
     output::done(ctl.format, &answer, &format!("{node} {done}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn earlier_starts_of_a_node_have_no_row() {
+        let nodes = json!([{"name": "a", "state": "active"}, {"name": "b", "state": "left"}, {"name": "a", "state": "expired"}]);
+        let states: Vec<_> = one_per_name(&nodes).iter().map(|node| node["state"].clone()).collect();
+        assert_eq!(states, ["active", "left"]);
+    }
 }

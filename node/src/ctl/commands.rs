@@ -62,7 +62,12 @@ pub(super) async fn run(ctl: &mut Ctl, command: CommandCommand) -> anyhow::Resul
             let yes = order.yes;
             let body = body(order)?;
             confirm_action(&body, &device, yes)?;
+            let planned = planned(ctl, &id, &body).await;
             let sent = ctl.api.call_once(&format!("/v1/devices/{}/commands", encoded(&id)), &body, idempotency_key.as_deref()).await?;
+            if let Some(note) = planned.as_ref().and_then(|planned| delivery_note(&device, planned, text(&sent, "expires_at"))) {
+                // Beside the answer, so that a script reads the answer alone.
+                eprintln!("{note}");
+            }
             if !wait {
                 let said = format!("{} is {} for {device}: {}", text(&sent, "action"), text(&sent, "state"), text(&sent, "request_id"));
                 return output::done(ctl.format, &sent, &said);
@@ -96,6 +101,28 @@ pub(super) async fn run(ctl: &mut Ctl, command: CommandCommand) -> anyhow::Resul
             output::done(ctl.format, &answer, &format!("Canceled {id}."))
         }
     }
+}
+
+/// Plan for one device: whether it is online, and the path of the command. Without an answer the command is sent all the same.
+async fn planned(ctl: &mut Ctl, device: &str, command: &Map<String, Value>) -> Option<Value> {
+    let mut body = command.clone();
+    body.insert("target".into(), json!({"ids": [device]}));
+    body.insert("dry_run".into(), json!(true));
+    let plan = ctl.api.call_once("/v1/command-batches", &body, None).await.ok()?;
+    plan["outcomes"].get(0).cloned()
+}
+
+/// How a command reaches a device that is offline; `None` for one that is online.
+fn delivery_note(device: &str, planned: &Value, expires_at: &str) -> Option<String> {
+    if planned["online"] != false {
+        return None;
+    }
+    let how = match text(planned, "path") {
+        "socket" => "through its open connection",
+        "push" => "by a push message, or with its next check-in",
+        _ => "with its next check-in",
+    };
+    Some(format!("{device} is offline. The command is delivered {how}, and expires at {expires_at} if it is not."))
 }
 
 /// The command once it is over, or as it is after this long.
@@ -220,6 +247,18 @@ mod tests {
         for bad in ["duration_s", "=10"] {
             assert!(body(order(&[bad])).unwrap_err().to_string().contains("KEY=VALUE"), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_device_that_is_offline_is_named_with_the_way_to_it() {
+        let note = |online: Value, path: &str| delivery_note("till-1", &json!({"online": online, "path": path}), "2026-05-28T20:26:40Z");
+        let heartbeat = note(json!(false), "heartbeat").unwrap();
+        assert!(
+            heartbeat.starts_with("till-1 is offline.") && heartbeat.contains("with its next check-in, and expires at 2026"),
+            "{heartbeat}"
+        );
+        assert!(note(json!(false), "push").unwrap().contains("by a push message"));
+        assert_eq!([note(json!(true), "socket"), note(Value::Null, "")], [None, None]);
     }
 
     #[test]

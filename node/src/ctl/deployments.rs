@@ -12,6 +12,7 @@ use super::args::Format;
 use super::batches::target;
 use super::commands::text;
 use super::deployment_args::{DeploymentCommand, FlagCommand, NewDeployment, OnOff};
+use super::devices::devices_of;
 use super::output::{self, Column};
 use super::{Ctl, confirm};
 
@@ -102,7 +103,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeploymentCommand) -> anyhow::Re
         DeploymentCommand::Rollback { id, yes } => {
             let offer = ctl.api.get(&path(&id), &[]).await?["rollback"].clone();
             ensure!(offer["possible"] == true, "rollback unavailable: {}", text(&offer, "why_not"));
-            confirm(&format!("Deploy {} to {} devices and cancel {id}?", text(&offer, "version_name"), offer["devices"]), yes)?;
+            confirm(&format!("Deploy {} to {} and cancel {id}?", text(&offer, "version_name"), devices_of(&offer)), yes)?;
             let made = ctl.api.call(Method::POST, &format!("{}/rollback", path(&id)), None).await?;
             output::done(ctl.format, &made, &format!("Rollback started: {}", text(&made, "id")))
         }
@@ -160,10 +161,10 @@ async fn create(ctl: &mut Ctl, new: NewDeployment) -> anyhow::Result<()> {
     if new.dry_run {
         return planned(ctl.format, &plan);
     }
-    confirm(&format!("Deploy to {} devices with a canary of {}?", plan["devices"], plan["canary_size"]), new.yes)?;
+    confirm(&format!("Deploy to {} with a canary of {}?", devices_of(&plan), plan["canary_size"]), new.yes)?;
     body.remove("dry_run");
     let made = ctl.api.call_once("/v1/deployments", &body, new.idempotency_key.as_deref()).await?;
-    let said = format!("Deploying {} to {} devices: {}", text(&made, "name"), made["devices"], text(&made, "id"));
+    let said = format!("Deploying {} to {}: {}", text(&made, "name"), devices_of(&made), text(&made, "id"));
     output::done(ctl.format, &made, &said)
 }
 

@@ -3,6 +3,9 @@
 use std::io::Write;
 
 use anyhow::{Context, bail};
+use domain::name::same;
+use domain::quantity::count;
+use domain::text::label_set;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
@@ -94,6 +97,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeviceCommand) -> anyhow::Result
             anyhow::ensure!(!change.is_empty(), "nothing to change: give --alias, --add-tag, --remove-tag, --add-group or --remove-group");
             let path = format!("/v1/devices/{}", known["id"].as_str().unwrap_or_default());
             let answer = ctl.api.call(Method::PATCH, &path, Some(&Value::Object(change))).await?;
+            output::warnings(&answer);
             output::done(ctl.format, &answer, &format!("Changed {device}."))
         }
         DeviceCommand::Revoke { devices, yes } => {
@@ -159,12 +163,12 @@ fn imported(format: Format, report: &Value) -> anyhow::Result<()> {
                 output::rows(format, &rows, columns)?;
             }
             match report["applied"] == true {
-                true => println!("{} devices changed.", changes.len()),
-                false => println!("{} devices would change; apply with --apply.", changes.len()),
+                true => println!("{} changed.", devices_text(changes.len() as u64)),
+                false => println!("{} would change; apply with --apply.", devices_text(changes.len() as u64)),
             }
         }
     }
-    anyhow::ensure!(problems == 0, "{problems} problems: no changes applied");
+    anyhow::ensure!(problems == 0, "{}: no changes applied", count(problems, "problem", "problems"));
     Ok(())
 }
 
@@ -178,10 +182,20 @@ async fn for_each_device(ctl: &mut Ctl, devices: &[String], method: Method, what
     Ok(())
 }
 
+/// Number of devices as text.
+pub(super) fn devices_text(devices: u64) -> String {
+    count(devices, "device", "devices")
+}
+
+/// Number of devices that an answer names, as text.
+pub(super) fn devices_of(answer: &Value) -> String {
+    devices_text(answer["devices"].as_u64().unwrap_or_default())
+}
+
 fn named(devices: &[String]) -> String {
     match devices {
         [one] => one.clone(),
-        many => format!("{} devices", many.len()),
+        many => devices_text(many.len() as u64),
     }
 }
 
@@ -203,7 +217,9 @@ async fn id_among(api: &mut Api, device: &str, deleted: bool) -> anyhow::Result<
     }
     let query = [("text", device.to_owned()), ("deleted", deleted.to_string())];
     let listed = api.list("/v1/devices", &query, 0).await?;
-    match listed.iter().find(|listed| listed["alias"] == device).and_then(|listed| listed["id"].as_str()) {
+    let named = |is: &dyn Fn(&str) -> bool| listed.iter().find(|listed| listed["alias"].as_str().is_some_and(is));
+    let found = named(&|alias| alias == device).or_else(|| named(&|alias| same(alias, device)));
+    match found.and_then(|listed| listed["id"].as_str()) {
         Some(id) => Ok(id.to_owned()),
         None if deleted => bail!("there is no deleted device {device}"),
         None => bail!("there is no device {device}"),
@@ -213,10 +229,7 @@ async fn id_among(api: &mut Api, device: &str, deleted: bool) -> anyhow::Result<
 /// A list with these added and those taken away.
 fn changed(known: &Value, add: Vec<String>, remove: &[String]) -> Vec<String> {
     let known = known.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
-    let mut all: Vec<String> = known.chain(add).filter(|one| !remove.contains(one)).collect();
-    all.sort();
-    all.dedup();
-    all
+    label_set(known.chain(add).filter(|one| !remove.iter().any(|removed| same(one, removed))).collect())
 }
 
 #[cfg(test)]
@@ -227,5 +240,6 @@ mod tests {
     fn tags_are_added_and_taken_away() {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         assert_eq!(changed(&json!(["b", "a"]), words(&["c", "a"]), &words(&["b"])), words(&["a", "c"]));
+        assert_eq!(changed(&json!(["Café", "Till"]), words(&["till"]), &words(&["cafe\u{301}"])), words(&["Till"]));
     }
 }

@@ -71,7 +71,7 @@ async fn change(ctl: &mut Ctl, username: &str, change: &Value, done: &str) -> an
 async fn id_of(api: &mut Api, username: &str) -> anyhow::Result<String> {
     let users = api.get("/v1/users", &[("username", username.to_owned())]).await?;
     let mut users = users["items"].as_array().into_iter().flatten();
-    let found = users.find(|user| user["username"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(username)));
+    let found = users.find(|user| user["username"].as_str().is_some_and(|name| domain::name::same(name, username)));
     found.and_then(|user| user["id"].as_str()).map(str::to_owned).with_context(|| format!("there is no account {username}"))
 }
 

@@ -35,6 +35,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: TokenCommand) -> anyhow::Result<
                 "tags": tags, "groups": groups,
             });
             let made = ctl.api.call(Method::POST, "/v1/enroll-tokens", Some(&body)).await?;
+            output::warnings(&made);
             match ctl.format {
                 Format::Json => output::done(ctl.format, &made, ""),
                 // One a line and nothing else, so that a script can read them.

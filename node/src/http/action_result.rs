@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use domain::DeviceId;
+use services::ResultFormat;
 use wire::command::{ActionResult, ActionResultResponse, LegacyAck};
 
 use super::extract::{Device, PathId};
@@ -33,7 +34,7 @@ pub(crate) async fn report(
     let mut unusable = UnusableFields::default();
     let result = command_params::result(credentials.device_id, device_body::read(&bytes, &mut unusable)?, &mut unusable)?;
     app.observability.count_unusable_fields("action_result", &unusable);
-    app.system.agent.record_result(credentials, result).await?;
+    app.system.agent.record_result(credentials, result, ResultFormat::Current).await?;
     Ok(Json(ActionResultResponse { ok: true }))
 }
 
@@ -59,6 +60,6 @@ pub(crate) async fn legacy(
     let reported = command_params::legacy_ack(device_body::read(&bytes, &mut unusable)?)?;
     let result = command_params::result(credentials.device_id, reported, &mut unusable)?;
     app.observability.count_unusable_fields("ack", &unusable);
-    app.system.agent.record_result(credentials, result).await?;
+    app.system.agent.record_result(credentials, result, ResultFormat::Legacy).await?;
     Ok(Json(ActionResultResponse { ok: true }))
 }

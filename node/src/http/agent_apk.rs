@@ -55,7 +55,7 @@ pub(crate) async fn download(
 
 /// The agent APK for new devices on the responding node: version, signer, or the problem if it is missing or unusable.
 #[utoipa::path(
-    get, path = "/v1/agent/apk/info", tag = "enrollment", security(("person" = [])),
+    get, path = "/v1/agent/apk/info", tag = "enrollment", security(("person" = ["enrollment:read"])),
     responses((status = 200, body = AgentApkInfo), PersonRefusals)
 )]
 pub(crate) async fn info(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<AgentApkInfo>, ApiError> {

@@ -27,7 +27,7 @@ use crate::present;
 
 /// Adds an uploaded agent APK as a build. It is not offered to devices before it is promoted.
 #[utoipa::path(
-    post, path = "/v1/agent-builds", tag = "agent-builds", security(("person" = [])),
+    post, path = "/v1/agent-builds", tag = "agent-builds", security(("person" = ["agent_builds:manage"])),
     request_body = NewAgentBuild,
     responses((status = 201, body = AgentBuild), ConflictRefusal, BodyRefusals, PersonRefusals)
 )]
@@ -46,7 +46,7 @@ pub(crate) async fn create(
 
 /// Lists builds, newest version first.
 #[utoipa::path(
-    get, path = "/v1/agent-builds", tag = "agent-builds", security(("person" = [])),
+    get, path = "/v1/agent-builds", tag = "agent-builds", security(("person" = ["deployments:read"])),
     responses((status = 200, body = Page<AgentBuild>), PersonRefusals)
 )]
 pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<Page<AgentBuild>>, ApiError> {
@@ -56,7 +56,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person)
 
 /// Returns a build.
 #[utoipa::path(
-    get, path = "/v1/agent-builds/{id}", tag = "agent-builds", security(("person" = [])),
+    get, path = "/v1/agent-builds/{id}", tag = "agent-builds", security(("person" = ["deployments:read"])),
     params(("id" = String, Path, description = "The build")),
     responses((status = 200, body = AgentBuild), NotFoundRefusal, PersonRefusals)
 )]
@@ -68,7 +68,7 @@ pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, 
 ///
 /// The automatic halt of a build that was halted or rolled back counts reports from here on.
 #[utoipa::path(
-    post, path = "/v1/agent-builds/{id}/promote", tag = "agent-builds", security(("person" = [])),
+    post, path = "/v1/agent-builds/{id}/promote", tag = "agent-builds", security(("person" = ["agent_builds:manage"])),
     params(("id" = String, Path, description = "The build")),
     request_body = PromoteAgentBuild,
     responses((status = 200, body = AgentBuild), NotFoundRefusal, ConflictRefusal, BodyRefusals, PersonRefusals)
@@ -88,7 +88,7 @@ pub(crate) async fn promote(
 
 /// Changes the rollout percentage of a promoted build. Lowering it does not uninstall the build from devices.
 #[utoipa::path(
-    post, path = "/v1/agent-builds/{id}/rollout", tag = "agent-builds", security(("person" = [])),
+    post, path = "/v1/agent-builds/{id}/rollout", tag = "agent-builds", security(("person" = ["agent_builds:manage"])),
     params(("id" = String, Path, description = "The build")),
     request_body = AgentBuildRollout,
     responses((status = 200, body = AgentBuild), NotFoundRefusal, ConflictRefusal, BodyRefusals, PersonRefusals)
@@ -107,7 +107,7 @@ pub(crate) async fn rollout(
 
 /// Rolls a build back: it is no longer offered. Devices that have installed it keep it.
 #[utoipa::path(
-    post, path = "/v1/agent-builds/{id}/rollback", tag = "agent-builds", security(("person" = [])),
+    post, path = "/v1/agent-builds/{id}/rollback", tag = "agent-builds", security(("person" = ["agent_builds:manage"])),
     params(("id" = String, Path, description = "The build")),
     responses((status = 200, body = AgentBuild), NotFoundRefusal, ConflictRefusal, PersonRefusals)
 )]
@@ -123,7 +123,7 @@ pub(crate) async fn rollback(
 ///
 /// `dry_run` only counts them. The body is optional. A repeated `Idempotency-Key` returns the same batch, with 200.
 #[utoipa::path(
-    post, path = "/v1/agent-builds/{id}/nudge", tag = "agent-builds", security(("person" = [])),
+    post, path = "/v1/agent-builds/{id}/nudge", tag = "agent-builds", security(("person" = ["agent_builds:manage"])),
     params(
         ("id" = String, Path, description = "The build"),
         ("Idempotency-Key" = Option<String>, Header, description = "1..200 printable characters")
@@ -167,7 +167,7 @@ pub(crate) struct StatsQuery {
 
 /// Returns statistics of a build, and the fleet's agent versions over time.
 #[utoipa::path(
-    get, path = "/v1/agent-builds/{id}/stats", tag = "agent-builds", security(("person" = [])),
+    get, path = "/v1/agent-builds/{id}/stats", tag = "agent-builds", security(("person" = ["deployments:read"])),
     params(("id" = String, Path, description = "The build"), StatsQuery),
     responses((status = 200, body = AgentBuildStats), NotFoundRefusal, QueryRefusals, PersonRefusals)
 )]

@@ -15,6 +15,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use link::messages::SocketPush;
 use serde_json::Value;
+use services::ResultFormat;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use wire::command::ActionResult;
@@ -153,7 +154,7 @@ impl Session {
             Err(error) => return self.refused(id, &error).await,
         };
         self.app.observability.count_unusable_fields("action_result", &unusable);
-        match self.app.system.agent.record_result(self.credentials, result).await {
+        match self.app.system.agent.record_result(self.credentials, result, ResultFormat::Current).await {
             Ok(()) => self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: None, owner: None }).await,
             Err(error @ (domain::ServiceError::Unauthorized | domain::ServiceError::DeviceDeleted)) => {
                 self.refused(id, &error.into()).await?;

@@ -35,7 +35,7 @@ pub(crate) struct ListQuery {
 
 /// Lists API tokens, newest first.
 #[utoipa::path(
-    get, path = "/v1/api-tokens", tag = "people", security(("person" = [])),
+    get, path = "/v1/api-tokens", tag = "people", security(("person" = ["tokens:manage"])),
     params(ListQuery),
     responses((status = 200, body = Page<ApiToken>), QueryRefusals, PersonRefusals)
 )]
@@ -64,7 +64,7 @@ pub(crate) async fn list(
 
 /// Creates an API token for the calling account. Its secret is returned only here.
 #[utoipa::path(
-    post, path = "/v1/api-tokens", tag = "people", security(("person" = [])),
+    post, path = "/v1/api-tokens", tag = "people", security(("person" = ["tokens:manage"])),
     request_body = CreateApiToken,
     responses((status = 201, body = CreatedApiToken), BodyRefusals, ConflictRefusal, PersonRefusals)
 )]
@@ -83,7 +83,7 @@ pub(crate) async fn create(
 
 /// Revokes an API token and all tokens created with it.
 #[utoipa::path(
-    delete, path = "/v1/api-tokens/{id}", tag = "people", security(("person" = [])),
+    delete, path = "/v1/api-tokens/{id}", tag = "people", security(("person" = ["tokens:manage"])),
     params(("id" = String, Path, description = "The API token")),
     responses((status = 204), NotFoundRefusal, PersonRefusals)
 )]

@@ -41,7 +41,7 @@ pub(super) fn facts(sha256: Option<String>, of: Option<String>, notes: String) -
 
 /// Starts an upload in parts.
 #[utoipa::path(
-    post, path = "/v1/apk-uploads", tag = "apks", security(("person" = [])),
+    post, path = "/v1/apk-uploads", tag = "apks", security(("person" = ["apks:upload"])),
     request_body = BeginUpload,
     responses((status = 201, body = Upload), BodyRefusals, PersonRefusals)
 )]
@@ -60,7 +60,7 @@ pub(crate) async fn begin(
 
 /// Returns the progress of an upload.
 #[utoipa::path(
-    get, path = "/v1/apk-uploads/{id}", tag = "apks", security(("person" = [])),
+    get, path = "/v1/apk-uploads/{id}", tag = "apks", security(("person" = ["apks:upload"])),
     params(("id" = String, Path, description = "The upload")),
     responses((status = 200, body = Upload), NotFoundRefusal, PersonRefusals)
 )]
@@ -72,7 +72,7 @@ pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, 
 
 /// Adds a part, whole or not at all. 409 returns the current offset if the part starts elsewhere.
 #[utoipa::path(
-    patch, path = "/v1/apk-uploads/{id}", tag = "apks", security(("person" = [])),
+    patch, path = "/v1/apk-uploads/{id}", tag = "apks", security(("person" = ["apks:upload"])),
     params(
         ("id" = String, Path, description = "The upload"),
         ("Upload-Offset" = i64, Header, description = "Offset of the part in the file: the number of bytes already received")
@@ -102,7 +102,7 @@ pub(crate) async fn add(
 
 /// Aborts an upload.
 #[utoipa::path(
-    delete, path = "/v1/apk-uploads/{id}", tag = "apks", security(("person" = [])),
+    delete, path = "/v1/apk-uploads/{id}", tag = "apks", security(("person" = ["apks:upload"])),
     params(("id" = String, Path, description = "The upload")),
     responses((status = 204, description = "The upload is deleted"), NotFoundRefusal, PersonRefusals)
 )]
@@ -116,7 +116,7 @@ pub(crate) async fn abandon(State(app): State<Arc<App>>, Person(principal): Pers
 ///
 /// A refused upload can be completed again, for example after its package was allowed. Repeating a completed one returns the same APK, with 200.
 #[utoipa::path(
-    post, path = "/v1/apk-uploads/{id}/complete", tag = "apks", security(("person" = [])),
+    post, path = "/v1/apk-uploads/{id}/complete", tag = "apks", security(("person" = ["apks:upload"])),
     params(("id" = String, Path, description = "The upload")),
     responses(
         (status = 201, body = Apk), (status = 200, description = "An identical file is already uploaded", body = Apk),

@@ -41,7 +41,7 @@ pub(crate) struct UploadQuery {
 ///
 /// Its package has to be managed and its signer allowed. The signature is verified as on a device.
 #[utoipa::path(
-    post, path = "/v1/apks", tag = "apks", security(("person" = [])),
+    post, path = "/v1/apks", tag = "apks", security(("person" = ["apks:upload"])),
     params(UploadQuery),
     request_body(content = Vec<u8>, content_type = "application/vnd.android.package-archive"),
     responses(
@@ -82,7 +82,7 @@ pub(crate) struct ApksQuery {
 
 /// Lists APKs that are not deleted, newest first.
 #[utoipa::path(
-    get, path = "/v1/apks", tag = "apks", security(("person" = [])),
+    get, path = "/v1/apks", tag = "apks", security(("person" = ["deployments:read"])),
     params(ApksQuery),
     responses((status = 200, body = Page<Apk>), QueryRefusals, PersonRefusals)
 )]
@@ -99,7 +99,7 @@ pub(crate) async fn list(
 
 /// Returns an APK, even if deleted, and its uses.
 #[utoipa::path(
-    get, path = "/v1/apks/{id}", tag = "apks", security(("person" = [])),
+    get, path = "/v1/apks/{id}", tag = "apks", security(("person" = ["deployments:read"])),
     params(("id" = String, Path, description = "The APK")),
     responses((status = 200, body = ApkDetails), NotFoundRefusal, PersonRefusals)
 )]
@@ -112,7 +112,7 @@ pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, 
 
 /// Deletes the file of an unused APK. Its record is kept.
 #[utoipa::path(
-    delete, path = "/v1/apks/{id}", tag = "apks", security(("person" = [])),
+    delete, path = "/v1/apks/{id}", tag = "apks", security(("person" = ["packages:manage"])),
     params(("id" = String, Path, description = "The APK")),
     responses((status = 204, description = "Deleted"), ConflictRefusal, NotFoundRefusal, PersonRefusals)
 )]
@@ -124,7 +124,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, Person(principal): Perso
 
 /// Returns the icon of an APK.
 #[utoipa::path(
-    get, path = "/v1/apks/{id}/icon", tag = "apks", security(("person" = [])),
+    get, path = "/v1/apks/{id}/icon", tag = "apks", security(("person" = ["deployments:read"])),
     params(("id" = String, Path, description = "The APK")),
     responses(
         (status = 200, content((Vec<u8> = "image/png"), (Vec<u8> = "image/webp"))),
@@ -145,7 +145,7 @@ pub(crate) async fn icon(State(app): State<Arc<App>>, Person(principal): Person,
 
 /// Creates a signed download URL with a limited lifetime.
 #[utoipa::path(
-    post, path = "/v1/apks/{id}/download-url", tag = "apks", security(("person" = [])),
+    post, path = "/v1/apks/{id}/download-url", tag = "apks", security(("person" = ["deployments:read"])),
     params(("id" = String, Path, description = "The APK")),
     responses((status = 200, body = DownloadUrl), NotFoundRefusal, PersonRefusals)
 )]
@@ -175,6 +175,7 @@ pub(super) fn shown(row: domain::apk::Apk) -> Apk {
         label: row.label,
         min_sdk: row.min_sdk,
         target_sdk: row.target_sdk,
+        native_abis: row.native_abis,
         sha256: row.sha256,
         size_bytes: row.size_bytes,
         signers_sha256: row.signers_sha256,

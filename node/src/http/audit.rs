@@ -78,7 +78,7 @@ impl ExportQuery {
 
 /// Lists audit entries, newest first.
 #[utoipa::path(
-    get, path = "/v1/audit", tag = "audit", security(("person" = [])),
+    get, path = "/v1/audit", tag = "audit", security(("person" = ["audit:read"])),
     params(AuditQuery),
     responses((status = 200, body = Page<AuditEntry>), QueryRefusals, PersonRefusals)
 )]
@@ -99,7 +99,7 @@ pub(crate) async fn list(
 ///
 /// Cells that a spreadsheet would interpret as formulas begin with an apostrophe.
 #[utoipa::path(
-    get, path = "/v1/audit.csv", tag = "audit", security(("person" = [])),
+    get, path = "/v1/audit.csv", tag = "audit", security(("person" = ["audit:read"])),
     params(ExportQuery),
     responses((status = 200, body = String, content_type = "text/csv"), QueryRefusals, PersonRefusals)
 )]
@@ -115,7 +115,7 @@ pub(crate) async fn export(
 
 /// Returns sequence number and hash of the newest entry, to record them in a tamper-proof place.
 #[utoipa::path(
-    get, path = "/v1/audit/head", tag = "audit", security(("person" = [])),
+    get, path = "/v1/audit/head", tag = "audit", security(("person" = ["audit:read"])),
     responses((status = 200, body = AuditHead), PersonRefusals)
 )]
 pub(crate) async fn head(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<AuditHead>, ApiError> {

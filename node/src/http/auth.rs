@@ -52,7 +52,7 @@ pub(crate) async fn refresh(
 
 /// Ends the caller's session.
 #[utoipa::path(
-    post, path = "/v1/auth/logout", tag = "sign-in", security(("person" = [])),
+    post, path = "/v1/auth/logout", tag = "sign-in", security(("sign_in" = [])),
     responses((status = 204), PersonRefusals)
 )]
 pub(crate) async fn logout(State(app): State<Arc<App>>, Person(principal): Person) -> Result<StatusCode, ApiError> {

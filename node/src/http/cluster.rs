@@ -15,11 +15,11 @@ use crate::present;
 
 /// Returns the state of the cluster as seen by this node.
 #[utoipa::path(
-    get, path = "/v1/cluster", tag = "cluster", security(("person" = [])),
+    get, path = "/v1/cluster", tag = "cluster", security(("person" = ["cluster:read"])),
     responses((status = 200, body = Cluster), PersonRefusals)
 )]
 pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<Cluster>, ApiError> {
-    let ClusterOverview { this, lease_holds, nodes, shards, moves, reconcilers } = app.system.cluster.overview(&principal).await?;
+    let ClusterOverview { this, lease_holds, nodes, ended, shards, moves, reconcilers } = app.system.cluster.overview(&principal).await?;
     let name_of = |owner| nodes.iter().find(|node| Some(node.info.id) == owner).map(|node| node.info.name.clone());
     Ok(Json(Cluster {
         node: this,
@@ -55,6 +55,7 @@ pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Per
             .collect(),
         nodes: nodes
             .iter()
+            .chain(&ended)
             .map(|node| ClusterNode {
                 node_id: node.info.id.to_string(),
                 name: node.info.name.clone(),
@@ -79,7 +80,7 @@ pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Per
 
 /// Drains a node: it hands its shards over.
 #[utoipa::path(
-    post, path = "/v1/cluster/nodes/{name}/drain", tag = "cluster", security(("person" = [])),
+    post, path = "/v1/cluster/nodes/{name}/drain", tag = "cluster", security(("person" = ["cluster:manage"])),
     params(("name" = String, Path, description = "The node")),
     responses((status = 204), NotFoundRefusal, PersonRefusals)
 )]
@@ -90,7 +91,7 @@ pub(crate) async fn drain(State(app): State<Arc<App>>, Person(principal): Person
 
 /// Resumes a node: it accepts shards again.
 #[utoipa::path(
-    post, path = "/v1/cluster/nodes/{name}/resume", tag = "cluster", security(("person" = [])),
+    post, path = "/v1/cluster/nodes/{name}/resume", tag = "cluster", security(("person" = ["cluster:manage"])),
     params(("name" = String, Path, description = "The node")),
     responses((status = 204), NotFoundRefusal, PersonRefusals)
 )]

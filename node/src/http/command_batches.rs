@@ -30,7 +30,7 @@ use crate::{convert, present};
 /// `dry_run` returns the plan: the delivery paths, and the devices that are skipped with the reason. A repeated `Idempotency-Key`
 /// with the same body returns the same batch, with 200.
 #[utoipa::path(
-    post, path = "/v1/command-batches", tag = "commands", security(("person" = [])),
+    post, path = "/v1/command-batches", tag = "commands", security(("person" = ["commands:send"])),
     params(("Idempotency-Key" = Option<String>, Header, description = "1..200 printable characters")),
     request_body = wire::command::BatchRequest,
     responses(
@@ -75,7 +75,7 @@ pub(crate) struct BatchesQuery {
 
 /// Lists batches, newest first.
 #[utoipa::path(
-    get, path = "/v1/command-batches", tag = "commands", security(("person" = [])),
+    get, path = "/v1/command-batches", tag = "commands", security(("person" = ["commands:read"])),
     params(BatchesQuery),
     responses((status = 200, body = Page<CommandBatch>), QueryRefusals, PersonRefusals)
 )]
@@ -93,7 +93,7 @@ pub(crate) async fn list(
 
 /// Returns a batch and its progress.
 #[utoipa::path(
-    get, path = "/v1/command-batches/{id}", tag = "commands", security(("person" = [])),
+    get, path = "/v1/command-batches/{id}", tag = "commands", security(("person" = ["commands:read"])),
     params(("id" = String, Path, description = "The batch")),
     responses((status = 200, body = CommandBatch), NotFoundRefusal, PersonRefusals)
 )]
@@ -108,7 +108,7 @@ pub(crate) async fn one(
 
 /// Cancels the pending commands of a batch.
 #[utoipa::path(
-    post, path = "/v1/command-batches/{id}/cancel", tag = "commands", security(("person" = [])),
+    post, path = "/v1/command-batches/{id}/cancel", tag = "commands", security(("person" = ["commands:send"])),
     params(("id" = String, Path, description = "The batch")),
     responses((status = 200, body = CommandBatch), NotFoundRefusal, PersonRefusals)
 )]
@@ -125,7 +125,7 @@ pub(crate) async fn cancel(
 ///
 /// Cells that a spreadsheet would interpret as formulas begin with an apostrophe.
 #[utoipa::path(
-    get, path = "/v1/command-batches/{id}/export.csv", tag = "commands", security(("person" = [])),
+    get, path = "/v1/command-batches/{id}/export.csv", tag = "commands", security(("person" = ["commands:read"])),
     params(("id" = String, Path, description = "The batch")),
     responses((status = 200, body = String, content_type = "text/csv"), NotFoundRefusal, PersonRefusals)
 )]

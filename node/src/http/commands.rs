@@ -76,7 +76,7 @@ impl CommandsQuery {
 /// The command is stored before the response; its state shows the outcome. A repeated `Idempotency-Key` with the same body
 /// returns the same command, with 200.
 #[utoipa::path(
-    post, path = "/v1/devices/{id}/commands", tag = "commands", security(("person" = [])),
+    post, path = "/v1/devices/{id}/commands", tag = "commands", security(("person" = ["commands:send"])),
     params(("id" = String, Path, description = "The device"), ("Idempotency-Key" = Option<String>, Header, description = "1..200 printable characters")),
     request_body = wire::command::CommandRequest,
     responses(
@@ -102,7 +102,7 @@ pub(crate) async fn send(
 
 /// Lists the commands of a device, newest first.
 #[utoipa::path(
-    get, path = "/v1/devices/{id}/commands", tag = "commands", security(("person" = [])),
+    get, path = "/v1/devices/{id}/commands", tag = "commands", security(("person" = ["commands:read"])),
     params(("id" = String, Path, description = "The device"), CommandsQuery),
     responses((status = 200, body = Page<CommandRecord>), NotFoundRefusal, QueryRefusals, PersonRefusals)
 )]
@@ -119,7 +119,7 @@ pub(crate) async fn of_device(
 
 /// Lists all commands, newest first.
 #[utoipa::path(
-    get, path = "/v1/commands", tag = "commands", security(("person" = [])),
+    get, path = "/v1/commands", tag = "commands", security(("person" = ["commands:read"])),
     params(CommandsQuery),
     responses((status = 200, body = Page<CommandRecord>), QueryRefusals, PersonRefusals)
 )]
@@ -134,7 +134,7 @@ pub(crate) async fn list(
 
 /// Lists the commands of a batch, newest first.
 #[utoipa::path(
-    get, path = "/v1/command-batches/{id}/items", tag = "commands", security(("person" = [])),
+    get, path = "/v1/command-batches/{id}/items", tag = "commands", security(("person" = ["commands:read"])),
     params(("id" = String, Path, description = "The batch"), CommandsQuery),
     responses((status = 200, body = Page<CommandRecord>), NotFoundRefusal, QueryRefusals, PersonRefusals)
 )]
@@ -163,7 +163,7 @@ async fn page(
 
 /// Returns a command.
 #[utoipa::path(
-    get, path = "/v1/commands/{id}", tag = "commands", security(("person" = [])),
+    get, path = "/v1/commands/{id}", tag = "commands", security(("person" = ["commands:read"])),
     params(("id" = String, Path, description = "The command's request_id")),
     responses((status = 200, body = CommandRecord), NotFoundRefusal, PersonRefusals)
 )]
@@ -178,7 +178,7 @@ pub(crate) async fn one(
 
 /// Cancels a command. A device that has already received it may still run it; its result is recorded.
 #[utoipa::path(
-    post, path = "/v1/commands/{id}/cancel", tag = "commands", security(("person" = [])),
+    post, path = "/v1/commands/{id}/cancel", tag = "commands", security(("person" = ["commands:send"])),
     params(("id" = String, Path, description = "The command's request_id")),
     responses((status = 200, body = CommandRecord), NotFoundRefusal, ConflictRefusal, PersonRefusals)
 )]

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use domain::{DeploymentId, ServiceError};
 use wire::deployment::{DeploymentStatus, DeploymentStatusResponse};
 
-use super::extract::Device;
+use super::extract::{Device, PathIds};
 use super::openapi::{BodyRefusals, ConflictRefusal, DeviceRefusals, NotFoundRefusal};
 use super::{ApiError, App, body};
 use crate::deployment_params::task_report;
@@ -31,7 +31,7 @@ use crate::present;
 pub(crate) async fn report(
     State(app): State<Arc<App>>,
     Device(credentials): Device,
-    Path((deployment, device)): Path<(String, String)>,
+    PathIds(deployment, device): PathIds,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<DeploymentStatusResponse>, ApiError> {

@@ -27,7 +27,7 @@ use crate::present;
 ///
 /// `dry_run` returns the plan for each device. A repeated `Idempotency-Key` with the same body returns the same deployment, with 200.
 #[utoipa::path(
-    post, path = "/v1/deployments", tag = "deployments", security(("person" = [])),
+    post, path = "/v1/deployments", tag = "deployments", security(("person" = ["deployments:write"])),
     params(("Idempotency-Key" = Option<String>, Header, description = "1..200 printable characters")),
     request_body = DeploymentRequest,
     responses(
@@ -75,7 +75,7 @@ pub(crate) struct DeploymentsQuery {
 
 /// Lists deployments, newest first.
 #[utoipa::path(
-    get, path = "/v1/deployments", tag = "deployments", security(("person" = [])),
+    get, path = "/v1/deployments", tag = "deployments", security(("person" = ["deployments:read"])),
     params(DeploymentsQuery),
     responses((status = 200, body = Page<Deployment>), QueryRefusals, PersonRefusals)
 )]
@@ -101,7 +101,7 @@ pub(crate) async fn list(
 
 /// Returns a deployment and its progress.
 #[utoipa::path(
-    get, path = "/v1/deployments/{id}", tag = "deployments", security(("person" = [])),
+    get, path = "/v1/deployments/{id}", tag = "deployments", security(("person" = ["deployments:read"])),
     params(("id" = String, Path, description = "The deployment")),
     responses((status = 200, body = Deployment), NotFoundRefusal, PersonRefusals)
 )]
@@ -128,7 +128,7 @@ pub(crate) struct TasksQuery {
 
 /// Lists the tasks of a deployment in rollout order.
 #[utoipa::path(
-    get, path = "/v1/deployments/{id}/tasks", tag = "deployments", security(("person" = [])),
+    get, path = "/v1/deployments/{id}/tasks", tag = "deployments", security(("person" = ["deployments:read"])),
     params(("id" = String, Path, description = "The deployment"), TasksQuery),
     responses((status = 200, body = Page<DeploymentTask>), NotFoundRefusal, QueryRefusals, PersonRefusals)
 )]
@@ -163,7 +163,7 @@ pub(crate) struct EventsQuery {
 
 /// Lists the events of a deployment, newest first.
 #[utoipa::path(
-    get, path = "/v1/deployments/{id}/events", tag = "deployments", security(("person" = [])),
+    get, path = "/v1/deployments/{id}/events", tag = "deployments", security(("person" = ["deployments:read"])),
     params(("id" = String, Path, description = "The deployment"), EventsQuery),
     responses((status = 200, body = Page<DeploymentEvent>), NotFoundRefusal, QueryRefusals, PersonRefusals)
 )]
@@ -183,7 +183,7 @@ pub(crate) async fn events(
 ///
 /// Cells that a spreadsheet would interpret as formulas begin with an apostrophe.
 #[utoipa::path(
-    get, path = "/v1/deployments/{id}/export.csv", tag = "deployments", security(("person" = [])),
+    get, path = "/v1/deployments/{id}/export.csv", tag = "deployments", security(("person" = ["deployments:read"])),
     params(("id" = String, Path, description = "The deployment")),
     responses((status = 200, body = String, content_type = "text/csv"), NotFoundRefusal, PersonRefusals)
 )]
@@ -206,7 +206,7 @@ async fn transitioned(
 
 /// Pauses a deployment: no new installs start; installs in progress are left to finish.
 #[utoipa::path(
-    post, path = "/v1/deployments/{id}/pause", tag = "deployments", security(("person" = [])),
+    post, path = "/v1/deployments/{id}/pause", tag = "deployments", security(("person" = ["deployments:write"])),
     params(("id" = String, Path, description = "The deployment")),
     responses((status = 200, body = Deployment), ConflictRefusal, NotFoundRefusal, PersonRefusals)
 )]
@@ -220,7 +220,7 @@ pub(crate) async fn pause(
 
 /// Resumes a paused deployment. Failed canary devices are retried: the rollout requires a successful canary.
 #[utoipa::path(
-    post, path = "/v1/deployments/{id}/resume", tag = "deployments", security(("person" = [])),
+    post, path = "/v1/deployments/{id}/resume", tag = "deployments", security(("person" = ["deployments:write"])),
     params(("id" = String, Path, description = "The deployment")),
     responses((status = 200, body = Deployment), ConflictRefusal, NotFoundRefusal, PersonRefusals)
 )]
@@ -234,7 +234,7 @@ pub(crate) async fn resume(
 
 /// Cancels a deployment. Installs in progress are left to finish and are reported.
 #[utoipa::path(
-    post, path = "/v1/deployments/{id}/cancel", tag = "deployments", security(("person" = [])),
+    post, path = "/v1/deployments/{id}/cancel", tag = "deployments", security(("person" = ["deployments:write"])),
     params(("id" = String, Path, description = "The deployment")),
     responses((status = 200, body = Deployment), ConflictRefusal, NotFoundRefusal, PersonRefusals)
 )]
@@ -250,7 +250,7 @@ pub(crate) async fn cancel(
 ///
 /// Cancels it, and deploys the rollback build of the previous version to the devices that got its version.
 #[utoipa::path(
-    post, path = "/v1/deployments/{id}/rollback", tag = "deployments", security(("person" = [])),
+    post, path = "/v1/deployments/{id}/rollback", tag = "deployments", security(("person" = ["deployments:write"])),
     params(("id" = String, Path, description = "The deployment")),
     responses((status = 201, body = Deployment), ConflictRefusal, NotFoundRefusal, PersonRefusals)
 )]

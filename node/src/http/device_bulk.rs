@@ -21,7 +21,7 @@ use crate::convert;
 ///
 /// Devices that are refused do not affect the others. Takes effect on all nodes within about a second.
 #[utoipa::path(
-    post, path = "/v1/devices/bulk", tag = "devices", security(("person" = [])),
+    post, path = "/v1/devices/bulk", tag = "devices", security(("person" = ["devices:write"])),
     request_body = wire::devices::BulkRequest,
     responses((status = 200, body = BulkResponse), BodyRefusals, PersonRefusals)
 )]

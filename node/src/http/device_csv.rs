@@ -36,7 +36,7 @@ pub(crate) struct ExportQuery {
 ///
 /// Lists are joined by `|`, and cells that a spreadsheet would interpret as formulas begin with an apostrophe.
 #[utoipa::path(
-    get, path = "/v1/devices/export.csv", tag = "devices", security(("person" = [])),
+    get, path = "/v1/devices/export.csv", tag = "devices", security(("person" = ["devices:read"])),
     params(FilterParams, ExportQuery),
     responses((status = 200, body = String, content_type = "text/csv"), QueryRefusals, PersonRefusals)
 )]
@@ -65,7 +65,7 @@ pub(crate) struct ImportQuery {
 /// A row identifies its device by `id`, else by its current `alias`. The new alias is `alias` next to an id, else `new_alias`.
 /// Other columns of an export are ignored.
 #[utoipa::path(
-    post, path = "/v1/devices/import.csv", tag = "devices", security(("person" = [])),
+    post, path = "/v1/devices/import.csv", tag = "devices", security(("person" = ["devices:write"])),
     params(ImportQuery),
     request_body(content = String, content_type = "text/csv"),
     responses((status = 200, body = wire::devices::ImportReport), BodyRefusals, PersonRefusals)

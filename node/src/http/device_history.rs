@@ -37,7 +37,7 @@ pub(crate) struct HistoryQuery {
 
 /// Returns the telemetry history of a device as evenly spaced points.
 #[utoipa::path(
-    get, path = "/v1/devices/{id}/history", tag = "devices", security(("person" = [])),
+    get, path = "/v1/devices/{id}/history", tag = "devices", security(("person" = ["devices:read"])),
     params(("id" = String, Path, description = "The device"), HistoryQuery),
     responses((status = 200, body = DeviceHistory), NotFoundRefusal, QueryRefusals, PersonRefusals)
 )]
@@ -118,7 +118,7 @@ pub(crate) struct EventsQuery {
 
 /// Lists the events of a device, newest first.
 #[utoipa::path(
-    get, path = "/v1/devices/{id}/events", tag = "devices", security(("person" = [])),
+    get, path = "/v1/devices/{id}/events", tag = "devices", security(("person" = ["devices:read"])),
     params(("id" = String, Path, description = "The device"), EventsQuery),
     responses((status = 200, body = Page<DeviceEvent>), NotFoundRefusal, QueryRefusals, PersonRefusals)
 )]

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
+use domain::access::Principal;
 use domain::device::DeviceListScope;
 use domain::query::{Cursor, PAGE_DEFAULT, Sort};
 use domain::{DeviceId, Invalid};
@@ -38,7 +39,7 @@ pub(crate) struct ListQuery {
 
 /// Lists devices, as last stored.
 #[utoipa::path(
-    get, path = "/v1/devices", tag = "devices", security(("person" = [])),
+    get, path = "/v1/devices", tag = "devices", security(("person" = ["devices:read"])),
     params(FilterParams, ListQuery),
     responses((status = 200, body = Page<DeviceDetails>), QueryRefusals, PersonRefusals)
 )]
@@ -58,7 +59,7 @@ pub(crate) async fn list(
 
 /// Returns a device with its live state, read from its actor.
 #[utoipa::path(
-    get, path = "/v1/devices/{id}", tag = "devices", security(("person" = [])),
+    get, path = "/v1/devices/{id}", tag = "devices", security(("person" = ["devices:read"])),
     params(("id" = String, Path, description = "The device")),
     responses((status = 200, body = DeviceDetails), NotFoundRefusal, PersonRefusals)
 )]
@@ -75,7 +76,7 @@ pub(crate) async fn one(
 ///
 /// Absent fields are unchanged; null clears a field.
 #[utoipa::path(
-    patch, path = "/v1/devices/{id}", tag = "devices", security(("person" = [])),
+    patch, path = "/v1/devices/{id}", tag = "devices", security(("person" = ["devices:write"])),
     params(("id" = String, Path, description = "The device")),
     request_body = DevicePatch,
     responses((status = 200, body = DeviceDetails), NotFoundRefusal, ConflictRefusal, BodyRefusals, PersonRefusals)
@@ -89,7 +90,15 @@ pub(crate) async fn edit(
 ) -> Result<Json<DeviceDetails>, ApiError> {
     let id: DeviceId = present::id("device", &id)?;
     let patch = convert::device_patch(body::json(&app, &headers, body).await?)?;
-    Ok(Json(present::device_details(&app.system.devices.edit(&principal, id, patch).await?)))
+    let alias = patch.alias.clone();
+    let edited = present::device_details(&app.system.devices.edit(&principal, id, patch).await?);
+    Ok(Json(with_warning(&app, &principal, id, alias, edited)))
+}
+
+/// The answer to a change that gave a device this alias.
+fn with_warning(app: &App, principal: &Principal, id: DeviceId, alias: Option<String>, device: DeviceDetails) -> DeviceDetails {
+    let warning = alias.and_then(|alias| app.system.devices.alias_warning(principal, &alias, Some(id)));
+    DeviceDetails { warnings: warning.into_iter().collect(), ..device }
 }
 
 /// Restores a deleted device.
@@ -97,7 +106,7 @@ pub(crate) async fn edit(
 /// Its credentials are valid again, unless they were revoked: an agent that has kept them continues with its next heartbeat.
 /// An agent that has deleted its identity after the 410 has to enroll again, under another alias.
 #[utoipa::path(
-    post, path = "/v1/devices/{id}/restore", tag = "devices", security(("person" = [])),
+    post, path = "/v1/devices/{id}/restore", tag = "devices", security(("person" = ["devices:write"])),
     params(("id" = String, Path, description = "The device")),
     request_body = RestoreDevice,
     responses((status = 200, body = DeviceDetails), NotFoundRefusal, ConflictRefusal, BodyRefusals, PersonRefusals)
@@ -111,14 +120,15 @@ pub(crate) async fn restore(
 ) -> Result<Json<DeviceDetails>, ApiError> {
     let id: DeviceId = present::id("device", &id)?;
     let RestoreDevice { alias } = body::json(&app, &headers, body).await?;
-    Ok(Json(present::device_details(&app.system.devices.restore(&principal, id, alias).await?)))
+    let restored = present::device_details(&app.system.devices.restore(&principal, id, alias.clone()).await?);
+    Ok(Json(with_warning(&app, &principal, id, alias, restored)))
 }
 
 /// Deletes a device: its credentials are rejected with 410, and it is removed from the fleet.
 ///
 /// It can be restored within `history.restore_within_days`; then it is permanently removed.
 #[utoipa::path(
-    delete, path = "/v1/devices/{id}", tag = "devices", security(("person" = [])),
+    delete, path = "/v1/devices/{id}", tag = "devices", security(("person" = ["devices:write"])),
     params(("id" = String, Path, description = "The device")),
     responses((status = 204), NotFoundRefusal, PersonRefusals)
 )]
@@ -130,7 +140,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, Person(principal): Perso
 
 /// Revokes all credentials of a device.
 #[utoipa::path(
-    post, path = "/v1/devices/{id}/revoke", tag = "devices", security(("person" = [])),
+    post, path = "/v1/devices/{id}/revoke", tag = "devices", security(("person" = ["devices:write"])),
     params(("id" = String, Path, description = "The device")),
     responses((status = 204), NotFoundRefusal, PersonRefusals)
 )]
@@ -142,7 +152,7 @@ pub(crate) async fn revoke(State(app): State<Arc<App>>, Person(principal): Perso
 
 /// Returns fleet statistics.
 #[utoipa::path(
-    get, path = "/v1/fleet/stats", tag = "devices", security(("person" = [])),
+    get, path = "/v1/fleet/stats", tag = "devices", security(("person" = ["devices:read"])),
     responses((status = 200, body = FleetStats), PersonRefusals)
 )]
 pub(crate) async fn stats(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<FleetStats>, ApiError> {

@@ -21,9 +21,9 @@ use crate::present;
 
 /// Creates enrollment tokens. Their secrets are returned only here.
 #[utoipa::path(
-    post, path = "/v1/enroll-tokens", tag = "enrollment", security(("person" = [])),
+    post, path = "/v1/enroll-tokens", tag = "enrollment", security(("person" = ["enrollment:write"])),
     request_body = CreateEnrollTokens,
-    responses((status = 201, body = CreatedEnrollTokens), BodyRefusals, PersonRefusals)
+    responses((status = 201, body = CreatedEnrollTokens), ConflictRefusal, BodyRefusals, PersonRefusals)
 )]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
@@ -41,7 +41,9 @@ pub(crate) async fn create(
         tags: request.tags,
         groups: request.groups,
     };
+    let alias = request.alias.clone();
     let made = app.system.enrollment.create(&principal, request).await?;
+    let warning = alias.and_then(|alias| app.system.devices.alias_warning(&principal, &alias, None));
     let tokens = made
         .into_iter()
         .map(|token| CreatedEnrollToken {
@@ -51,7 +53,7 @@ pub(crate) async fn create(
             expires_at: present::time(token.expires_at),
         })
         .collect();
-    Ok((StatusCode::CREATED, Json(CreatedEnrollTokens { tokens })))
+    Ok((StatusCode::CREATED, Json(CreatedEnrollTokens { tokens, warnings: warning.into_iter().collect() })))
 }
 
 /// Query of a list of tokens.
@@ -67,7 +69,7 @@ pub(crate) struct ListQuery {
 
 /// Lists enrollment tokens, newest first.
 #[utoipa::path(
-    get, path = "/v1/enroll-tokens", tag = "enrollment", security(("person" = [])),
+    get, path = "/v1/enroll-tokens", tag = "enrollment", security(("person" = ["enrollment:read"])),
     params(ListQuery),
     responses((status = 200, body = Page<EnrollToken>), QueryRefusals, PersonRefusals)
 )]
@@ -92,7 +94,7 @@ pub(crate) async fn list(
 
 /// Revokes an enrollment token.
 #[utoipa::path(
-    delete, path = "/v1/enroll-tokens/{id}", tag = "enrollment", security(("person" = [])),
+    delete, path = "/v1/enroll-tokens/{id}", tag = "enrollment", security(("person" = ["enrollment:write"])),
     params(("id" = String, Path, description = "The token")),
     responses((status = 204), NotFoundRefusal, ConflictRefusal, PersonRefusals)
 )]

@@ -38,7 +38,7 @@ pub(crate) async fn token_self(
 
 /// Creates a script that enrolls devices over USB. The script contains the tokens.
 #[utoipa::path(
-    post, path = "/v1/enroll-tokens/scripts", tag = "enrollment", security(("person" = [])),
+    post, path = "/v1/enroll-tokens/scripts", tag = "enrollment", security(("person" = ["enrollment:write"])),
     request_body = EnrollScriptsRequest,
     responses((status = 200, body = String, content_type = "text/plain"), BodyRefusals, ConflictRefusal, PersonRefusals)
 )]
@@ -65,7 +65,7 @@ pub(crate) async fn scripts(
 
 /// Creates the provisioning QR code for a factory-reset device.
 #[utoipa::path(
-    post, path = "/v1/enroll-tokens/qr", tag = "enrollment", security(("person" = [])),
+    post, path = "/v1/enroll-tokens/qr", tag = "enrollment", security(("person" = ["enrollment:write"])),
     request_body = EnrollQrRequest,
     responses((status = 200, body = EnrollQr), BodyRefusals, ConflictRefusal, PersonRefusals)
 )]

@@ -15,7 +15,7 @@ use crate::present;
 
 /// Lists allowed commands, by name.
 #[utoipa::path(
-    get, path = "/v1/exec-commands", tag = "commands", security(("person" = [])),
+    get, path = "/v1/exec-commands", tag = "commands", security(("person" = ["commands:read"])),
     responses((status = 200, body = Vec<ExecCommand>), PersonRefusals)
 )]
 pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<Vec<ExecCommand>>, ApiError> {
@@ -32,7 +32,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person)
 
 /// Allows a command, or changes its definition.
 #[utoipa::path(
-    put, path = "/v1/exec-commands/{name}", tag = "commands", security(("person" = [])),
+    put, path = "/v1/exec-commands/{name}", tag = "commands", security(("person" = ["exec:manage"])),
     params(("name" = String, Path, description = "1..64 of a-z, 0-9, '.', '_', '-'")),
     request_body = ExecCommandRequest,
     responses((status = 204, description = "Allowed"), ConflictRefusal, BodyRefusals, PersonRefusals)
@@ -51,7 +51,7 @@ pub(crate) async fn put(
 
 /// Removes an allowed command. Commands that were already sent are not canceled.
 #[utoipa::path(
-    delete, path = "/v1/exec-commands/{name}", tag = "commands", security(("person" = [])),
+    delete, path = "/v1/exec-commands/{name}", tag = "commands", security(("person" = ["exec:manage"])),
     params(("name" = String, Path, description = "The command")),
     responses((status = 204, description = "Removed"), NotFoundRefusal, PersonRefusals)
 )]

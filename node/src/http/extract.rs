@@ -1,7 +1,7 @@
 //! Callers: people by access token, devices by device or session token.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actors::messages::DeviceCredentials;
 use axum::extract::{ConnectInfo, FromRequestParts, Path};
@@ -9,8 +9,12 @@ use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, header};
 use domain::ServiceError;
 use domain::access::{Origin, Principal};
+use serde::de::DeserializeOwned;
 
 use super::{ApiError, App};
+
+/// Longest id or name in a path, in bytes; the longest names are of 255 characters.
+const PATH_ID_MAX_BYTES: usize = 1020;
 
 /// A signed-in person, or a script with an API token.
 pub(crate) struct Person(pub(crate) Principal);
@@ -20,6 +24,13 @@ pub(crate) struct Device(pub(crate) DeviceCredentials);
 
 /// The `{id}` of a path; what is not even text cannot exist.
 pub(crate) struct PathId(pub(crate) String);
+
+/// The `{a}` and `{b}` of a path.
+pub(crate) struct PathIds(pub(crate) String, pub(crate) String);
+
+/// Whoever turned out to call, for what is recorded of the answer.
+#[derive(Clone, Default)]
+pub(crate) struct Caller(pub(crate) Arc<OnceLock<Principal>>);
 
 /// Origin of the request: the client, behind proxies that are trusted.
 #[derive(Clone, Copy)]
@@ -44,7 +55,12 @@ impl FromRequestParts<Arc<App>> for Person {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let origin = origin(parts);
-        Ok(Self(app.system.auth.authenticate_bearer(bearer(&parts.headers)?, origin).await?))
+        let principal = app.system.auth.authenticate_bearer(bearer(&parts.headers)?, origin).await?;
+        if let Some(caller) = parts.extensions.get::<Caller>() {
+            // Set once: a request has one caller.
+            let _ = caller.0.set(principal.clone());
+        }
+        Ok(Self(principal))
     }
 }
 
@@ -61,9 +77,33 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Path(id) = Path::from_request_parts(parts, state).await.map_err(|_| ServiceError::NotFound("object with this id"))?;
-        Ok(Self(id))
+        Ok(Self(path(parts, state, |id: &String| is_id(id)).await?))
     }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PathIds {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let (a, b) = path(parts, state, |(a, b): &(String, String)| is_id(a) && is_id(b)).await?;
+        Ok(Self(a, b))
+    }
+}
+
+/// The parameters of a path, for every route: what nothing can be called is not found, whatever the handler would do with it.
+async fn path<S, T>(parts: &mut Parts, state: &S, is_usable: impl FnOnce(&T) -> bool) -> Result<T, ApiError>
+where
+    S: Send + Sync,
+    T: DeserializeOwned + Send,
+{
+    let read = Path::<T>::from_request_parts(parts, state).await.ok().filter(|Path(read)| is_usable(read));
+    let Path(read) = read.ok_or(ServiceError::NotFound("object with this id"))?;
+    Ok(read)
+}
+
+/// Whether something may have this id or name; PostgreSQL takes no NUL.
+fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.len() <= PATH_ID_MAX_BYTES && !text.chars().any(char::is_control)
 }
 
 impl<S: Sync> FromRequestParts<S> for ClientAddress {
@@ -83,7 +123,12 @@ impl<S: Sync> FromRequestParts<S> for RequestOrigin {
 }
 
 fn origin(parts: &Parts) -> Origin {
-    parts.extensions.get().cloned().unwrap_or_else(|| Origin { address: Some(address(parts)), request_id: None })
+    origin_of(&parts.extensions)
+}
+
+/// Origin of a request.
+pub(crate) fn origin_of(extensions: &Extensions) -> Origin {
+    extensions.get().cloned().unwrap_or_else(|| Origin { address: Some(client_of(extensions)), request_id: None })
 }
 
 fn address(parts: &Parts) -> IpAddr {

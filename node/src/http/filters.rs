@@ -19,7 +19,7 @@ use crate::{convert, present};
 
 /// Lists the caller's saved filters, then shared ones, each by name.
 #[utoipa::path(
-    get, path = "/v1/filters", tag = "devices", security(("person" = [])),
+    get, path = "/v1/filters", tag = "devices", security(("person" = ["devices:read"])),
     responses((status = 200, body = FilterList), ConflictRefusal, PersonRefusals)
 )]
 pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<FilterList>, ApiError> {
@@ -29,7 +29,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person)
 
 /// Saves a filter.
 #[utoipa::path(
-    post, path = "/v1/filters", tag = "devices", security(("person" = [])),
+    post, path = "/v1/filters", tag = "devices", security(("person" = ["devices:read"])),
     request_body = NewFilter,
     responses((status = 201, body = SavedFilter), ConflictRefusal, BodyRefusals, PersonRefusals)
 )]
@@ -47,7 +47,7 @@ pub(crate) async fn create(
 
 /// Returns a filter that is visible to the caller.
 #[utoipa::path(
-    get, path = "/v1/filters/{id}", tag = "devices", security(("person" = [])),
+    get, path = "/v1/filters/{id}", tag = "devices", security(("person" = ["devices:read"])),
     params(("id" = String, Path, description = "The filter")),
     responses((status = 200, body = SavedFilter), NotFoundRefusal, ConflictRefusal, PersonRefusals)
 )]
@@ -58,7 +58,7 @@ pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, 
 
 /// Changes a filter of the caller.
 #[utoipa::path(
-    patch, path = "/v1/filters/{id}", tag = "devices", security(("person" = [])),
+    patch, path = "/v1/filters/{id}", tag = "devices", security(("person" = ["devices:read"])),
     params(("id" = String, Path, description = "The filter")),
     request_body = wire::devices::FilterPatch,
     responses((status = 200, body = SavedFilter), NotFoundRefusal, ConflictRefusal, BodyRefusals, PersonRefusals)
@@ -78,7 +78,7 @@ pub(crate) async fn change(
 
 /// Deletes a filter of the caller.
 #[utoipa::path(
-    delete, path = "/v1/filters/{id}", tag = "devices", security(("person" = [])),
+    delete, path = "/v1/filters/{id}", tag = "devices", security(("person" = ["devices:read"])),
     params(("id" = String, Path, description = "The filter")),
     responses((status = 204), NotFoundRefusal, ConflictRefusal, PersonRefusals)
 )]

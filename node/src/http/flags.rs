@@ -16,7 +16,7 @@ use crate::deployment_params::present_flag;
 
 /// Lists feature flags.
 #[utoipa::path(
-    get, path = "/v1/flags", tag = "flags", security(("person" = [])),
+    get, path = "/v1/flags", tag = "flags", security(("person" = ["deployments:read"])),
     responses((status = 200, body = FeatureFlags), PersonRefusals)
 )]
 pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<FeatureFlags>, ApiError> {
@@ -28,7 +28,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person)
 ///
 /// Enabling `deployments.kill_switch` requires only the permission to deploy.
 #[utoipa::path(
-    put, path = "/v1/flags/{id}", tag = "flags", security(("person" = [])),
+    put, path = "/v1/flags/{id}", tag = "flags", security(("person" = ["deployments:write"])),
     params(("id" = String, Path, description = "`deployments.enabled` or `deployments.kill_switch`")),
     request_body = SetFlag,
     responses((status = 200, body = FeatureFlag), BodyRefusals, PersonRefusals)

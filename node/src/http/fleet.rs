@@ -28,7 +28,7 @@ pub(crate) struct FleetHistoryQuery {
 
 /// Returns fleet statistics of the last hours, sampled every five minutes.
 #[utoipa::path(
-    get, path = "/v1/fleet/history", tag = "devices", security(("person" = [])),
+    get, path = "/v1/fleet/history", tag = "devices", security(("person" = ["devices:read"])),
     params(FleetHistoryQuery),
     responses((status = 200, body = FleetHistory), QueryRefusals, PersonRefusals)
 )]
@@ -54,7 +54,7 @@ pub(crate) async fn history(
 
 /// Returns distributions of the fleet, at most one second old.
 #[utoipa::path(
-    get, path = "/v1/fleet/distributions", tag = "devices", security(("person" = [])),
+    get, path = "/v1/fleet/distributions", tag = "devices", security(("person" = ["devices:read"])),
     responses((status = 200, body = FleetDistributions), PersonRefusals)
 )]
 pub(crate) async fn distributions(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<FleetDistributions>, ApiError> {

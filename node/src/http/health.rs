@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus::{Encoder, TextEncoder};
 
-use super::{ApiError, App};
+use super::openapi::{NotFoundRefusal, PersonRefusals};
+use super::{ApiError, App, closed};
 
 /// `GET /healthz`: the process answers.
 #[utoipa::path(
@@ -37,12 +38,22 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, A
     }
 }
 
-/// `GET /metrics`: Prometheus text.
+/// `GET /metrics`: Prometheus text, for whom `metrics.access` names.
 #[utoipa::path(
-    get, path = "/metrics", tag = "signals", security(),
-    responses((status = 200, body = String, content_type = "text/plain"))
+    get, path = "/metrics", tag = "signals", security((), ("person" = ["cluster:read"])),
+    responses((status = 200, body = String, content_type = "text/plain"), NotFoundRefusal, PersonRefusals)
 )]
-pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap, extensions: Extensions) -> Result<Response, ApiError> {
+    closed::metrics(&app, &headers, &extensions).await?;
+    Ok(exposition(&app))
+}
+
+/// `GET /metrics` on the listener of its own.
+pub(crate) async fn own_listener(State(app): State<Arc<App>>) -> Response {
+    exposition(&app)
+}
+
+fn exposition(app: &App) -> Response {
     let observability = &app.observability;
     let pool = app.system.store().pool_use();
     observability.database_connections.set(i64::from(pool.open));

@@ -26,7 +26,7 @@ pub(crate) async fn me(Person(principal): Person) -> Result<Json<Me>, ApiError> 
 
 /// Changes the caller's password and ends the caller's other sessions.
 #[utoipa::path(
-    post, path = "/v1/me/password", tag = "people", security(("person" = [])),
+    post, path = "/v1/me/password", tag = "people", security(("sign_in" = [])),
     request_body = ChangePassword,
     responses((status = 204), BodyRefusals, NotFoundRefusal, PersonRefusals)
 )]
@@ -45,7 +45,7 @@ pub(crate) async fn change_password(
 
 /// Lists the caller's active sessions, most recently used first.
 #[utoipa::path(
-    get, path = "/v1/me/sessions", tag = "people", security(("person" = [])),
+    get, path = "/v1/me/sessions", tag = "people", security(("sign_in" = [])),
     responses((status = 200, body = Page<Session>), PersonRefusals)
 )]
 pub(crate) async fn sessions(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<Page<Session>>, ApiError> {
@@ -54,7 +54,7 @@ pub(crate) async fn sessions(State(app): State<Arc<App>>, Person(principal): Per
 
 /// Ends all sessions of the caller except this one.
 #[utoipa::path(
-    delete, path = "/v1/me/sessions", tag = "people", security(("person" = [])),
+    delete, path = "/v1/me/sessions", tag = "people", security(("sign_in" = [])),
     responses((status = 200, body = EndedSessions), PersonRefusals)
 )]
 pub(crate) async fn end_other_sessions(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<EndedSessions>, ApiError> {
@@ -63,7 +63,7 @@ pub(crate) async fn end_other_sessions(State(app): State<Arc<App>>, Person(princ
 
 /// Ends a session of the caller.
 #[utoipa::path(
-    delete, path = "/v1/me/sessions/{id}", tag = "people", security(("person" = [])),
+    delete, path = "/v1/me/sessions/{id}", tag = "people", security(("sign_in" = [])),
     params(("id" = String, Path, description = "The session")),
     responses((status = 204), NotFoundRefusal, PersonRefusals)
 )]

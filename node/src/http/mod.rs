@@ -14,6 +14,7 @@ mod audit;
 mod auth;
 mod body;
 mod client_address;
+mod closed;
 mod cluster;
 mod command_batches;
 mod commands;
@@ -32,8 +33,10 @@ mod fcm_token;
 mod filters;
 mod flags;
 mod fleet;
+mod headers;
 mod health;
 mod heartbeat;
+mod legacy_push;
 mod limits;
 mod me;
 mod observe;
@@ -43,6 +46,8 @@ mod packages;
 mod ranges;
 pub(crate) mod rate_limit;
 mod register;
+#[cfg(test)]
+mod route_table;
 mod schemas;
 mod server;
 mod table;
@@ -71,6 +76,7 @@ use rate_limit::RateLimits;
 
 pub(crate) use crate::api_error::ApiError;
 pub(crate) use crate::config::RouteClass;
+pub(crate) use closed::serve_metrics;
 pub(crate) use observe::Observability;
 pub(crate) use server::serve;
 
@@ -90,6 +96,8 @@ pub(crate) struct App {
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// Opt-in readings that are kept.
     pub(crate) opted_in: OptIn,
+    /// Whether devices and people reach the node over TLS, so that browsers are told to use nothing else.
+    pub(crate) is_https: bool,
     /// URL of the server for devices and people.
     pub(crate) public_url: String,
     /// The configuration.
@@ -112,6 +120,7 @@ impl App {
             observability,
             stopping,
             sockets: Arc::new(Semaphore::new(config.socket.connections_max)),
+            is_https: config.public_url().starts_with("https://"),
             public_url: config.public_url(),
             config: config.clone(),
         })
@@ -190,6 +199,7 @@ fn api_routes() -> [(Option<RouteClass>, OpenApiRouter<Arc<App>>); 5] {
         .routes(routes!(agent_builds::rollback))
         .routes(routes!(agent_builds::nudge))
         .routes(routes!(agent_builds::stats))
+        .routes(routes!(legacy_push::devices))
         .routes(routes!(exec_commands::list))
         .routes(routes!(exec_commands::put, exec_commands::delete))
         .routes(routes!(deployments::list, deployments::create))
@@ -249,7 +259,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         Arc::clone(&app.system),
         web_dioxus::DashboardOptions {
             build_id: build_id(),
-            secure_cookies: app.config.dashboard.secure_cookies || app.public_url.starts_with("https://"),
+            secure_cookies: app.config.dashboard.secure_cookies || app.is_https,
             sessions_max: app.config.dashboard.sessions_max,
             sessions_per_user_max: app.config.dashboard.sessions_per_user_max,
             shutdown: app.stopping.clone(),
@@ -258,11 +268,21 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         },
     )?;
     Ok(routes
-        .merge(Router::from(openapi::pages(description)).layer(limited(RouteClass::Page)))
+        .merge(
+            Router::from(openapi::pages(description))
+                .layer(from_fn_with_state(Arc::clone(app), closed::docs))
+                .layer(limited(RouteClass::Page)),
+        )
         .method_not_allowed_fallback(api_error::method_not_allowed)
         .with_state(Arc::clone(app))
-        .merge(dashboard.layer(from_fn_with_state(Arc::clone(app), body::deadline)).layer(limited(RouteClass::Page)))
+        .merge(
+            dashboard
+                .method_not_allowed_fallback(api_error::method_not_allowed)
+                .layer(from_fn_with_state(Arc::clone(app), body::deadline))
+                .layer(limited(RouteClass::Page)),
+        )
         .layer(from_fn(origin::check))
+        .layer(from_fn_with_state(Arc::clone(app), headers::protect))
         .layer(from_fn_with_state(Arc::clone(app), observe::observe)))
 }
 

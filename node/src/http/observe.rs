@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use domain::access::Origin;
@@ -18,8 +18,8 @@ use services::metrics::Metrics;
 use uuid::Uuid;
 
 use super::App;
-use super::extract::client_of;
-use crate::api_error::RefusalKind;
+use super::extract::{Caller, client_of};
+use crate::api_error::{RefusalKind, RefusalProblem};
 use crate::device_body::UnusableFields;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -161,9 +161,17 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     let address = client_of(request.extensions());
     let origin = Origin { address: Some(address), request_id: id.to_str().ok().map(str::to_owned) };
     request.extensions_mut().insert(origin);
+    let caller = Caller::default();
+    request.extensions_mut().insert(caller.clone());
     let mut response = next.run(request).await;
     // Pages of the dashboard have no route of their own.
     let route = path.as_ref().map_or("other", MatchedPath::as_str);
+    if response.status() == StatusCode::FORBIDDEN
+        && let Some(principal) = caller.0.get()
+    {
+        let problem = response.extensions().get().map(|RefusalProblem(problem)| problem.clone()).unwrap_or_default();
+        app.system.trail.refused(principal, &format!("{method} {route}"), &problem).await;
+    }
     app.observability.record(route, method_label(&method), &response, started);
     let status = response.status().as_u16();
     let duration_ms = started.elapsed().as_millis() as u64;

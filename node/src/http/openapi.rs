@@ -37,14 +37,19 @@ use wire::problem::Problem;
 )]
 pub(crate) struct Description;
 
-/// The two kinds of bearer tokens.
+/// The kinds of bearer tokens.
 struct Credentials;
 
 impl Modify for Credentials {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
         let components = openapi.components.get_or_insert_default();
         for (name, description) in [
-            ("person", "An access token of `POST /v1/auth/login`, or an API token of `POST /v1/api-tokens` within its scopes"),
+            (
+                "person",
+                "An access token of `POST /v1/auth/login`, or an API token of `POST /v1/api-tokens`; the permission that the operation names is \
+                 one of the role, and a scope of the token",
+            ),
+            ("sign_in", "An access token of `POST /v1/auth/login`; API tokens are refused"),
             ("device", "A device token, or a session token of `POST /v1/agent/session`"),
             ("enrollment", "A single-use enrollment token"),
         ] {

@@ -16,7 +16,7 @@ use crate::present;
 
 /// Lists all managed packages by name, on one page.
 #[utoipa::path(
-    get, path = "/v1/packages", tag = "apks", security(("person" = [])),
+    get, path = "/v1/packages", tag = "apks", security(("person" = ["deployments:read"])),
     responses((status = 200, body = Page<ManagedPackage>), PersonRefusals)
 )]
 pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<Page<ManagedPackage>>, ApiError> {
@@ -26,7 +26,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person)
 
 /// Allows a package, or changes its allowed signers. Uploaded APKs are kept.
 #[utoipa::path(
-    put, path = "/v1/packages/{package}", tag = "apks", security(("person" = [])),
+    put, path = "/v1/packages/{package}", tag = "apks", security(("person" = ["packages:manage"])),
     params(("package" = String, Path, description = "Package name")),
     request_body = AllowPackage,
     responses(
@@ -48,7 +48,7 @@ pub(crate) async fn put(
 
 /// Removes a managed package; it must have no APKs.
 #[utoipa::path(
-    delete, path = "/v1/packages/{package}", tag = "apks", security(("person" = [])),
+    delete, path = "/v1/packages/{package}", tag = "apks", security(("person" = ["packages:manage"])),
     params(("package" = String, Path, description = "Package name")),
     responses((status = 204, description = "Removed"), ConflictRefusal, NotFoundRefusal, PersonRefusals)
 )]

@@ -106,6 +106,7 @@ where
 {
     let trusted = app.trusted_proxies.clone();
     let service = MapRequestLayer::new(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        single_slashes(&mut request);
         let client = client_address(peer, request.headers(), &trusted);
         request.extensions_mut().insert(ConnectInfo(client));
         request
@@ -118,6 +119,27 @@ where
         .half_close(false);
     let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).with_upgrades();
     until_drained(served, &app.stopping).await;
+}
+
+/// Takes a path with empty segments for the one without them: base URLs that end with a slash are common, and routes have none.
+fn single_slashes<B>(request: &mut hyper::Request<B>) {
+    if !request.uri().path().contains("//") {
+        return;
+    }
+    let mut path = String::with_capacity(request.uri().path().len());
+    for c in request.uri().path().chars() {
+        if c != '/' || !path.ends_with('/') {
+            path.push(c);
+        }
+    }
+    if let Some(query) = request.uri().query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    // A part of a valid path is one; the authority of a proxy's form of the request is not looked at.
+    if let Ok(uri) = path.parse() {
+        *request.uri_mut() = uri;
+    }
 }
 
 /// Serves a connection; once the node stops, only the request in progress.
@@ -152,5 +174,25 @@ impl ConnectionGuard {
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_segments_of_a_path_do_not_count() {
+        for (sent, routed) in [
+            ("/v1/heartbeat", "/v1/heartbeat"),
+            ("//v1/heartbeat", "/v1/heartbeat"),
+            ("/v1///devices//x?a=b//c", "/v1/devices/x?a=b//c"),
+            ("//", "/"),
+            ("/%2F/x", "/%2F/x"),
+        ] {
+            let mut request = hyper::Request::builder().uri(sent).body(()).unwrap();
+            single_slashes(&mut request);
+            assert_eq!(request.uri().to_string(), routed, "{sent}");
+        }
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use domain::access::Role;
 use domain::account::AccountChange;
@@ -17,7 +17,7 @@ use utoipa::IntoParams;
 use wire::admin::Page;
 use wire::people::{ChangeUser, CreateUser, CreatedUser, EndedSessions, PasswordReset, ResetPassword, Session, User};
 
-use super::extract::{PathId, Person};
+use super::extract::{PathId, PathIds, Person};
 use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
 use super::{ApiError, App, body};
 use crate::present;
@@ -35,7 +35,7 @@ pub(crate) struct ListQuery {
 
 /// Lists accounts, by name.
 #[utoipa::path(
-    get, path = "/v1/users", tag = "people", security(("person" = [])),
+    get, path = "/v1/users", tag = "people", security(("person" = ["users:manage"])),
     params(ListQuery),
     responses((status = 200, body = Page<User>), QueryRefusals, PersonRefusals)
 )]
@@ -66,7 +66,7 @@ pub(crate) async fn list(
 
 /// Creates an account.
 #[utoipa::path(
-    post, path = "/v1/users", tag = "people", security(("person" = [])),
+    post, path = "/v1/users", tag = "people", security(("person" = ["users:manage"])),
     request_body = CreateUser,
     responses((status = 201, body = CreatedUser), BodyRefusals, ConflictRefusal, PersonRefusals)
 )]
@@ -88,7 +88,7 @@ pub(crate) async fn create(
 
 /// Returns an account.
 #[utoipa::path(
-    get, path = "/v1/users/{id}", tag = "people", security(("person" = [])),
+    get, path = "/v1/users/{id}", tag = "people", security(("person" = ["users:manage"])),
     params(("id" = String, Path, description = "The account")),
     responses((status = 200, body = User), NotFoundRefusal, PersonRefusals)
 )]
@@ -99,7 +99,7 @@ pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, 
 
 /// Changes the role of an account, disables or enables it.
 #[utoipa::path(
-    patch, path = "/v1/users/{id}", tag = "people", security(("person" = [])),
+    patch, path = "/v1/users/{id}", tag = "people", security(("person" = ["users:manage"])),
     params(("id" = String, Path, description = "The account")),
     request_body = ChangeUser,
     responses((status = 200, body = User), BodyRefusals, NotFoundRefusal, ConflictRefusal, PersonRefusals)
@@ -119,7 +119,7 @@ pub(crate) async fn change(
 
 /// Resets the password, unlocks the account and ends all its sessions.
 #[utoipa::path(
-    post, path = "/v1/users/{id}/reset-password", tag = "people", security(("person" = [])),
+    post, path = "/v1/users/{id}/reset-password", tag = "people", security(("person" = ["users:manage"])),
     params(("id" = String, Path, description = "The account")),
     request_body = ResetPassword,
     responses((status = 200, body = PasswordReset), BodyRefusals, NotFoundRefusal, PersonRefusals)
@@ -139,7 +139,7 @@ pub(crate) async fn reset_password(
 
 /// Lists the active sessions of an account, most recently used first.
 #[utoipa::path(
-    get, path = "/v1/users/{id}/sessions", tag = "people", security(("person" = [])),
+    get, path = "/v1/users/{id}/sessions", tag = "people", security(("person" = ["users:manage"])),
     params(("id" = String, Path, description = "The account")),
     responses((status = 200, body = Page<Session>), NotFoundRefusal, PersonRefusals)
 )]
@@ -155,7 +155,7 @@ pub(crate) async fn sessions(
 
 /// Ends all sessions of an account.
 #[utoipa::path(
-    delete, path = "/v1/users/{id}/sessions", tag = "people", security(("person" = [])),
+    delete, path = "/v1/users/{id}/sessions", tag = "people", security(("person" = ["users:manage"])),
     params(("id" = String, Path, description = "The account")),
     responses((status = 200, body = EndedSessions), NotFoundRefusal, PersonRefusals)
 )]
@@ -170,16 +170,15 @@ pub(crate) async fn end_sessions(
 
 /// Ends a session of an account.
 #[utoipa::path(
-    delete, path = "/v1/users/{id}/sessions/{session_id}", tag = "people", security(("person" = [])),
+    delete, path = "/v1/users/{id}/sessions/{session_id}", tag = "people", security(("person" = ["users:manage"])),
     params(("id" = String, Path, description = "The account"), ("session_id" = String, Path, description = "The session")),
     responses((status = 204), NotFoundRefusal, PersonRefusals)
 )]
 pub(crate) async fn end_session(
     State(app): State<Arc<App>>,
     Person(principal): Person,
-    ids: Result<Path<(String, String)>, PathRejection>,
+    PathIds(user, session): PathIds,
 ) -> Result<StatusCode, ApiError> {
-    let Path((user, session)) = ids.map_err(|_| domain::ServiceError::NotFound("session"))?;
     let user: UserId = present::id("account", &user)?;
     let session: SessionId = present::id("session", &session)?;
     app.system.accounts.end_sign_in(&principal, user, session).await?;

@@ -6,11 +6,12 @@
 use std::collections::BTreeSet;
 
 use chaos::client::Client;
-use chaos::http::Call;
+use chaos::http::{Answer, Call};
+use domain::access::{Permission, Role, Scopes};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::common::{Bench, PASSWORD};
+use crate::common::{Bench, PASSWORD, options};
 
 /// Callers, in the order of a row's statuses.
 const CALLERS: [&str; 12] = [
@@ -113,6 +114,7 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("GET",    "/v1/fleet/history",                 "",   people(200, 200, 200, 200, 200)),
     ("GET",    "/v1/fleet/distributions",           "",   people(200, 200, 200, 200, 200)),
     ("GET",    "/v1/fleet/stats",                   "",   people(200, 200, 200, 200, 200)),
+    ("GET",    "/v1/legacy-push/devices",           "",   people(200, 200, 200, 200, 200)),
     ("GET",    "/v1/enroll-tokens",                 "",   people(200, 200, 200, 403, 200)),
     ("POST",   "/v1/enroll-tokens",                 "{}", people(403, 201, 201, 403, 201)),
     ("POST",   "/v1/enroll-tokens/scripts",         r#"{"tokens":["x"],"shell":"bash"}"#, people(403, 422, 422, 403, 422)),
@@ -222,6 +224,35 @@ fn undescribed(source: &str) -> BTreeSet<(String, String)> {
     found
 }
 
+/// Where a token needs more than the operation names, or less: a saved filter is one's own, and another flag takes another permission.
+const OTHER_THAN_DECLARED: [&str; 4] = ["POST /v1/filters", "PATCH /v1/filters/{id}", "DELETE /v1/filters/{id}", "PUT /v1/flags/{id}"];
+
+/// The permission that an operation names is the one that it takes: whoever lacks it, and nobody else, is refused.
+fn declared_wrongly(document: &Value) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (method, path, _, statuses) in TABLE {
+        let security = &document["paths"][*path][method.to_lowercase()]["security"][0];
+        let scope = security["person"][0].as_str().and_then(|scope| Scopes::parse("scopes", &[scope]).ok()?.iter().next());
+        let name = format!("{method} {path}");
+        let expected = match (scope, security["sign_in"].is_array()) {
+            (Some(scope), _) => [
+                !Role::Viewer.allows(scope),
+                !Role::Operator.allows(scope),
+                !Role::Admin.allows(scope),
+                scope != Permission::ViewDevices,
+                false,
+            ],
+            (None, true) => [false, false, false, true, true],
+            _ => continue,
+        };
+        let refused = [2, 3, 4, 10, 11].map(|caller| statuses[caller] == 403);
+        if refused != expected && !OTHER_THAN_DECLARED.contains(&name.as_str()) && path != &"/metrics" {
+            wrong.push(format!("{name}: {refused:?} instead of {expected:?}"));
+        }
+    }
+    wrong
+}
+
 #[test]
 fn routes_are_read_from_the_source() {
     let source = r#"
@@ -268,9 +299,25 @@ async fn bearers(bench: &Bench) -> Vec<String> {
     ]
 }
 
+/// What an answer lacks of the headers that all have.
+fn unprotected(path: &str, answer: &Answer) -> Option<String> {
+    let is_kept = path.starts_with("/assets/") || path.starts_with("/favicon") || path.ends_with("/file") || path.ends_with("/apk");
+    let wanted = [
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("content-security-policy", "frame-ancestors 'none'"),
+        ("referrer-policy", ""),
+        ("x-request-id", ""),
+        ("cache-control", if is_kept { "" } else { "no-store" }),
+    ];
+    let lacks = |(name, value): &(&str, &str)| !answer.header(name).is_some_and(|told| told.contains(value));
+    wanted.into_iter().find(lacks).map(|(name, value)| format!("no header {name}: {value}, but {:?}", answer.header(name)))
+}
+
 #[tokio::test]
 async fn every_route_answers_every_caller_as_the_table_says() {
-    let bench = Bench::start().await;
+    // Every route is called with tokens that hold no more, from one address.
+    let bench = Bench::with(options().env("NEXMDM__AUTH__TOKEN_FAILURE_BURST", "100000")).await;
     let document: Value = bench.client.get("/openapi.json", None).await.unwrap().json();
     let mut routes = described(&document);
     let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -284,6 +331,8 @@ async fn every_route_answers_every_caller_as_the_table_says() {
     let gone: Vec<_> =
         named.difference(&routes).filter(|(_, path)| !["/openapi.json", "/docs/", "/any/page"].contains(&path.as_str())).collect();
     assert!(gone.is_empty(), "in the table, but no routes: {gone:?}");
+
+    assert_eq!(declared_wrongly(&document), Vec::<String>::new());
 
     let bearers = bearers(&bench).await;
     let mut wrong = Vec::new();
@@ -301,6 +350,9 @@ async fn every_route_answers_every_caller_as_the_table_says() {
                 call = call.bearer(&bearers[n]);
             }
             let answer = bench.client.send(call).await.unwrap();
+            if let Some(problem) = unprotected(path, &answer) {
+                wrong.push(format!("{method} {path} as {caller}: {problem}"));
+            }
             if answer.status != *want {
                 wrong.push(format!("{method} {path} as {caller}: {} instead of {want}: {}", answer.status, answer.detail()));
             }

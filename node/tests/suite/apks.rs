@@ -108,6 +108,8 @@ async fn hostile_files_are_refused_by_name_and_leave_nothing_behind() {
         ("v1 only", fixture("till-6-v1.apk"), "", "apk", "scheme v1"),
         ("unsigned", fixture("till-7-unsigned.apk"), "", "apk", "not signed"),
         ("bomb", bomb(), "", "apk", "ZIP bomb"),
+        ("bundle", archive(&["BundleConfig.pb", "base/manifest/AndroidManifest.xml"], 1), "", "apk", "universal.apk"),
+        ("web page", b"<!doctype html><html>sign in</html>".to_vec(), "", "apk", "a web page"),
         ("another digest", whole.clone(), "?sha256=0000000000000000000000000000000000000000000000000000000000000000", "sha256", "SHA-256"),
         ("no digest", whole.clone(), "?sha256=xyz", "sha256", "64 digits"),
         ("no id", whole.clone(), "?rollback_of=xyz", "rollback_of", "not the id"),
@@ -133,20 +135,27 @@ async fn hostile_files_are_refused_by_name_and_leave_nothing_behind() {
 
 /// An archive of a few bytes that says that it unpacks to 12 GB.
 fn bomb() -> Vec<u8> {
+    archive(&["a", "b", "c"], u32::MAX - 1)
+}
+
+/// An archive of entries of one byte, each of which says that it unpacks to so many.
+fn archive(names: &[&str], unpacked_bytes: u32) -> Vec<u8> {
     let (mut file, mut directory) = (Vec::new(), Vec::new());
-    for name in [b"a", b"b", b"c"] {
+    for name in names {
         let at = (file.len() as u32).to_le_bytes();
-        let rest = [&[20, 0, 0, 0, 8, 0][..], &[0; 8], &1_u32.to_le_bytes(), &(u32::MAX - 1).to_le_bytes(), &[1, 0, 0, 0]].concat();
-        file.extend([&b"PK\x03\x04"[..], &rest, name, b"x"].concat());
-        directory.extend([&b"PK\x01\x02\x14\x00"[..], &rest, &[0; 10], &at, name].concat());
+        let length = (name.len() as u32).to_le_bytes();
+        let rest = [&[20, 0, 0, 0, 8, 0][..], &[0; 8], &1_u32.to_le_bytes(), &unpacked_bytes.to_le_bytes(), &length].concat();
+        file.extend([&b"PK\x03\x04"[..], &rest, name.as_bytes(), b"x"].concat());
+        directory.extend([&b"PK\x01\x02\x14\x00"[..], &rest, &[0; 10], &at, name.as_bytes()].concat());
     }
     let sizes = [(directory.len() as u32).to_le_bytes(), (file.len() as u32).to_le_bytes()].concat();
-    [file, directory, [&b"PK\x05\x06\0\0\0\0\x03\0\x03\0"[..], &sizes, &[0, 0]].concat()].concat()
+    let count = [(names.len() as u16).to_le_bytes(); 2].concat();
+    [file, directory, [&b"PK\x05\x06\0\0\0\0"[..], &count, &sizes, &[0, 0]].concat()].concat()
 }
 
 #[tokio::test]
 async fn a_file_is_fetched_in_ranges_by_whoever_has_its_address_for_as_long_as_that_holds() {
-    let key = "07".repeat(32);
+    let key = crate::common::hex_key(7);
     let bench = Bench::with(options().env("NEXMDM__SECRETS__MASTER_KEY", &key)).await;
     let apk = add(&bench.client, &bench.admin, "till-1.apk").await;
     let id = apk["id"].as_str().unwrap();

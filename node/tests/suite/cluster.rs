@@ -421,7 +421,7 @@ async fn garbage_and_foreign_certificates_get_nothing_and_disturb_nobody() {
     use link::tls::NodeCertificate;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    let (ours, theirs) = ("11".repeat(32), "22".repeat(32));
+    let (ours, theirs) = (crate::common::hex_key(1), crate::common::hex_key(2));
     let site = Site::start(cluster_options(2).env("NEXMDM__SECRETS__CLUSTER_KEY", &ours), 10).await;
     let address = site.cluster.cluster_address("node-2").unwrap();
     let secret = |key: &str| secrecy::SecretBox::new(Box::new(hex::decode(key).unwrap()));

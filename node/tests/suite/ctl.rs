@@ -134,7 +134,7 @@ async fn an_operator_runs_the_fleet_from_a_terminal() {
     terminal.good(&["devices", "export", "--file", file]);
     std::fs::write(&table, std::fs::read_to_string(&table).unwrap().replace("front", "back")).unwrap();
     let preview = terminal.good(&["devices", "import", file]);
-    assert!(preview.contains("1 devices would change") && preview.contains("back"), "{preview}");
+    assert!(preview.contains("1 device would change") && preview.contains("back"), "{preview}");
     assert!(terminal.good(&["devices", "import", file, "--apply"]).contains("1 devices changed"));
     assert_eq!(terminal.json(&["devices", "show", "shop-1"])["tags"], json!(["back", "till"]));
     assert!(terminal.good(&["devices", "events", "shop-1"]).contains("edited"));
@@ -223,6 +223,8 @@ async fn devices_are_told_what_to_do_from_a_terminal() {
     // Nobody is there: it waits no longer than it is told to, and the command is taken back.
     let said = terminal.ctl(&["commands", "send", "shop-2", "ping", "--wait", "--wait-at-most", "1"], "");
     assert!(!said.good && said.err.contains("still pending"), "{}{}", said.out, said.err);
+    let note = said.err.lines().next().unwrap_or_default();
+    assert!(note.starts_with("shop-2 is offline.") && note.contains("with its next check-in"), "{note}");
     let waiting = terminal.json(&["commands", "list", "--device", "shop-2"]);
     let waiting = waiting[0]["request_id"].as_str().unwrap();
     terminal.good(&["commands", "cancel", waiting]);
@@ -415,7 +417,7 @@ async fn updates_of_the_agent_are_rolled_out_from_a_terminal() {
     terminal.good(&["agent-builds", "rollout", id, "99"]);
     terminal.good(&["agent-builds", "rollout", id, "100", "--yes"]);
     eventually("the device is behind", async || {
-        terminal.good(&["agent-builds", "nudge", id, "--dry-run"]).contains("1 devices are behind, 1 of them online").then_some(())
+        terminal.good(&["agent-builds", "nudge", id, "--dry-run"]).contains("1 device behind, 1 of them online").then_some(())
     })
     .await;
     assert!(terminal.bad(&["agent-builds", "nudge", id]).contains("--yes"));

@@ -58,12 +58,19 @@ async fn what_is_wrong_with_a_registration_leaves_its_token_usable() {
     let bench = Bench::start().await;
     bench.enroll("taken").await;
     let token = bench.client.tokens(&bench.admin, 1).await.unwrap().remove(0).token;
-    assert_eq!(bench.client.register(&token, &called("taken")).await.unwrap().status, 409);
+    for alias in ["taken", "TAKEN", "ｔａｋｅｎ"] {
+        let refused = bench.client.register(&token, &called(alias)).await.unwrap();
+        let problem: Value = refused.read().unwrap();
+        assert_eq!((refused.status, problem["type"].as_str(), problem["field"].as_str()), (409, Some("alias_in_use"), Some("alias")));
+        assert!(problem["detail"].as_str().unwrap().contains("rename or delete that device"), "what to do: {problem}");
+    }
     for (body, field) in [
         (json!({}), "alias"),
         (json!({"alias": ""}), "alias"),
         (json!({"alias": "x".repeat(201)}), "alias"),
         (json!({"alias": "a\u{0}b"}), "alias"),
+        (json!({"alias": "a\u{200b}b"}), "alias"),
+        (json!({"alias": "\u{202e}b"}), "alias"),
     ] {
         let answer = bench.client.post("/v1/register", Some(&token), &body).await.unwrap();
         let problem: Value = answer.read().unwrap();
@@ -72,6 +79,26 @@ async fn what_is_wrong_with_a_registration_leaves_its_token_usable() {
     // What may be missing does not cost the registration when it cannot be used.
     let unusable = json!({"alias": "free", "sdk_int": 33.5, "model": 7});
     assert_eq!(bench.client.post("/v1/register", Some(&token), &unusable).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn an_alias_that_a_device_has_is_refused_when_its_token_is_made() {
+    let bench = Bench::start().await;
+    bench.enroll("Café 1").await;
+    for body in [json!({"alias": "cafe\u{301} 1"}), json!({"count": 3, "alias_pattern": "CAFÉ {n}"})] {
+        let refused = bench.client.post("/v1/enroll-tokens", Some(&bench.admin), &body).await.unwrap();
+        let problem: Value = refused.read().unwrap();
+        assert_eq!((refused.status, problem["type"].as_str(), problem["field"].as_str()), (409, Some("alias_in_use"), Some("alias")));
+        assert!(
+            problem["detail"].as_str().unwrap().to_lowercase().contains("fé 1") || problem["detail"].as_str().unwrap().contains("FÉ 1")
+        );
+    }
+    assert_eq!(bench.sql("SELECT count(*) FROM enroll_token WHERE used_at IS NULL"), "0", "none is made");
+    // One that only looks alike is made, and said.
+    let made = bench.client.post("/v1/enroll-tokens", Some(&bench.admin), &json!({"alias": "Café l"})).await.unwrap();
+    assert_eq!((made.status, made.json()["warnings"][0].as_str()), (201, Some("the alias Café l is easily mistaken for Café 1")));
+    let other = bench.client.post("/v1/enroll-tokens", Some(&bench.admin), &json!({"alias": "Café 2"})).await.unwrap();
+    assert_eq!((other.status, other.json().get("warnings").is_none()), (201, true));
 }
 
 #[tokio::test]
@@ -133,6 +160,9 @@ async fn limits_of_token_requests_name_their_field() {
         (json!({"alias": "a", "count": 2}), "alias"),
         (json!({"alias_pattern": "no number"}), "alias_pattern"),
         (json!({"tags": ["ok", ""]}), "tags[1]"),
+        (json!({"tags": ["front, sale"]}), "tags[0]"),
+        (json!({"groups": ["a", "b|c"]}), "groups[1]"),
+        (json!({"alias": "a\u{2066}"}), "alias"),
         (json!({"tag": ["typo"]}), "tag"),
     ] {
         let answer = bench.client.post("/v1/enroll-tokens", Some(&bench.admin), &body).await.unwrap();

@@ -30,6 +30,7 @@ mod outage;
 mod people;
 mod push;
 mod reconcilers;
+mod security;
 mod task_reports;
 mod telemetry;
 mod unified_push;

@@ -31,6 +31,51 @@ async fn status(client: &Client, path: &str, bearer: &str) -> u16 {
     client.get(path, Some(bearer)).await.unwrap().status
 }
 
+#[tokio::test]
+async fn an_account_signs_in_however_its_name_is_written_and_no_other_gets_it() {
+    let bench = Bench::with(options().env("NEXMDM__AUTH__LOCKOUT_AFTER_FAILURES", "3")).await;
+    add(&bench.client, &bench.admin, "Élodie", "viewer").await;
+    add(&bench.client, &bench.admin, "pacco", "viewer").await;
+    for name in ["Élodie", "élodie", "E\u{301}LODIE", " ÉLODIE"] {
+        assert_eq!(bench.client.login(name, PASSWORD).await.unwrap().status, 200, "{name}");
+        let same = json!({"username": name, "role": "viewer", "password": PASSWORD});
+        let refused = bench.client.post("/v1/users", Some(&bench.admin), &same).await.unwrap();
+        assert_eq!((refused.status, refused.json()["type"].as_str()), (409, Some("username_in_use")), "{name}");
+    }
+    for name in ["admin\u{200b}", "\u{430}dmin", "admin\u{202e}", "ann\u{2066}", "pαul", "еlоdіе", "рассо"] {
+        let body = json!({"username": name, "role": "viewer", "password": PASSWORD});
+        let refused = bench.client.post("/v1/users", Some(&bench.admin), &body).await.unwrap();
+        assert_eq!((refused.status, refused.json()["field"].as_str()), (422, Some("username")), "{name:?}");
+    }
+    // Guesses count for the account, in whichever spelling; another letter is another name.
+    assert_eq!(bench.client.login("adm\u{130}n", bench.node.admin_password()).await.unwrap().status, 401);
+    for name in ["Élodie", "ÉLODIE", "e\u{301}lodie"] {
+        assert_eq!(bench.client.login(name, "a wrong guess").await.unwrap().status, 401, "{name}");
+    }
+    assert_eq!(bench.client.login("élodie", PASSWORD).await.unwrap().status, 429, "locked");
+    let (ok, out, err) = nexmdm(&bench.node, &["user", "reset-password", "ÉLODIE"], "");
+    let password = out.lines().find_map(|line| line.strip_prefix("Password: "));
+    assert!(ok && bench.client.login("Élodie", password.unwrap()).await.unwrap().status == 200, "{out}{err}");
+}
+
+#[tokio::test]
+async fn a_password_of_as_many_bytes_as_the_limit_allows_works_everywhere() {
+    let mut options = options();
+    options.admin_password = "y".repeat(72);
+    let bench = Bench::with(options).await;
+    let (first, second) = ("ä".repeat(36), "x".repeat(72));
+    let new = |password: &str| json!({"username": "ann", "role": "viewer", "password": password});
+    let too_long = bench.client.post("/v1/users", Some(&bench.admin), &new(&"x".repeat(73))).await.unwrap();
+    assert_eq!((too_long.status, too_long.json()["field"].as_str()), (422, Some("password")));
+    let answer = bench.client.post("/v1/users", Some(&bench.admin), &new(&first)).await.unwrap();
+    assert_eq!(answer.status, 201, "{}", answer.detail());
+    assert_eq!(bench.client.login("ann", &first).await.unwrap().status, 200);
+    let reset = format!("/v1/users/{}/reset-password", answer.json()["id"].as_str().unwrap());
+    assert_eq!(bench.client.post(&reset, Some(&bench.admin), &json!({"password": second})).await.unwrap().status, 200);
+    assert_eq!(bench.client.login("ann", &second).await.unwrap().status, 200);
+    assert_eq!(bench.client.login("ann", &second[1..]).await.unwrap().status, 401);
+}
+
 /// Access that one node takes away is gone on the other at once: sign-ins and API tokens are remembered
 /// there for ten minutes, so only being told can make them end within the test.
 #[tokio::test]

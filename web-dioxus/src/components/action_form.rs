@@ -249,7 +249,7 @@ pub(crate) fn expiry_choices(limits: &CommandLimits) -> Vec<(String, String)> {
 #[component]
 pub(crate) fn ExpiryField(chosen: String, limits: CommandLimits, #[props(default)] hint: String, submission: Submission) -> Element {
     rsx! {
-        Field { name: "expires_in_s", label: "Expires after", hint, error: submission.error("expires_in_s"),
+        Field { name: "expires_in_s", hint, error: submission.error("expires_in_s"),
             select { id: "expires_in_s", name: "expires_in_s", aria_describedby: "expires_in_s-note",
                 for (value, text) in expiry_choices(&limits) {
                     option { key: "{value}", value: "{value}", selected: value == chosen, "{text}" }

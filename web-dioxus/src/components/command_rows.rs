@@ -7,7 +7,8 @@ use domain::action::ActionKind;
 use domain::command::{CommandOutcome, CommandView};
 use domain::{CommandId, Timestamp};
 
-use crate::components::command_widgets::{action_named, json_lines, params_line, path_text, progress_text, state_badge};
+use crate::components::command_widgets::{action_named, json_lines, path_text, progress_text, state_badge};
+use crate::components::param_words::{param_words, params_line};
 use crate::components::{Confirm, CopyButton, Glyph, LocalTime, RouteLink, icon, local_time, time_ago};
 use crate::context::use_session;
 use crate::format;
@@ -50,7 +51,7 @@ pub(crate) fn CommandRows(rows: Arc<Vec<CommandView>>, named: RowLabel, label: S
 #[component]
 fn Row(row: CommandView, named: RowLabel, now: Timestamp, oncancel: EventHandler<CommandView>) -> Element {
     let progress = &row.progress;
-    let (action, params) = (action_named(&row.action), params_line(&row.params));
+    let (action, params) = (action_named(&row.action), params_line(&row.action, &row.params));
     let at = progress.finished_at.unwrap_or(row.created_at);
     let said = match (&row.message, &row.canceled_by, progress.path) {
         (Some(message), ..) => message.clone(),
@@ -74,14 +75,14 @@ fn Row(row: CommandView, named: RowLabel, now: Timestamp, oncancel: EventHandler
                     span { class: "command-when muted", {time_ago(at, &format::relative(now, at))} }
                     span { class: "command-open", {icon(Glyph::ChevronDown)} }
                 }
-                Details { row: row.clone(), params, oncancel }
+                Details { row: row.clone(), oncancel }
             }
         }
     }
 }
 
 #[component]
-fn Details(row: CommandView, params: String, oncancel: EventHandler<CommandView>) -> Element {
+fn Details(row: CommandView, oncancel: EventHandler<CommandView>) -> Element {
     let session = use_session();
     let progress = row.progress;
     // An unknown action needs the permission that the service requires for it.
@@ -104,6 +105,7 @@ fn Details(row: CommandView, params: String, oncancel: EventHandler<CommandView>
         ("Expires", Some(row.expires_at)),
     ];
     let asked = row.clone();
+    let params = param_words(&row.action, &row.params);
     rsx! {
         div { class: "command-details", "data-testid": "command-details",
             dl { class: "facts wide",
@@ -135,7 +137,11 @@ fn Details(row: CommandView, params: String, oncancel: EventHandler<CommandView>
             }
             if !params.is_empty() {
                 h4 { "Parameters" }
-                pre { class: "json", tabindex: "0", code { {json_lines(&row.params)} } }
+                dl { class: "facts wide", "data-testid": "command-params",
+                    for words in params {
+                        div { key: "{words.label}", dt { "{words.label}" } dd { "{words.value}" } }
+                    }
+                }
             }
             if let Some(data) = &row.data {
                 h4 { "Output" }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use dioxus::prelude::*;
 use domain::action::ActionKind;
 use domain::command::{CommandOutcome, CommandState, Path, Progress, RefusalReason};
-use domain::param::ParamKind;
 use serde_json::Value;
 use services::BatchDetails;
 
@@ -24,7 +23,7 @@ pub(crate) fn poll_interval(any_open: bool) -> Duration {
 
 /// Title of an action by name; the name itself for an action of a later build.
 pub(crate) fn action_named(name: &str) -> String {
-    ActionKind::parse("action", name).map_or_else(|_| name.replace('_', " "), |kind| kind.spec().title.to_owned())
+    domain::action::title(name).map_or_else(|| crate::field_labels::words(name), str::to_owned)
 }
 
 /// Description of an action, with what it requires of the agent.
@@ -108,29 +107,6 @@ pub(crate) fn refused_text(reason: &str) -> String {
     }
 }
 
-/// Parameters on one line: `10 s, com.example, security wpa2`.
-pub(crate) fn params_line(params: &str) -> String {
-    let plain = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => {
-            parts.iter().map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned)).collect::<Vec<_>>().join(" ")
-        }
-        other => other.to_string(),
-    };
-    match serde_json::from_str(params) {
-        Ok(Value::Object(fields)) => fields
-            .iter()
-            .map(|(name, value)| match domain::action::param(name) {
-                Some(spec) if !spec.unit.is_empty() => format!("{} {}", plain(value), spec.unit),
-                Some(spec) if !spec.secret && !matches!(spec.kind, ParamKind::Choice(_)) => plain(value),
-                _ => format!("{} {}", name.replace('_', " "), plain(value)),
-            })
-            .collect::<Vec<_>>()
-            .join(", "),
-        _ => String::new(),
-    }
-}
-
 /// JSON on several lines.
 pub(crate) fn json_lines(text: &str) -> String {
     serde_json::from_str::<Value>(text).and_then(|value| serde_json::to_string_pretty(&value)).unwrap_or_else(|_| text.to_owned())
@@ -141,17 +117,31 @@ fn counted(details: &BatchDetails) -> impl Iterator<Item = (CommandState, u64)> 
     CommandState::ALL.into_iter().map(|state| (state, details.count(state).max(0).unsigned_abs())).filter(|(_, count)| *count > 0)
 }
 
-/// Share of finished commands of a batch in percent, rounded down, so that 100 means all.
-pub(crate) fn percent_finished(details: &BatchDetails) -> u64 {
+/// Number of commands that succeeded, of all, as text: "3 of 4 succeeded, 75 %".
+pub(crate) fn succeeded_text(details: &BatchDetails) -> String {
     let all: u64 = counted(details).map(|(_, count)| count).sum();
-    let over = all.saturating_sub(details.open().max(0).unsigned_abs());
-    (over * 100).checked_div(all).unwrap_or(100)
+    let succeeded = details.count(CommandState::Succeeded).max(0).unsigned_abs();
+    format!("{} of {} succeeded, {}", format::number(succeeded), format::number(all), format::share(succeeded, all))
+}
+
+/// Steps of a command in the order of a progress bar: finished, delivered, sent, waiting.
+fn bar_order(state: CommandState) -> u8 {
+    match state {
+        CommandState::Succeeded => 0,
+        CommandState::Failed => 1,
+        CommandState::Expired => 2,
+        CommandState::Canceled => 3,
+        CommandState::Delivered => 4,
+        CommandState::Sent => 5,
+        CommandState::Queued => 6,
+    }
 }
 
 /// Progress bar of a batch, with a segment per state.
 pub(crate) fn batch_bar(details: &BatchDetails) -> Element {
     let all: u64 = counted(details).map(|(_, count)| count).sum();
-    let parts: Vec<_> = counted(details).map(|(state, count)| (state, count as f64 * 100.0 / all.max(1) as f64)).collect();
+    let mut parts: Vec<_> = counted(details).map(|(state, count)| (state, count as f64 * 100.0 / all.max(1) as f64)).collect();
+    parts.sort_by_key(|(state, _)| bar_order(*state));
     let said = counted(details)
         .map(|(state, count)| format!("{} {}", format::number(count), state_text(state).to_lowercase()))
         .collect::<Vec<_>>();
@@ -167,10 +157,11 @@ pub(crate) fn batch_bar(details: &BatchDetails) -> Element {
 
 /// Counts of a batch as text.
 pub(crate) fn batch_counts(details: &BatchDetails) -> Element {
+    let shares = format::shares(&counted(details).map(|(_, count)| count).collect::<Vec<_>>());
     rsx! {
         span { class: "batch-counts",
-            for (state, count) in counted(details) {
-                span { key: "{state.as_str()}", "data-state": state.as_str(), span { class: "state-mark state-{state.as_str()}", aria_hidden: "true" } "{format::number(count)} {state_text(state).to_lowercase()}" }
+            for ((state, count), share) in counted(details).zip(shares) {
+                span { key: "{state.as_str()}", "data-state": state.as_str(), span { class: "state-mark state-{state.as_str()}", aria_hidden: "true" } "{format::number(count)} {state_text(state).to_lowercase()}, {share}" }
             }
         }
     }
@@ -211,11 +202,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_read_as_a_line() {
-        assert_eq!(params_line(r#"{"duration_s":10}"#), "10 s");
-        assert_eq!(params_line(r#"{"argv":["/system/bin/logcat","-d"],"name":"logs"}"#), "argv /system/bin/logcat -d, logs");
-        assert_eq!(params_line(r#"{"password":"***","security":"wpa2","ssid":"shop"}"#), "password ***, security wpa2, shop");
-        assert_eq!([params_line("{}"), params_line("nonsense")], ["", ""]);
+    fn a_progress_bar_fills_in_the_order_of_the_steps() {
+        let mut states = CommandState::ALL.to_vec();
+        states.sort_by_key(|state| bar_order(*state));
+        assert_eq!((states.first(), states.last()), (Some(&CommandState::Succeeded), Some(&CommandState::Queued)));
+        let finished = states.iter().take_while(|state| !state.is_open()).count();
+        assert!(states[finished..].iter().all(|state| state.is_open()), "{states:?}");
     }
 
     #[test]
@@ -224,7 +216,7 @@ mod tests {
             assert!(action_hint(kind).ends_with('.'), "{kind:?}");
             assert_eq!(action_named(kind.as_str()), kind.spec().title);
         }
-        assert_eq!(action_named("deploy_apk"), "deploy apk");
+        assert_eq!([action_named("deploy_apk"), action_named("of_later")], ["Install app", "Of later"]);
         assert_eq!(refused_text("too_many_open"), "too many pending commands");
         assert_eq!(refused_text("quite_new"), "quite new");
     }

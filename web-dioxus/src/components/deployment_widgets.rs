@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use dioxus::prelude::*;
-use domain::deployment::{BlockReason, DeploymentEventKind, DeploymentState, ErrorCode, PauseReason, Reason, Stage, TaskReason, TaskState};
+use domain::deployment::{
+    BlockReason, DeploymentEventKind, DeploymentState, ErrorCode, PauseReason, Reason, Stage, TaskEnding, TaskReason, TaskState,
+};
 use serde_json::Value;
 use services::DeploymentDetails;
 
@@ -40,15 +42,33 @@ pub(crate) fn deployment_state_text(state: DeploymentState) -> &'static str {
     }
 }
 
+/// Text of a deployment's state, with its outcome, and the colour.
+fn outcome(state: DeploymentState, problems: &[TaskEnding]) -> (&'static str, &'static str) {
+    match state {
+        DeploymentState::Finished if !problems.is_empty() => ("Finished with problems", "warn"),
+        DeploymentState::Finished => (deployment_state_text(state), "good"),
+        DeploymentState::Running => (deployment_state_text(state), "info"),
+        DeploymentState::Paused => (deployment_state_text(state), "warn"),
+        DeploymentState::Canceled => (deployment_state_text(state), ""),
+    }
+}
+
 /// Badge of the state of a deployment.
-pub(crate) fn deployment_badge(state: DeploymentState) -> Element {
-    let tone = match state {
-        DeploymentState::Running => "info",
-        DeploymentState::Paused => "warn",
-        DeploymentState::Canceled => "",
-        DeploymentState::Finished => "good",
+pub(crate) fn deployment_badge(details: &DeploymentDetails) -> Element {
+    let (text, tone) = outcome(details.deployment.state, &details.problems);
+    rsx! { span { class: "badge {tone}", "data-testid": "deployment-state", "{text}" } }
+}
+
+/// Problems of a finished deployment in words, the most frequent first: "199 skipped: device offline".
+pub(crate) fn problem_texts(problems: &[TaskEnding]) -> Vec<String> {
+    let text = |problem: &TaskEnding| {
+        let state = task_state_text(problem.state).to_lowercase();
+        match problem.reason.map(reason_text).filter(|reason| *reason != state) {
+            Some(reason) => format!("{} {state}: {reason}", format::number(problem.tasks)),
+            None => format!("{} {state}", format::number(problem.tasks)),
+        }
     };
-    rsx! { span { class: "badge {tone}", "data-testid": "deployment-state", {deployment_state_text(state)} } }
+    problems.iter().map(text).collect()
 }
 
 /// Text of the reason of a pause.
@@ -79,7 +99,7 @@ pub(crate) fn task_state_text(state: TaskState) -> &'static str {
         TaskState::Throttled => "Queued",
         TaskState::Sending => "Sending",
         TaskState::Installing => "Installing",
-        TaskState::Succeeded => "Succeeded",
+        TaskState::Succeeded => "Installed",
         TaskState::Failed => "Failed",
         TaskState::Skipped => "Skipped",
         TaskState::Canceled => "Canceled",
@@ -132,6 +152,8 @@ fn task_reason_text(wait: TaskReason) -> &'static str {
         TaskReason::SeenInHeartbeat => "version confirmed by heartbeat",
         TaskReason::DeviceDeleted => "device deleted",
         TaskReason::SdkTooOld => "Android version too old for the app",
+        TaskReason::TargetSdkTooOld => "app made for an Android too old for the device",
+        TaskReason::NoMatchingAbi => "app has no code for the device's processor",
         TaskReason::Deadline => "deadline passed",
         TaskReason::Superseded => "superseded by a newer deployment",
         TaskReason::Canceled => "canceled",
@@ -211,10 +233,17 @@ pub(crate) fn counted(details: &DeploymentDetails) -> impl Iterator<Item = (Task
     TaskState::ALL.iter().map(|state| (*state, unsigned(details.count(*state)))).filter(|(_, count)| *count > 0)
 }
 
-/// Share of finished tasks in percent, rounded down, so that 100 means all.
-pub(crate) fn percent_finished(details: &DeploymentDetails) -> u64 {
+/// Number of devices that have the version, of all, as text: "42 of 200 installed, 21 %".
+pub(crate) fn installed_text(details: &DeploymentDetails) -> String {
     let all: u64 = counted(details).map(|(_, count)| count).sum();
-    (all.saturating_sub(open(details)) * 100).checked_div(all).unwrap_or(100)
+    let installed = unsigned(details.count(TaskState::Succeeded));
+    format!("{} of {} installed, {}", format::number(installed), format::number(all), format::share(installed, all))
+}
+
+/// Number of tasks and percentage by state, without empty states; the percentages add up.
+fn with_shares(counted: Vec<(TaskState, u64)>) -> Vec<(TaskState, u64, String)> {
+    let shares = format::shares(&counted.iter().map(|(_, count)| *count).collect::<Vec<_>>());
+    counted.into_iter().zip(shares).map(|((state, count), share)| (state, count, share)).collect()
 }
 
 /// Progress bar of a deployment, with a segment per state.
@@ -239,8 +268,8 @@ pub(crate) fn deployment_bar(details: &DeploymentDetails) -> Element {
 pub(crate) fn deployment_counts(details: &DeploymentDetails) -> Element {
     rsx! {
         span { class: "batch-counts",
-            for (state, count) in counted(details) {
-                span { key: "{state.as_str()}", "data-state": state.as_str(), span { class: "state-mark task-{state.as_str()}", aria_hidden: "true" } "{format::number(count)} {task_state_text(state).to_lowercase()}" }
+            for (state, count, share) in with_shares(counted(details).collect()) {
+                span { key: "{state.as_str()}", "data-state": state.as_str(), span { class: "state-mark task-{state.as_str()}", aria_hidden: "true" } "{format::number(count)} {task_state_text(state).to_lowercase()}, {share}" }
             }
         }
     }
@@ -257,6 +286,20 @@ mod tests {
         assert_eq!(target_text(r#"{"tags":["till","ground floor"]}"#), "devices tagged till, ground floor");
         assert_eq!(target_text(r#"{"filter":{"battery_below":"20","tag":"till"}}"#), "all devices with battery below 20 %, tag till");
         assert_eq!([target_text("{}"), target_text("nonsense")], ["", ""]);
+    }
+
+    #[test]
+    fn outcomes_are_told_apart_in_word_colour_and_percentage() {
+        let parts =
+            with_shares(vec![(TaskState::Succeeded, 42), (TaskState::Failed, 1), (TaskState::Skipped, 1), (TaskState::Canceled, 156)]);
+        let texts: Vec<_> = parts.iter().map(|(state, count, share)| format!("{count} {} {share}", task_state_text(*state))).collect();
+        assert_eq!(texts, ["42 Installed 21 %", "1 Failed 1 %", "1 Skipped <1 %", "156 Canceled 78 %"]);
+        let skipped = TaskEnding { state: TaskState::Skipped, reason: Some(TaskReason::SdkTooOld.into()), tasks: 1199 };
+        let canceled = TaskEnding { state: TaskState::Canceled, reason: Some(TaskReason::Canceled.into()), tasks: 1 };
+        assert_eq!(outcome(DeploymentState::Finished, &[]), ("Finished", "good"));
+        assert_eq!(outcome(DeploymentState::Finished, &[skipped]), ("Finished with problems", "warn"));
+        assert_eq!(outcome(DeploymentState::Canceled, &[canceled]), ("Canceled", ""));
+        assert_eq!(problem_texts(&[skipped, canceled]), ["1,199 skipped: Android version too old for the app", "1 canceled"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use domain::{Invalid, ServiceError};
 
 use crate::components::dialog::Dialog;
 use crate::components::{Glyph, icon};
-use crate::field_labels::{field_name, labeled};
+use crate::field_labels::{self, field_name, labeled};
 use crate::toasts::{Toasts, use_toasts};
 
 /// Value of a form field; empty when there is no such field.
@@ -25,11 +25,6 @@ pub(crate) fn some_of(form: &FormEvent, name: &str) -> Option<String> {
 /// Values of all checked boxes of a name.
 pub(crate) fn checked_of(form: &FormEvent, name: &str) -> Vec<String> {
     form.get(name).into_iter().filter_map(|value| if let FormValue::Text(text) = value { Some(text) } else { None }).collect()
-}
-
-/// Labels separated by commas.
-pub(crate) fn labels_of(text: &str) -> Vec<String> {
-    text.split(',').map(str::trim).filter(|label| !label.is_empty()).map(str::to_owned).collect()
 }
 
 /// Submission state of a form: whether it is in progress, and its errors.
@@ -101,9 +96,16 @@ pub(crate) fn use_submission() -> Submission {
     Submission { refused: use_signal(|| None), attempts: use_signal(|| 0), busy: use_signal(|| false), toasts: use_toasts() }
 }
 
-/// Field with label and hint or error.
+/// Field with label and hint or error. Its label is the one that errors name it by, unless a form has another.
 #[component]
-pub(crate) fn Field(name: String, label: String, #[props(default)] hint: String, error: Option<String>, children: Element) -> Element {
+pub(crate) fn Field(
+    name: String,
+    label: Option<String>,
+    #[props(default)] hint: String,
+    error: Option<String>,
+    children: Element,
+) -> Element {
+    let label = label.unwrap_or_else(|| field_labels::label(&name));
     rsx! {
         div { class: if error.is_some() { "field invalid" } else { "field" },
             label { r#for: "{name}", "{label}" }
@@ -120,7 +122,7 @@ pub(crate) fn Field(name: String, label: String, #[props(default)] hint: String,
 #[component]
 pub(crate) fn TextField(
     name: String,
-    label: String,
+    label: Option<String>,
     #[props(default)] value: String,
     #[props(default)] hint: String,
     #[props(default)] placeholder: String,
@@ -151,8 +153,8 @@ pub(crate) fn FormDialog(
     children: Element,
 ) -> Element {
     rsx! {
-        Dialog { title, wide, onclose,
-            form { class: "dialog-form", novalidate: true, "data-focus": focus, onsubmit: move |event| onsubmit.call(event),
+        Dialog { title: title.clone(), wide, onclose,
+            form { class: "dialog-form", novalidate: true, "data-draft": title, "data-focus": focus, onsubmit: move |event| onsubmit.call(event),
                 {children}
                 div { class: "dialog-actions",
                     button { class: "button", r#type: "button", onclick: move |_| onclose.call(()), "Cancel" }
@@ -160,16 +162,5 @@ pub(crate) fn FormDialog(
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_are_separated_by_commas() {
-        assert_eq!(labels_of("till, ground floor ,, "), ["till", "ground floor"]);
-        assert!(labels_of(" , ").is_empty());
     }
 }

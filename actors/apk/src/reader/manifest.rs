@@ -18,12 +18,23 @@ const LOOK_EVERY: usize = 4096;
 // Attributes of the framework, by their resource ids (android.R.attr).
 const LABEL: u32 = 0x0101_0001;
 const ICON: u32 = 0x0101_0002;
+const NAME: u32 = 0x0101_0003;
+const HAS_CODE: u32 = 0x0101_000c;
 const DEBUGGABLE: u32 = 0x0101_000f;
+const VALUE: u32 = 0x0101_0024;
 const MIN_SDK: u32 = 0x0101_020c;
 const VERSION_CODE: u32 = 0x0101_021b;
 const VERSION_NAME: u32 = 0x0101_021c;
 const TARGET_SDK: u32 = 0x0101_0270;
+const TEST_ONLY: u32 = 0x0101_0272;
+const EXTRACT_NATIVE_LIBS: u32 = 0x0101_04ea;
+const IS_FEATURE_SPLIT: u32 = 0x0101_055b;
 const VERSION_CODE_MAJOR: u32 = 0x0101_0576;
+const IS_SPLIT_REQUIRED: u32 = 0x0101_0591;
+const REQUIRED_SPLIT_TYPES: u32 = 0x0101_064e;
+
+/// Entry of `<application>` that the Play store writes into the base of an app in several parts.
+const SPLITS_REQUIRED: &str = "com.android.vending.splits.required";
 
 /// Value of an attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,11 +55,26 @@ pub(super) struct Manifest {
     pub(super) package: String,
     pub(super) version_code: Option<i64>,
     pub(super) version_name: Option<Value>,
-    pub(super) min_sdk: Option<i32>,
-    pub(super) target_sdk: Option<i32>,
+    /// API level, or the code name of a preview.
+    pub(super) min_sdk: Option<Result<i32, String>>,
+    /// The same.
+    pub(super) target_sdk: Option<Result<i32, String>>,
     pub(super) label: Option<Value>,
     pub(super) icon: Option<Value>,
     pub(super) debuggable: Option<Value>,
+    pub(super) split: Option<String>,
+    pub(super) config_for_split: Option<String>,
+    pub(super) feature_split: Option<Value>,
+    pub(super) required_split_types: Option<Value>,
+    pub(super) split_required: Option<Value>,
+    pub(super) split_required_by_app: Option<Value>,
+    pub(super) splits_required_by_store: Option<Value>,
+    pub(super) test_only: Option<Value>,
+    pub(super) has_code: Option<Value>,
+    pub(super) extract_native_libs: Option<Value>,
+    pub(super) has_application: bool,
+    /// An application or an instrumentation: without either it is nothing to install.
+    pub(super) has_content: bool,
 }
 
 /// Reads a manifest.
@@ -61,6 +87,8 @@ pub(super) fn read(bytes: &[u8], deadline: Deadline) -> Result<Manifest, Invalid
     let (mut strings, mut ids): (Strings<'_>, &[u8]) = (Strings::default(), &[]);
     let mut manifest = None;
     let (mut depth, mut major) = (0_usize, 0);
+    // The element of the second level that is open.
+    let mut within_application = false;
     for (n, chunk) in Chunks(document.body()).enumerate() {
         if n % LOOK_EVERY == 0 {
             deadline.check()?;
@@ -71,7 +99,7 @@ pub(super) fn read(bytes: &[u8], deadline: Deadline) -> Result<Manifest, Invalid
             END_ELEMENT => depth = depth.saturating_sub(1),
             START_ELEMENT => {
                 depth += 1;
-                let Some(name) = element_name(&chunk).filter(|_| depth <= 2).and_then(|name| strings.get(name)) else { continue };
+                let Some(name) = element_name(&chunk).filter(|_| depth <= 3).and_then(|name| strings.get(name)) else { continue };
                 let attributes = Attributes { chunk: &chunk, strings, ids };
                 match (depth, name.as_str()) {
                     (1, "manifest") => {
@@ -81,19 +109,40 @@ pub(super) fn read(bytes: &[u8], deadline: Deadline) -> Result<Manifest, Invalid
                         major = number(VERSION_CODE_MAJOR).unwrap_or_default();
                         read.version_code = number(VERSION_CODE);
                         read.version_name = attributes.value(VERSION_NAME);
+                        read.split = attributes.named("split");
+                        read.config_for_split = attributes.named("configForSplit");
+                        read.feature_split = attributes.value(IS_FEATURE_SPLIT);
+                        read.split_required = attributes.value(IS_SPLIT_REQUIRED);
+                        read.required_split_types = attributes.value(REQUIRED_SPLIT_TYPES);
                     }
                     (2, "uses-sdk") => {
                         if let Some(read) = &mut manifest {
-                            let level = |id| attributes.number(id).and_then(|level| i32::try_from(level).ok());
-                            read.min_sdk = level(MIN_SDK);
-                            read.target_sdk = level(TARGET_SDK);
+                            read.min_sdk = attributes.level(MIN_SDK);
+                            read.target_sdk = attributes.level(TARGET_SDK);
                         }
                     }
                     (2, "application") => {
+                        within_application = true;
                         if let Some(read) = &mut manifest {
                             read.label = attributes.value(LABEL);
                             read.icon = attributes.value(ICON);
                             read.debuggable = attributes.value(DEBUGGABLE);
+                            read.test_only = attributes.value(TEST_ONLY);
+                            read.has_code = attributes.value(HAS_CODE);
+                            read.extract_native_libs = attributes.value(EXTRACT_NATIVE_LIBS);
+                            read.split_required_by_app = attributes.value(IS_SPLIT_REQUIRED);
+                            (read.has_application, read.has_content) = (true, true);
+                        }
+                    }
+                    (2, other) => {
+                        within_application = false;
+                        if let Some(read) = manifest.as_mut().filter(|_| other == "instrumentation") {
+                            read.has_content = true;
+                        }
+                    }
+                    (3, "meta-data") if within_application && attributes.value(NAME) == Some(Value::Text(SPLITS_REQUIRED.to_owned())) => {
+                        if let Some(read) = &mut manifest {
+                            read.splits_required_by_store = attributes.value(VALUE);
                         }
                     }
                     _ => {}
@@ -158,6 +207,15 @@ impl<'a> Attributes<'a> {
             Value::Number(number) => Some(number),
             // Some tools write numbers as text.
             Value::Text(text) => text.parse().ok(),
+            Value::Flag(_) | Value::Reference(_) => None,
+        }
+    }
+
+    /// An API level, or the code name of a preview instead of one.
+    fn level(&self, id: u32) -> Option<Result<i32, String>> {
+        match self.value(id)? {
+            Value::Text(text) => Some(text.parse().map_err(|_| super::line(&text))),
+            Value::Number(level) => i32::try_from(level).ok().map(Ok),
             Value::Flag(_) | Value::Reference(_) => None,
         }
     }

@@ -6,6 +6,8 @@
 //! strings      pools of strings, shared by the two formats below
 //! manifest     AndroidManifest.xml in its binary form
 //! resources    resources.arsc: what a reference of the manifest stands for
+//! kind         other kinds of files, by name: bundles, archives of APKs, web pages
+//! install_checks  what every device would refuse to install
 //! certificate  the public key within an X.509 certificate
 //! signing      signature schemes v2, v3 and v3.1: the block, its signatures, the lineage
 //! digests      the digests of the file that are signed
@@ -17,6 +19,8 @@
 mod bytes;
 mod certificate;
 mod digests;
+mod install_checks;
+mod kind;
 mod manifest;
 mod resources;
 mod signing;
@@ -32,6 +36,7 @@ use domain::Invalid;
 use domain::apk::Signing;
 
 use resources::Resources;
+use signing::Verified;
 use zip::Archive;
 
 /// Largest manifest, inflated.
@@ -42,6 +47,8 @@ const RESOURCES_MAX_BYTES: usize = 64 << 20;
 pub(super) const ICON_MAX_BYTES: usize = 256 << 10;
 /// Longest label and version name, in characters; what is longer is cut.
 const TEXT_MAX_CHARS: usize = 200;
+/// References of a table that [`read_tables`] tries.
+const REFERENCES_TRIED: usize = 256;
 /// How long reading may take. A file of 500 MB takes some seconds.
 const TIME_MAX: Duration = Duration::from_secs(120);
 
@@ -56,7 +63,7 @@ pub struct ApkFacts {
     pub version_name: String,
     /// Label; the package when it has none.
     pub label: String,
-    /// Oldest Android API level that it runs on.
+    /// Oldest Android API level that it installs on, by its manifest and its signatures.
     pub min_sdk: Option<i32>,
     /// Android API level that it was made for.
     pub target_sdk: Option<i32>,
@@ -64,7 +71,9 @@ pub struct ApkFacts {
     pub debuggable: Option<bool>,
     /// Icon and its media type, if it is an image.
     pub icon: Option<(Vec<u8>, &'static str)>,
-    /// Signers; every signature and every digest was verified.
+    /// ABIs that it has native code for, by name; empty: it has none, and runs on every device.
+    pub native_abis: Vec<String>,
+    /// Signers; what devices look at of signatures and digests was verified.
     pub signing: Signing,
 }
 
@@ -92,8 +101,15 @@ fn refused(problem: impl Into<String>) -> Invalid {
 /// Names `apk` and what is wrong with the file.
 pub fn read(file: &File) -> Result<ApkFacts, Invalid> {
     let deadline = Deadline(Instant::now() + TIME_MAX);
+    let another = |what: &dyn std::fmt::Display| refused(format!("not an APK but {what}"));
+    if let Some(what) = kind::of_file(file) {
+        return Err(another(&what));
+    }
     let archive = Archive::open(file, deadline)?;
-    let signing = signing::verify(&archive, deadline)?;
+    if let Some(what) = kind::of_archive(&archive) {
+        return Err(another(&what));
+    }
+    let Verified { signing, min_sdk } = signing::verify(&archive, deadline)?;
     let Some(entry) = archive.entry("AndroidManifest.xml") else {
         return Err(refused("not an APK: no AndroidManifest.xml"));
     };
@@ -104,6 +120,8 @@ pub fn read(file: &File) -> Result<ApkFacts, Invalid> {
         None => Vec::new(),
     };
     let resources = Resources::read(&table, deadline)?;
+    install_checks::check(&archive, &manifest, &resources)?;
+    let level = |level: &Option<Result<i32, String>>| level.as_ref().and_then(|level| level.as_ref().ok()).copied();
     let text = |value: &Option<manifest::Value>| value.as_ref().and_then(|value| resources.text(value)).map(|text| line(&text));
     let version_code = manifest.version_code.ok_or_else(|| refused("the manifest has no android:versionCode"))?;
     let picture = |value: &manifest::Value| {
@@ -117,14 +135,15 @@ pub fn read(file: &File) -> Result<ApkFacts, Invalid> {
         version_code,
         version_name: text(&manifest.version_name).unwrap_or_default(),
         label: text(&manifest.label).filter(|label| !label.is_empty()).unwrap_or_else(|| manifest.package.clone()),
-        min_sdk: manifest.min_sdk,
-        target_sdk: manifest.target_sdk,
+        min_sdk: level(&manifest.min_sdk).max(min_sdk),
+        target_sdk: level(&manifest.target_sdk),
         debuggable: match manifest.debuggable {
             None => Some(false),
             Some(manifest::Value::Flag(debuggable)) => Some(debuggable),
             Some(_) => None,
         },
         icon: manifest.icon.as_ref().and_then(picture),
+        native_abis: install_checks::native_abis(&archive),
         package: manifest.package,
         signing,
     })
@@ -135,6 +154,18 @@ pub fn read(file: &File) -> Result<ApkFacts, Invalid> {
 pub fn claimed_signer(file: &File) -> Option<[u8; 32]> {
     let archive = Archive::open(file, Deadline(Instant::now() + TIME_MAX)).ok()?;
     signing::claimed(&archive)
+}
+
+/// Reads a manifest and a resource table that are in no APK, as far as they are readable, and follows their references: for fuzzers.
+pub fn read_tables(manifest: &[u8], table: &[u8]) {
+    let deadline = Deadline(Instant::now() + TIME_MAX);
+    let Ok(resources) = Resources::read(table, deadline) else { return };
+    let manifest = manifest::read(manifest, deadline).unwrap_or_default();
+    let named = [&manifest.label, &manifest.icon, &manifest.version_name, &manifest.debuggable, &manifest.test_only];
+    let referred = table.chunks_exact(4).take(REFERENCES_TRIED).filter_map(|word| bytes::u32_at(word, 0)).map(manifest::Value::Reference);
+    for value in named.into_iter().flatten().cloned().chain(referred) {
+        let _ = (resources.text(&value), resources.flag(&value), resources.files(&value));
+    }
 }
 
 /// Text of a stranger as one short line.

@@ -77,14 +77,31 @@ impl<'a> Resources<'a> {
                 Value::Text(text) => return Some(text),
                 Value::Number(number) => return Some(number.to_string()),
                 Value::Flag(_) => return None,
-                Value::Reference(id) => {
-                    let mut found: Vec<_> = self.values(id).collect();
-                    found.sort_by_key(|(of, _)| (!of.neutral, !of.english));
-                    value = found.into_iter().next()?.1;
-                }
+                Value::Reference(id) => value = self.preferred(id)?,
             }
         }
         None
+    }
+
+    /// Whether a value is yes or no; `None` where it is neither.
+    pub(super) fn flag(&self, value: &Value) -> Option<bool> {
+        let mut value = value.clone();
+        for _ in 0..STEPS_MAX {
+            match value {
+                Value::Flag(flag) => return Some(flag),
+                Value::Number(number) => return Some(number != 0),
+                Value::Text(text) => return text.parse().ok(),
+                Value::Reference(id) => value = self.preferred(id)?,
+            }
+        }
+        None
+    }
+
+    /// The value of a resource in no language, or in English.
+    fn preferred(&self, id: u32) -> Option<Value> {
+        let mut found: Vec<_> = self.values(id).collect();
+        found.sort_by_key(|(of, _)| (!of.neutral, !of.english));
+        Some(found.into_iter().next()?.1)
     }
 
     /// The files that a value names, those of a good density first.

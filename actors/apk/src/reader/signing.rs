@@ -2,14 +2,15 @@
 //! (<https://source.android.com/docs/security/features/apksigning/v2>, and `/v3`).
 //!
 //! What is signed by several schemes must be signed by one party: what an old device sees is either the present
-//! signer or one that handed over to it.
+//! signer or one that handed over to it. Of the signatures of one signer count those that devices look at: the strongest
+//! that a version of Android knows. A fault in a weaker one is no device's concern.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use domain::Invalid;
 use domain::apk::Signing;
 
 use super::bytes::{Front, u32_at, u64_at};
-use super::certificate::{Algorithm, public_key};
+use super::certificate::{Algorithm, ContentDigest, Verification, public_key};
 use super::zip::Archive;
 use super::{Deadline, digests, refused};
 
@@ -24,6 +25,11 @@ const ROTATED_FOR_NEWER: u32 = 0x559f_8b02;
 const PROOF_OF_ROTATION: u32 = 0x3ba0_6f8c;
 /// Largest block; they have a few KiB.
 const BLOCK_MAX_BYTES: u64 = 16 << 20;
+/// The first Android that looks at schemes v3 and v3.1 and at digests of verity.
+const SDK_OF_V3: u32 = 28;
+const SDK_OF_V3_1: u32 = 33;
+/// The last API level of a signer that is for all newer ones too.
+const SDK_MAX: u32 = i32::MAX as u32;
 /// Most signers, signatures and certificates, as Android has it; and most keys of a lineage.
 const SIGNERS_MAX: usize = 10;
 const LINEAGE_MAX: usize = 64;
@@ -31,18 +37,30 @@ const LINEAGE_MAX: usize = 64;
 /// A signer of one scheme, verified.
 struct Signer<'a> {
     scheme: u32,
+    /// The oldest API level that it is for.
+    min_sdk: u32,
     /// The newest API level that it is for.
     max_sdk: u32,
     certificate: &'a [u8],
     /// Certificates before it and itself; empty when it never changed.
     lineage: Vec<&'a [u8]>,
+    /// The API level from which on scheme v3.1 holds instead, where scheme v3 names one.
+    rotated_at: Option<u32>,
 }
 
-/// Verifies every signature of an archive.
+/// What the signatures of an archive say.
+pub(super) struct Verified {
+    /// Who signed it.
+    pub(super) signing: Signing,
+    /// Oldest Android API level that finds a signature; `None`: the oldest that looks at any of these schemes.
+    pub(super) min_sdk: Option<i32>,
+}
+
+/// Verifies the signatures of an archive.
 ///
 /// # Errors
 /// There is none, it is v1 only, of an unknown kind, or does not fit to the file.
-pub(super) fn verify(archive: &Archive<'_>, deadline: Deadline) -> Result<Signing, Invalid> {
+pub(super) fn verify(archive: &Archive<'_>, deadline: Deadline) -> Result<Verified, Invalid> {
     let (block_at, block) = block(archive)?;
     let values = values(&block)?;
     let value = |id| values.iter().find(|(of, _)| *of == id).map(|(_, value)| *value);
@@ -55,20 +73,65 @@ pub(super) fn verify(archive: &Archive<'_>, deadline: Deadline) -> Result<Signin
     }
     // Schemes stand in their order, the newest first.
     let Some(newest) = signers.iter().map(|signer| signer.scheme).next() else { return Err(unsigned(archive)) };
+    let of_v2 = || signers.iter().filter(|signer| signer.scheme == V2);
     if newest == V2 {
-        return Ok(Signing { signers: signers.iter().map(|signer| fingerprint(signer.certificate)).collect(), lineage: Vec::new() });
+        let signing = Signing { signers: of_v2().map(|signer| fingerprint(signer.certificate)).collect(), lineage: Vec::new() };
+        return Ok(Verified { signing, min_sdk: oldest(&signers) });
     }
+    if value(V3).is_none() {
+        return Err(stripped());
+    }
+    check_levels(&signers)?;
     let present = signers.iter().filter(|signer| signer.scheme == newest).max_by_key(|signer| signer.max_sdk);
     let present = present.ok_or_else(damaged)?;
     let related = |signer: &Signer<'_>| signer.certificate == present.certificate || present.lineage.contains(&signer.certificate);
-    if !signers.iter().all(related) {
+    if of_v2().count() > 1 || !signers.iter().all(related) {
         return Err(refused("the signature schemes name different signers, without a key rotation between them"));
     }
     let before = present.lineage.len().saturating_sub(1);
-    Ok(Signing {
+    let signing = Signing {
         signers: vec![fingerprint(present.certificate)],
         lineage: present.lineage[..before].iter().map(|certificate| fingerprint(certificate)).collect(),
-    })
+    };
+    Ok(Verified { signing, min_sdk: oldest(&signers) })
+}
+
+/// The oldest API level that finds a signature, where that is not any.
+fn oldest(signers: &[Signer<'_>]) -> Option<i32> {
+    // All signers of scheme v2 count at once, of the others each for its API levels.
+    let of_v2 = signers.iter().filter(|signer| signer.scheme == V2).map(|signer| signer.min_sdk).max();
+    let oldest = of_v2.or_else(|| signers.iter().map(|signer| signer.min_sdk).min())?;
+    i32::try_from(oldest).ok().filter(|oldest| *oldest > 0)
+}
+
+/// Checks that the signers of schemes v3 and v3.1 are for all newer API levels, without a gap and without an overlap, and that
+/// none knows less of the lineage than one before it.
+fn check_levels(signers: &[Signer<'_>]) -> Result<(), Invalid> {
+    let inconsistent = |problem: &str| refused(format!("the signatures for different versions of Android do not fit together: {problem}"));
+    for scheme in [V3, V3_1] {
+        let mut of_scheme: Vec<_> = signers.iter().filter(|signer| signer.scheme == scheme).collect();
+        of_scheme.sort_unstable_by_key(|signer| signer.max_sdk);
+        if of_scheme.iter().any(|signer| signer.min_sdk > signer.max_sdk) {
+            return Err(inconsistent("a range of API levels is empty"));
+        }
+        for two in of_scheme.windows(2) {
+            if two[0].max_sdk.checked_add(1) != Some(two[1].min_sdk) {
+                return Err(inconsistent("their API levels overlap or leave a gap"));
+            }
+            if two[1].lineage.len() < two[0].lineage.len() && !two[1].lineage.is_empty() {
+                return Err(inconsistent("a newer one knows less of the lineage"));
+            }
+        }
+    }
+    let rotated_at = signers.iter().find_map(|signer| signer.rotated_at);
+    let newer = signers.iter().filter(|signer| signer.scheme == V3_1).map(|signer| signer.min_sdk).min();
+    if rotated_at.is_some() && rotated_at != newer {
+        return Err(inconsistent("schemes v3 and v3.1 name different API levels for the rotation"));
+    }
+    match signers.iter().any(|signer| signer.max_sdk == SDK_MAX) {
+        true => Ok(()),
+        false => Err(inconsistent("none is for the newest")),
+    }
 }
 
 /// The SHA-256 of the certificate that the first signer names, of scheme v2, else v3. Nothing is verified. Scheme v2 comes first: where
@@ -145,8 +208,8 @@ struct Check<'a, 'f> {
     archive: &'a Archive<'f>,
     block_at: u64,
     deadline: Deadline,
-    /// Digests of the file that were made already, by their length.
-    known: Vec<(usize, Vec<u8>)>,
+    /// Digests of the file that were made already.
+    known: Vec<(ContentDigest, Vec<u8>)>,
 }
 
 impl Check<'_, '_> {
@@ -168,12 +231,21 @@ impl Check<'_, '_> {
         let key = signer.sized().ok_or_else(damaged)?.0;
 
         // The signature first: nothing else is worth a look before.
-        let known: Vec<_> = signatures.iter().filter(|(algorithm, _)| algorithm.content_digest().is_some()).collect();
-        if known.is_empty() {
+        let relevant = relevant(&signatures);
+        let min_sdk = relevant.iter().map(|(algorithm, ..)| algorithm.min_sdk()).min();
+        let Some(min_sdk) = min_sdk else {
             return Err(refused("unsupported signature algorithm: sign with RSA or ECDSA and SHA-256 or SHA-512"));
-        }
-        if !known.iter().all(|(algorithm, signature)| algorithm.verifies(key, message, signature)) {
-            return Err(altered());
+        };
+        for (algorithm, _, signature) in &relevant {
+            match algorithm.verify(key, message, signature) {
+                Verification::Valid => {}
+                Verification::Invalid => return Err(altered()),
+                Verification::UnsupportedKey(problem) => {
+                    return Err(refused(format!(
+                        "signed with an unsupported key: {problem}; sign with RSA of 2048 to 4096 bits or ECDSA on P-256"
+                    )));
+                }
+            }
         }
 
         let digests = signed.sized().and_then(list).and_then(numbered).ok_or_else(damaged)?;
@@ -183,6 +255,9 @@ impl Check<'_, '_> {
         }
         let certificates = signed.sized().and_then(list).ok_or_else(damaged)?;
         let certificate = certificates.first().ok_or_else(damaged)?.0;
+        if certificates.iter().any(|certificate| public_key(certificate.0).is_none()) {
+            return Err(refused("a certificate of the signer is damaged"));
+        }
         if public_key(certificate) != Some(key) {
             return Err(refused("the signature was not made with the key of the certificate"));
         }
@@ -191,19 +266,20 @@ impl Check<'_, '_> {
         }
         let attributes = signed.sized().and_then(list).ok_or_else(damaged)?;
         for (algorithm, digest) in &digests {
-            if let Some(kind) = algorithm.content_digest()
-                && self.content(kind)? != *digest
+            if let Some((_, kind, _)) = relevant.iter().find(|(of, ..)| of == algorithm)
+                && self.content(*kind)? != *digest
             {
                 return Err(altered());
             }
         }
 
-        let mut lineage = Vec::new();
+        let (mut lineage, mut rotated_at) = (Vec::new(), None);
         for mut attribute in attributes {
             let id = attribute.u32().ok_or_else(damaged)?;
             match (scheme, id) {
                 (V2, ALSO_SIGNED_WITH) if attribute.u32() == Some(3) && !present(V3) => return Err(stripped()),
                 (V3, ROTATED_FOR_NEWER) if !present(V3_1) => return Err(stripped()),
+                (V3, ROTATED_FOR_NEWER) => rotated_at = Some(attribute.u32().ok_or_else(damaged)?),
                 (V3 | V3_1, PROOF_OF_ROTATION) => lineage = rotation(attribute)?,
                 _ => {}
             }
@@ -211,21 +287,42 @@ impl Check<'_, '_> {
         if lineage.last().is_some_and(|last| *last != certificate) {
             return Err(refused("the proof of rotation ends at another certificate than the signer's"));
         }
-        Ok(Signer { scheme, max_sdk: levels.map_or(0, |(_, max)| max), certificate, lineage })
+        // Verity alone, which Android before 9 does not know.
+        let of_v2 = if min_sdk >= SDK_OF_V3 { min_sdk } else { 0 };
+        let (min_sdk, max_sdk) = match (scheme, levels) {
+            (V3, Some((min, max))) => (min.max(SDK_OF_V3), max),
+            (_, Some((min, max))) => (min.max(SDK_OF_V3_1), max),
+            (_, None) => (of_v2, 0),
+        };
+        Ok(Signer { scheme, min_sdk, max_sdk, certificate, lineage, rotated_at })
     }
 
     /// The digest of the file.
-    fn content(&mut self, kind: &'static aws_lc_rs::digest::Algorithm) -> Result<&[u8], Invalid> {
-        let length = kind.output_len();
-        let at = match self.known.iter().position(|(of, _)| *of == length) {
+    fn content(&mut self, kind: ContentDigest) -> Result<&[u8], Invalid> {
+        let at = match self.known.iter().position(|(of, _)| *of == kind) {
             Some(at) => at,
             None => {
-                self.known.push((length, digests::of(self.archive, self.block_at, kind, self.deadline)?));
+                self.known.push((kind, digests::of(self.archive, self.block_at, kind, self.deadline)?));
                 self.known.len() - 1
             }
         };
         Ok(&self.known[at].1)
     }
+}
+
+/// The signatures that devices look at: of those that a version of Android knows, the first with the strongest digest.
+fn relevant<'a>(signatures: &[(Algorithm, &'a [u8])]) -> Vec<(Algorithm, ContentDigest, &'a [u8])> {
+    let mut relevant: Vec<(Algorithm, ContentDigest, &[u8])> = Vec::new();
+    for (algorithm, signature) in signatures {
+        let Some(digest) = algorithm.content_digest() else { continue };
+        let candidate = (*algorithm, digest, *signature);
+        match relevant.iter_mut().find(|(of, ..)| of.min_sdk() == algorithm.min_sdk()) {
+            Some(best) if best.1 < digest => *best = candidate,
+            Some(_) => {}
+            None => relevant.push(candidate),
+        }
+    }
+    relevant
 }
 
 fn stripped() -> Invalid {
@@ -252,7 +349,7 @@ fn rotation(mut proof: Front<'_>) -> Result<Vec<&[u8]>, Invalid> {
         let signed_with = Algorithm(signed.u32().ok_or_else(broken)?);
         if let Some(last) = certificates.last() {
             let key = public_key(last).ok_or_else(broken)?;
-            if signed_with != next || !next.verifies(key, message, signature) {
+            if signed_with != next || next.verify(key, message, signature) != Verification::Valid {
                 return Err(broken());
             }
         }

@@ -1,5 +1,8 @@
 //! Real APKs, and what is left of them after somebody was at them.
 
+mod apksig;
+mod devices;
+
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -124,7 +127,7 @@ fn what_is_no_apk_is_refused() {
 }
 
 /// A ZIP file by hand: names and what they hold, as is and as it claims to unpack to.
-pub(crate) fn zipped(entries: &[(&str, u16, &[u8], u32)]) -> Vec<u8> {
+fn zipped(entries: &[(&str, u16, &[u8], u32)]) -> Vec<u8> {
     let (mut file, mut directory) = (Vec::new(), Vec::new());
     for (name, method, data, unpacked) in entries {
         let at = file.len() as u32;

@@ -54,6 +54,13 @@ pub(super) struct Entry {
     name_length: u64,
 }
 
+impl Entry {
+    /// Whether it is in the file as is, not packed.
+    pub(super) fn is_stored(&self) -> bool {
+        self.method == 0
+    }
+}
+
 impl<'a> Archive<'a> {
     /// Reads the directory.
     ///
@@ -103,6 +110,19 @@ impl<'a> Archive<'a> {
         self.entries.get(name.as_bytes()).copied()
     }
 
+    /// Every entry with its name.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&[u8], Entry)> {
+        self.entries.iter().map(|(name, entry)| (name.as_slice(), *entry))
+    }
+
+    /// Names of entries that end so, in order, as text of one short line each.
+    pub(super) fn names_ending(&self, end: &[u8]) -> Vec<String> {
+        let mut names: Vec<_> =
+            self.entries.keys().filter(|name| name.ends_with(end)).map(|name| super::line(&String::from_utf8_lossy(name))).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Whether it has the file of a signature of scheme v1.
     pub(super) fn has_v1_signature(&self) -> bool {
         let kinds: [&[u8]; 3] = [b".RSA", b".DSA", b".EC"];
@@ -124,6 +144,22 @@ impl<'a> Archive<'a> {
         Part { file: self.file, at: 0, left: length }
     }
 
+    /// Offset of an entry's data.
+    ///
+    /// # Errors
+    /// The entry is damaged.
+    pub(super) fn data_at(&self, entry: Entry) -> Result<u64, Invalid> {
+        let damaged = || refused("a ZIP entry is damaged");
+        let local = self.bytes(entry.at, LOCAL_BYTES as usize)?;
+        let lengths = (u16_at(&local, 26), u16_at(&local, 28));
+        let (Some(name), Some(extra), true) = (lengths.0, lengths.1, local.starts_with(b"PK\x03\x04")) else { return Err(damaged()) };
+        let from = entry.at + LOCAL_BYTES + u64::from(name) + u64::from(extra);
+        match u64::from(name) == entry.name_length && from + entry.packed <= self.directory_at {
+            true => Ok(from),
+            false => Err(damaged()),
+        }
+    }
+
     /// An entry, unpacked.
     ///
     /// # Errors
@@ -136,13 +172,7 @@ impl<'a> Archive<'a> {
         if entry.unpacked > limit as u64 {
             return Err(refused(format!("a ZIP entry unpacks to more than {limit} bytes")));
         }
-        let local = self.bytes(entry.at, LOCAL_BYTES as usize)?;
-        let lengths = (u16_at(&local, 26), u16_at(&local, 28));
-        let (Some(name), Some(extra), true) = (lengths.0, lengths.1, local.starts_with(b"PK\x03\x04")) else { return Err(damaged()) };
-        let from = entry.at + LOCAL_BYTES + u64::from(name) + u64::from(extra);
-        if u64::from(name) != entry.name_length || from + entry.packed > self.directory_at {
-            return Err(damaged());
-        }
+        let from = self.data_at(entry)?;
         let packed = BufReader::new(Part { file: self.file, at: from, left: entry.packed });
         let mut bytes = Vec::new();
         // One more than is allowed tells whether there is more.

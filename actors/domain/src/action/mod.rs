@@ -73,6 +73,17 @@ macro_rules! actions {
 mod exec;
 mod table;
 
+/// Name of the action with which a deployment has an APK installed. People do not send it.
+pub const DEPLOY_APK: &str = "deploy_apk";
+
+/// Title of an action by name; `None` for one of a later build.
+pub fn title(name: &str) -> Option<&'static str> {
+    match name {
+        DEPLOY_APK => Some("Install app"),
+        name => ActionKind::parse("action", name).ok().map(|kind| kind.spec().title),
+    }
+}
+
 pub use exec::{AllowedExecCommand, ExecCommand};
 pub use table::{Action, ActionKind};
 
@@ -179,7 +190,7 @@ impl ActionKind {
     /// Names every action that there is.
     pub fn parse(field: &str, name: &str) -> Result<Self, Invalid> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name).ok_or_else(|| match name {
-            "deploy_apk" => Invalid::new(field, "deploy_apk is sent by deployments only"),
+            DEPLOY_APK => Invalid::new(field, format!("{DEPLOY_APK} is sent by deployments only")),
             _ => Invalid::new(field, format!("not one of {}", Self::ALL.map(Self::as_str).join(", "))),
         })
     }

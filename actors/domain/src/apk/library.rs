@@ -19,6 +19,8 @@ pub struct Apk {
     pub min_sdk: Option<i32>,
     /// Target Android API level.
     pub target_sdk: Option<i32>,
+    /// ABIs that it has native code for.
+    pub native_abis: Vec<String>,
     /// SHA-256 of the file, hex.
     pub sha256: String,
     /// Size of the file, bytes.

@@ -49,6 +49,7 @@ audit_actions! {
         SignInEnded = "account.sign_in_ended",
         SignInsEnded = "account.sign_ins_ended",
         AccountLocked = "account.locked",
+        SignInFailed = "account.sign_in_failed",
     }
     ApiToken("api_token.", "API tokens") {
         ApiTokenMade = "api_token.made",
@@ -58,6 +59,8 @@ audit_actions! {
         EnrollTokenMade = "enroll_token.made",
         EnrollTokenRevoked = "enroll_token.revoked",
         EnrollTokensMade = "enroll_tokens.made",
+        EnrollScriptMade = "enroll_tokens.script_made",
+        EnrollCodeMade = "enroll_token.code_made",
     }
     Device("device", "Devices") {
         DeviceEnrolled = "device.enrolled",
@@ -71,6 +74,7 @@ audit_actions! {
         DevicesRestored = "devices.restored",
         DevicesImported = "devices.imported",
         DevicesPurged = "devices.purged",
+        DevicesExported = "devices.exported",
     }
     Command("command", "Commands") {
         CommandSent = "command.sent",
@@ -82,6 +86,7 @@ audit_actions! {
         CommandsPurged = "commands.purged",
         CommandBatchSent = "command_batch.sent",
         CommandBatchCanceled = "command_batch.canceled",
+        CommandBatchExported = "command_batch.exported",
     }
     ExecCommand("exec_command.", "Allowed commands") {
         ExecCommandAllowed = "exec_command.allowed",
@@ -94,6 +99,7 @@ audit_actions! {
         DeploymentCanceled = "deployment.canceled",
         DeploymentGateOpened = "deployment.gate_opened",
         DeploymentFinished = "deployment.finished",
+        DeploymentExported = "deployment.exported",
     }
     Flag("flag.", "Feature flags") {
         FlagSet = "flag.set",
@@ -101,6 +107,7 @@ audit_actions! {
     Apk("apk.", "APKs") {
         ApkUploaded = "apk.uploaded",
         ApkDeleted = "apk.deleted",
+        ApkLinkMade = "apk.link_made",
     }
     Package("package.", "Managed packages") {
         PackageAllowed = "package.allowed",
@@ -123,6 +130,12 @@ audit_actions! {
     Node("node.", "Nodes") {
         NodeDrained = "node.drained",
         NodeResumed = "node.resumed",
+    }
+    Access("access.", "Refused requests") {
+        AccessRefused = "access.refused",
+    }
+    Trail("audit.", "Audit trail") {
+        TrailExported = "audit.exported",
     }
 }
 

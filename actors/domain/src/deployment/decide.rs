@@ -14,10 +14,13 @@ use super::rate_limit::allowance;
 use super::readiness::{DeviceSnapshot, ineligibility};
 use super::report::AttemptEnd;
 use super::{DeploymentState, ErrorCode, Options, PauseReason, Phase, Reason, Task, TaskReason, TaskState};
+use crate::abi::AbiSet;
 use crate::{DeviceId, Timestamp};
 
 /// Longest time until the next reconcile, when nothing is due before.
 const WAKEUP_MAX: TimeDelta = TimeDelta::seconds(5);
+/// From these API levels on, devices refuse apps that were made for an older one than that.
+const TARGETS_MIN: [(i32, i32); 2] = [(34, 23), (35, 24)];
 
 /// Stored state of a deployment, as far as the plan depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +39,24 @@ pub struct Run {
     pub version_code: i64,
     /// Oldest Android API level that the APK runs on.
     pub min_sdk: Option<i32>,
+    /// Android API level that the APK was made for.
+    pub target_sdk: Option<i32>,
+    /// ABIs that the APK has native code for.
+    pub native_abis: AbiSet,
+}
+
+impl Run {
+    /// Why a device of this API level and these ABIs refuses the APK, now and later; `None`: it does not, as far as is known.
+    pub fn refusal(&self, sdk_int: Option<i32>, abis: Option<AbiSet>) -> Option<TaskReason> {
+        if sdk_int.zip(self.min_sdk).is_some_and(|(sdk, least)| sdk < least) {
+            return Some(TaskReason::SdkTooOld);
+        }
+        let target_too_old = |(sdk, target): (i32, i32)| TARGETS_MIN.iter().any(|(from, least)| sdk >= *from && target < *least);
+        if sdk_int.zip(self.target_sdk).is_some_and(target_too_old) {
+            return Some(TaskReason::TargetSdkTooOld);
+        }
+        (abis.is_some_and(|abis| !self.native_abis.runs_on(abis))).then_some(TaskReason::NoMatchingAbi)
+    }
 }
 
 /// Reason for blocking all deployments.
@@ -179,8 +200,10 @@ fn settle(input: &PlanInput<'_>, task: &Task, snapshot: Option<&DeviceSnapshot>)
         if snapshot.deleted {
             return over(TaskState::Skipped, TaskReason::DeviceDeleted);
         }
-        if !task.state.is_busy() && snapshot.sdk_int.zip(run.min_sdk).is_some_and(|(sdk, least)| sdk < least) {
-            return over(TaskState::Skipped, TaskReason::SdkTooOld);
+        if !task.state.is_busy()
+            && let Some(refusal) = run.refusal(snapshot.sdk_int, snapshot.abis)
+        {
+            return over(TaskState::Skipped, refusal);
         }
     }
     let canceled = run.state == DeploymentState::Canceled;

@@ -9,12 +9,13 @@
 //! ```
 //! `request` requested options; `options` table of the options, `option_spec` how one is declared; `window` maintenance window; `readiness` eligibility of a device;
 //! `rate_limit` rate limit; `judge` verdict of the canary and the failure rate; `decide` the plan; `report` effect of a device's report;
-//! `rollback` choice of the APK to roll back to.
+//! `outcome` problems of a finished deployment; `rollback` choice of the APK to roll back to.
 
 mod decide;
 mod judge;
 mod option_spec;
 mod options;
+mod outcome;
 mod rate_limit;
 mod readiness;
 mod report;
@@ -29,6 +30,7 @@ pub use decide::{BlockReason, DeploymentChange, Plan, PlanInput, Run, TaskChange
 pub use judge::{Tally, Verdict, judge};
 pub use option_spec::{CliFlag, OptionGroup, OptionSpec, option_spec, option_specs};
 pub use options::{CANARY_DEFAULT_MAX, CanaryOptions, FailurePause, Options, RestartIntent, Retries};
+pub use outcome::{TaskEnding, problems};
 pub use rate_limit::{allowance, portion};
 pub use readiness::{DeviceSnapshot, ineligibility};
 pub use report::{AttemptEnd, Refusal, ReportEffect, TaskReport, TaskStatus, TaskUpdate, apply_report};
@@ -263,6 +265,10 @@ pub enum TaskReason {
     DeviceDeleted,
     /// Its Android is older than the APK's minimum.
     SdkTooOld,
+    /// The APK was made for an Android so old that the device refuses it.
+    TargetSdkTooOld,
+    /// The APK has native code, but none for the processor of the device.
+    NoMatchingAbi,
     /// The deadline of the deployment has passed.
     Deadline,
     /// A newer deployment superseded this one on the device.

@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 
 use super::{ErrorCode, Options, Reason, TaskReason};
 use crate::Timestamp;
+use crate::abi::AbiSet;
 use crate::heartbeat::{Telemetry, Transport};
 
 /// State of a device, as far as a plan depends on it.
@@ -34,6 +35,8 @@ pub struct DeviceSnapshot {
     pub in_call: Option<bool>,
     /// Android API level.
     pub sdk_int: Option<i32>,
+    /// ABIs of native code that it runs.
+    pub abis: Option<AbiSet>,
     /// Version code of the package that is installed.
     pub version_code: Option<i64>,
 }
@@ -54,6 +57,7 @@ impl DeviceSnapshot {
             doze_exempt: telemetry.doze_whitelisted,
             in_call: telemetry.in_call,
             sdk_int: telemetry.sdk_int,
+            abis: telemetry.supported_abis.as_deref().and_then(AbiSet::reported),
             version_code: watched.and_then(|app| app.version_code),
         }
     }

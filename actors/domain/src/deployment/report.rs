@@ -263,6 +263,8 @@ mod tests {
             expires_at: at(100_000),
             version_code: 2,
             min_sdk: None,
+            target_sdk: None,
+            native_abis: crate::abi::AbiSet::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Deployments and their tasks as they are stored and shown, and what is asked of lists.
 
 use super::{ConflictRule, DeploymentState, Options, PauseReason, Phase, Reason, Run, Stage, TaskState};
+use crate::abi::AbiSet;
 use crate::apk::PACKAGE_MAX_CHARS;
 use crate::text::bounded;
 use crate::{ApkId, DeploymentId, DeviceId, Invalid, Timestamp};
@@ -22,6 +23,10 @@ pub struct Deployment {
     pub version_name: String,
     /// Oldest Android API level that the APK runs on.
     pub min_sdk: Option<i32>,
+    /// Android API level that the APK was made for.
+    pub target_sdk: Option<i32>,
+    /// ABIs that the APK has native code for.
+    pub native_abis: AbiSet,
     /// Requested target, JSON.
     pub target: String,
     /// Options.
@@ -71,6 +76,8 @@ impl Deployment {
             expires_at: self.expires_at,
             version_code: self.version_code,
             min_sdk: self.min_sdk,
+            target_sdk: self.target_sdk,
+            native_abis: self.native_abis,
         }
     }
 }

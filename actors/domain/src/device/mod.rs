@@ -14,4 +14,4 @@ pub use identity::{DeviceIdentity, MonitoredApp};
 pub use policy::{AppStatus, Connectivity, DevicePolicy};
 pub use state::{Admission, DeviceState, Lifecycle};
 pub use status::LastStatus;
-pub use view::{DeviceListScope, DeviceView};
+pub use view::{DeviceListScope, DeviceView, LegacyPushDevice};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{AppStatus, Connectivity, DeviceIdentity, LastStatus};
-use crate::Timestamp;
 use crate::command::Channels;
+use crate::{DeviceId, Timestamp};
 
 /// View of a device, for lists, pages and counts; cheap to clone.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,4 +45,15 @@ pub enum DeviceListScope {
     Active,
     /// Deleted devices that can still be restored.
     Deleted,
+}
+
+/// Device that needs legacy push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LegacyPushDevice {
+    /// The device.
+    pub id: DeviceId,
+    /// Alias of the device.
+    pub alias: String,
+    /// When it last answered a command in the legacy format.
+    pub result_at: Timestamp,
 }

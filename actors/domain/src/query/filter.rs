@@ -4,10 +4,11 @@
 
 use std::fmt;
 
-use super::contains;
+use crate::DeviceId;
 use crate::Invalid;
 use crate::device::{AppStatus, Connectivity, DeviceView};
 use crate::invalid::in_range;
+use crate::name::{contains, same};
 use crate::text::bounded;
 
 /// Longest text of a filter.
@@ -235,7 +236,7 @@ macro_rules! device_filters {
 
 // In the order in which the devices page shows them.
 device_filters! {
-    /// Text in alias, model, hardware id or id, ignoring ASCII case.
+    /// Text in alias, model, hardware id or id, in whichever case and composition.
     text: String as Text {
         name: "text", letter: Some('q'), url_name: "q", label: "Search alias, model or id",
         help: "Text in alias, model, hardware id or id",
@@ -298,14 +299,37 @@ impl FilterKey {
     }
 }
 
+/// Texts of a device that [`FilterKey::Text`] searches; the store reads them of its rows, as SQL folds case its own way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SearchedTexts<'a> {
+    /// Id.
+    pub id: DeviceId,
+    /// Alias.
+    pub alias: &'a str,
+    /// Model: as last reported, else as enrolled.
+    pub model: Option<&'a str>,
+    /// Hardware identity.
+    pub hardware_id: Option<&'a str>,
+}
+
+impl SearchedTexts<'_> {
+    /// Whether `text` occurs in one of them.
+    pub fn contain(&self, text: &str) -> bool {
+        contains(self.alias, text)
+            || self.model.is_some_and(|model| contains(model, text))
+            || self.hardware_id.is_some_and(|id| contains(id, text))
+            || contains(self.id.0.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()), text)
+    }
+}
+
 impl FilterCondition<'_> {
     /// Whether a device matches. The store has the same in SQL; a test compares the two.
     fn matches(self, view: &DeviceView) -> bool {
         let identity = &view.identity;
         match self {
             Self::Connectivity(wanted) => view.connectivity == *wanted,
-            Self::Tag(tag) => identity.tags.contains(tag),
-            Self::Group(group) => identity.groups.contains(group),
+            Self::Tag(tag) => identity.tags.iter().any(|known| same(known, tag)),
+            Self::Group(group) => identity.groups.iter().any(|known| same(known, group)),
             Self::BatteryBelow(limit) => view.battery_pct().is_some_and(|pct| pct < *limit),
             Self::StorageBelow(limit) => {
                 view.last.as_ref().and_then(|last| last.telemetry.storage_free_mb).is_some_and(|free| free < *limit)
@@ -314,10 +338,8 @@ impl FilterCondition<'_> {
             Self::Model(model) => view.model() == Some(model),
             Self::AppStatus(wanted) => view.app_status == *wanted,
             Self::Text(text) => {
-                contains(&identity.alias, text)
-                    || view.model().is_some_and(|model| contains(model, text))
-                    || identity.hardware_id.as_ref().is_some_and(|id| contains(id, text))
-                    || identity.id.to_string().contains(&text.to_ascii_lowercase())
+                let hardware_id = identity.hardware_id.as_deref();
+                SearchedTexts { id: identity.id, alias: &identity.alias, model: view.model(), hardware_id }.contain(text)
             }
         }
     }

@@ -59,7 +59,7 @@ pub struct SignedCommand {
 }
 
 impl SignedCommand {
-    /// As the data of a push message.
+    /// As the data of a push message; without the legacy signature where that is empty.
     pub fn push_data(&self) -> BTreeMap<String, String> {
         let (id, device) = (self.id.to_string(), self.device_id.to_string());
         let fields: [(&str, &str); 9] = [
@@ -73,7 +73,8 @@ impl SignedCommand {
             ("hmac", &self.legacy_hmac),
             ("v", "1"),
         ];
-        fields.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        let is_sent = |(name, value): &(&str, &str)| *name != "hmac" || !value.is_empty();
+        fields.into_iter().filter(is_sent).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 }
 

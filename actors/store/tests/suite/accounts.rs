@@ -63,7 +63,6 @@ async fn an_account_is_found_by_the_very_name_that_it_was_given() {
         let id = add_user(&db, number as u32, name, Role::Viewer).await;
         assert_eq!(db.store().user_by_name(name).await.unwrap().map(|user| user.id), Some(id), "{name}");
     }
-    // As the unique index sees it: the case of ASCII letters does not count.
     assert!(db.store().user_by_name("ÄNNE").await.unwrap().is_some());
 }
 

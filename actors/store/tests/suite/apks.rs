@@ -33,6 +33,7 @@ async fn an_apk_reads_back_as_it_was_added() {
     assert_eq!((row.package.as_str(), row.version_code, row.sha256, row.size_bytes), (PACKAGE, 10, new.offer.sha256, 1000));
     assert_eq!((row.signers_sha256, row.lineage_sha256), (strings(&["bb"]), strings(&[SIGNER])));
     assert_eq!((row.has_icon, row.min_sdk, row.target_sdk, row.uploaded_by.as_str()), (true, Some(26), None, "console"));
+    assert_eq!(row.native_abis, ["arm64-v8a", "x86"]);
     assert_eq!(db.store().apk_icon(new.id).await.unwrap(), Some((vec![1, 2, 3], "image/png".into())));
     assert_eq!(db.store().apk_icon(ApkId(uuid(9))).await.unwrap(), None);
 }

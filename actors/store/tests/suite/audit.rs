@@ -108,6 +108,8 @@ async fn a_filter_finds_what_it_names_literally() {
     let none = AuditFilter::default;
     assert_eq!(found(AuditFilter { actor: text("ANNA"), ..none() }).await, [1]);
     assert_eq!(found(AuditFilter { actor: text("an%"), ..none() }).await, [2], "no pattern");
+    assert_eq!(found(AuditFilter { actor: text("ａｎｎａ"), ..none() }).await, [1], "however it is written");
+    assert_eq!(found(AuditFilter { text: text("ａｎｎａ"), ..none() }).await, found(AuditFilter { text: text("Anna"), ..none() }).await);
     assert_eq!(found(AuditFilter { actor: text(&uuid(1).to_string()), ..none() }).await, [2, 1], "by id");
     assert_eq!(found(AuditFilter { action: text("flag."), ..none() }).await, [2, 1]);
     assert!(found(AuditFilter { action: text("fl_g."), ..none() }).await.is_empty(), "a prefix, no pattern");

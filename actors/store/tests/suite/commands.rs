@@ -23,6 +23,7 @@ pub(crate) fn new_commands(action: &str, devices: &[(DeviceId, u32)]) -> NewComm
         expires_at: at(1000),
         devices: devices.iter().map(|(device, number)| (*device, command(*number), at(0))).collect(),
         batch: None,
+        open_per_device_max: 50,
     }
 }
 
@@ -73,6 +74,30 @@ async fn a_deleted_device_gets_no_command() {
     assert_eq!(insert(&db, &batch).await, InsertOutcome::New(2));
     assert_eq!(db.store().command_batch(CommandBatchId(uuid(50))).await.unwrap().unwrap().devices, 2, "the batch counts its commands");
     assert!(db.store().command(command(11)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn however_many_call_at_once_a_device_has_no_more_open_commands_than_it_may() {
+    let db = TestDatabase::new().await;
+    let ids = enroll_many(&db, 2).await;
+    let of = |devices: &[(DeviceId, u32)]| NewCommands { open_per_device_max: 3, ..new_commands("ring", devices) };
+    let calls = (0..8).map(|n| {
+        let (store, new) = (db.store().clone(), of(&[(ids[0], 10 + n)]));
+        tokio::spawn(async move { store.insert_commands(&new, None, &entry(AuditAction::CommandSent)).await.unwrap() })
+    });
+    let mut outcomes = Vec::new();
+    for call in calls.collect::<Vec<_>>() {
+        outcomes.push(call.await.unwrap());
+    }
+    let count = |wanted| outcomes.iter().filter(|outcome| **outcome == wanted).count();
+    assert_eq!((count(InsertOutcome::New(1)), count(InsertOutcome::TooManyOpen)), (3, 5), "{outcomes:?}");
+    // A batch leaves out the device that is full, and counts it as refused.
+    let batch = of_batch(50, of(&[(ids[0], 30), (ids[1], 31)]));
+    assert_eq!(insert(&db, &batch).await, InsertOutcome::New(1));
+    let batch = db.store().command_batch(CommandBatchId(uuid(50))).await.unwrap().unwrap();
+    assert_eq!((batch.devices, batch.refused_count), (1, 1));
+    db.execute(&format!("UPDATE command SET state = 'canceled', finished_at = now() WHERE device_id = '{}'", ids[0])).await;
+    assert_eq!(insert(&db, &of(&[(ids[0], 40)])).await, InsertOutcome::New(1), "finished ones do not count");
 }
 
 #[tokio::test]

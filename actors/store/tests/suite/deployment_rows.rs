@@ -29,6 +29,7 @@ pub(crate) fn new_apk(number: u32, package: &str, version_code: i64) -> NewApk {
         label: "App".into(),
         min_sdk: Some(26),
         target_sdk: None,
+        native_abis: vec!["arm64-v8a".into(), "x86".into()],
         size_bytes: 1000,
         icon: None,
         notes: String::new(),
@@ -66,6 +67,7 @@ pub(crate) fn new_deployment(number: u32, apk: ApkId, devices: &[DeviceId]) -> N
         conflict: ConflictRule::Wait,
         rolls_back: None,
         expires_at: at(100_000),
+        open_max: 100,
         tasks: devices.iter().map(|device| task(*device, false)).collect(),
     }
 }

@@ -30,6 +30,7 @@ async fn a_deployment_is_stored_with_its_tasks_in_their_order() {
     let row = db.store().deployment(new.id).await.unwrap().unwrap();
     assert_eq!((row.devices, row.canary_size, row.phase, row.created_at), (3, 1, Phase::Canary, at(7)));
     assert_eq!((row.options, row.version_name.as_str(), row.min_sdk), (new.options, "v10", Some(26)));
+    assert_eq!((row.target_sdk, row.native_abis), (None, domain::abi::AbiSet::of(["arm64-v8a", "x86"])));
     assert_eq!(db.value::<i32>("SELECT shard_id FROM deployment").await, i32::from(shard_of_deployment(new.id).0));
     let tasks = db.store().deployment_tasks(new.id, TaskQuery::default(), None, 9).await.unwrap();
     let told: Vec<_> = tasks.iter().map(|task| (task.position, task.device_id, task.canary, task.state, task.finished_at)).collect();

@@ -3,6 +3,7 @@ use domain::bulk::DeviceRecord;
 use domain::device::MonitoredApp;
 use domain::edit::Editable;
 use domain::event::EventKind;
+use domain::name::CanonicalName;
 use serde_json::json;
 use store::{Conflict, DeviceWork, Notification, StoreError};
 use test_database::TestDatabase;
@@ -68,7 +69,8 @@ async fn an_alias_is_held_by_one_device_that_is_not_deleted() {
     drop(work);
     delete_devices(&db, &ids[1..2], at(2)).await;
     let mut work = db.store().device_work().await.unwrap();
-    assert_eq!(work.holders(&strings(&["d2", "d3"])).await.unwrap().into_iter().collect::<Vec<_>>(), [("d3".to_owned(), ids[2])]);
+    let holders = work.holders(&strings(&["d2", "D3"])).await.unwrap();
+    assert_eq!(holders.into_iter().collect::<Vec<_>>(), [(CanonicalName::of("d3"), vec![ids[2]])]);
     work.edit(&[(&a, &renamed(&a, "d2"))], None, at(3)).await.unwrap();
     work.commit().await.unwrap();
     // Restored under its old alias it would be the second.

@@ -38,7 +38,7 @@ async fn fleet(db: &TestDatabase) -> Vec<DeviceView> {
         let number = index as u32 + 1;
         let registration = Registration {
             model: if index == 8 { Some("ÄRA 9".to_owned()) } else { (index % 2 == 0).then(|| "Pixel".to_owned()) },
-            hardware_id: (index % 3 == 0).then(|| format!("HW-{index}")),
+            hardware_id: if index == 7 { Some("ÄB-77".to_owned()) } else { (index % 3 == 0).then(|| format!("HW-{index}")) },
             ..Registration::default()
         };
         let alias = ["b", "B", "ä", "a%", "A_", "Shop 5", "shop 6", "z", "Äste", "deleted"][index];
@@ -85,12 +85,13 @@ fn filters() -> Vec<DeviceFilter> {
     for status in AppStatus::ALL {
         filters.push(DeviceFilter { app_status: Some(status), ..none() });
     }
-    filters.extend(["a", "ab", "g", "x"].map(|tag| DeviceFilter { tag: text(tag), ..none() }));
+    filters.extend(["a", "ab", "AB", "g", "x"].map(|tag| DeviceFilter { tag: text(tag), ..none() }));
     filters.extend(["g", "h", "a"].map(|group| DeviceFilter { group: text(group), ..none() }));
     filters.extend([0, 1, 20, 21, 101].map(|limit| DeviceFilter { battery_below: Some(limit), ..none() }));
     filters.extend(["1.2", "1.20", "2"].map(|version| DeviceFilter { app_version: text(version), ..none() }));
     filters.extend(["Pixel", "pixel"].map(|model| DeviceFilter { model: text(model), ..none() }));
-    for needle in ["b", "SHOP", "%", "_", "pix", "hw-", "00000003", "ä", "Ä", "Ära", "\\", "'"] {
+    for needle in ["b", "SHOP", "%", "_", "pix", "hw-", "00000003", "ä", "Ä", "Ära", "a\u{308}", "A\u{308}RA", "ÄB-7", "Ｐｉｘ", "\\", "'"]
+    {
         filters.push(DeviceFilter { text: text(needle), ..none() });
     }
     filters.push(DeviceFilter { connectivity: Some(Connectivity::Online), tag: text("a"), text: text("hop"), ..none() });

@@ -7,6 +7,7 @@ mod agent_builds;
 mod api_tokens;
 mod apks;
 mod audit;
+mod canonical_names;
 mod cluster;
 mod cluster_locks;
 mod command_reports;

@@ -91,6 +91,49 @@ async fn a_refresh_token_that_is_used_again_ends_the_session() {
 }
 
 #[tokio::test]
+async fn every_token_that_a_sign_in_ever_had_ends_it_when_it_comes_back() {
+    let db = TestDatabase::new().await;
+    let user = add_user(&db, 1, "user", Role::Operator).await;
+    for presented in [10, 20, 21] {
+        db.execute("DELETE FROM user_session").await;
+        let id = sign_in(&db, user, 10, 0).await;
+        for (second, presented, next) in [(100, 10, 20), (200, 20, 21), (300, 21, 22)] {
+            assert!(matches!(rotate(&db, presented, next, second - 20, second).await, Rotation::Rotated(_)));
+        }
+        assert_eq!(rotate(&db, presented, 30, 301, 321).await, Rotation::Reused(id), "{presented}");
+        assert_eq!(rotate(&db, 22, 31, 301, 322).await, Rotation::Unknown, "the current one ended with it");
+    }
+    // The grace of each begins when it was replaced, not when a later one was.
+    db.execute("DELETE FROM user_session").await;
+    let id = sign_in(&db, user, 10, 0).await;
+    rotate(&db, 10, 20, 0, 100).await;
+    rotate(&db, 20, 21, 0, 119).await;
+    assert!(matches!(rotate(&db, 10, 30, 100, 120).await, Rotation::JustRotated(_)));
+    assert_eq!(rotate(&db, 10, 30, 101, 121).await, Rotation::Reused(id));
+}
+
+#[tokio::test]
+async fn replaced_tokens_are_kept_up_to_a_number_and_not_beyond_their_sign_in() {
+    let db = TestDatabase::new().await;
+    let user = add_user(&db, 1, "user", Role::Operator).await;
+    let kept = async || db.values::<i64>("SELECT get_byte(refresh_sha256, 0)::bigint FROM replaced_refresh_token ORDER BY 1").await;
+    let id = sign_in(&db, user, 10, 0).await;
+    let other = sign_in(&db, user, 50, 0).await;
+    for number in 10..15 {
+        rotate(&db, number, number + 1, 0, i64::from(number)).await;
+    }
+    rotate(&db, 50, 51, 0, 50).await;
+    let purge = async |kept_max, second, limit| db.store().purge_replaced_refresh_tokens(kept_max, at(second), limit).await.unwrap();
+    assert_eq!(purge(5, 60, 9).await, 0);
+    assert_eq!(purge(3, 60, 1).await, 1, "no more than are asked for");
+    assert_eq!(purge(3, 60, 9).await, 1);
+    assert_eq!(kept().await, [12, 13, 14, 50]);
+    db.store().end_sign_in(user, id, &console(), at(61)).await.unwrap();
+    assert_eq!(purge(3, 62, 9).await, 3);
+    assert_eq!(purge(3, EXPIRES, 9).await, 1, "{other} has expired");
+}
+
+#[tokio::test]
 async fn of_requests_that_rotate_at_once_one_gets_the_next_token() {
     let db = TestDatabase::new().await;
     let user = add_user(&db, 1, "user", Role::Operator).await;

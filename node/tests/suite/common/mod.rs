@@ -151,6 +151,12 @@ pub(crate) async fn api_token(client: &Client, bearer: &str, scopes: &[&str]) ->
     answer.json()
 }
 
+/// A key of 32 bytes that looks random, as hex; another for each number.
+pub(crate) fn hex_key(number: u8) -> String {
+    use sha2::Digest;
+    hex::encode(sha2::Sha256::digest([number]))
+}
+
 /// Waits until `look` finds something.
 pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
     within(DEADLINE, what, look).await
@@ -347,6 +353,7 @@ pub(crate) fn settings() -> services::settings::Settings {
             unified_push: None,
             agent_updates: actors::settings::AgentUpdateSettings::default(),
             apks: apk::ApkSettings::in_folder(&std::env::temp_dir().join(format!("nexmdm-apks-{}", std::process::id()))),
+            legacy_push: true,
             dispatch: domain::command::DispatchPolicy {
                 socket_wait: chrono::TimeDelta::seconds(5),
                 push_wait: chrono::TimeDelta::seconds(30),
@@ -375,6 +382,8 @@ pub(crate) fn settings() -> services::settings::Settings {
             agent_session_ttl: Duration::from_secs(3600),
             device_token_cache_max: 1000,
             failures,
+            token_failures: failures,
+            refusals_audited_per_minute: 60,
             failure_keys_max: 1000,
             lockout: domain::lockout::LockoutPolicy { after: 6, base_s: 15, max_s: 900, forget_after_s: 86_400 },
             lockout_names_max: 1000,

@@ -2,6 +2,7 @@
 //! the document names and a body that fits it, and none is a failure of ours.
 
 mod generate;
+mod hostile;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,7 +60,12 @@ struct Site {
 
 impl Site {
     async fn start() -> Self {
-        let wide = ["NEXMDM__ENROLLMENT__FAILURE_BURST", "NEXMDM__AUTH__FAILURE_BURST"];
+        let wide = [
+            "NEXMDM__ENROLLMENT__FAILURE_BURST",
+            "NEXMDM__AUTH__FAILURE_BURST",
+            "NEXMDM__AUTH__TOKEN_FAILURE_BURST",
+            "NEXMDM__RATE_LIMITS__API_BURST",
+        ];
         let bench = Bench::with(wide.iter().fold(options(), |options, name| options.env(name, "100000"))).await;
         let answer = bench.client.get("/openapi.json", None).await.unwrap();
         assert_eq!(answer.status, 200);
@@ -139,7 +145,7 @@ impl Site {
         }
         let scheme = operation.description["security"][0].as_object()?.keys().next()?.clone();
         Some(match scheme.as_str() {
-            "person" => self.bench.admin.clone(),
+            "person" | "sign_in" => self.bench.admin.clone(),
             "device" if operation.path == "/v1/agent/session" => self.device.device_token.clone(),
             "device" => self.device.session_token.clone(),
             "enrollment" => self.bench.client.tokens(&self.bench.admin, 1).await.unwrap()[0].token.clone(),

@@ -19,16 +19,6 @@ pub(crate) struct Part {
     pub(crate) to: Option<Route>,
 }
 
-/// Share in percent, rounded, but never 0 for some nor 100 for not all.
-pub(crate) fn share(part: u64, whole: u64) -> String {
-    let pct = if whole == 0 { 0.0 } else { part as f64 / whole as f64 * 100.0 };
-    match pct {
-        pct if part > 0 && pct < 1.0 => "<1 %".into(),
-        pct if part < whole && pct > 99.0 => ">99 %".into(),
-        pct => format!("{pct:.0} %"),
-    }
-}
-
 fn length(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 * 100.0 }
 }
@@ -45,33 +35,38 @@ fn name(part: &Part, class: &str) -> Element {
     }
 }
 
-/// Bar chart, scaled to the largest part.
+/// Percentages of the parts.
+fn shares(parts: &[Part]) -> Vec<String> {
+    format::shares(&parts.iter().map(|part| part.count).collect::<Vec<_>>())
+}
+
+/// Bar chart, scaled to the whole.
 #[component]
 pub(crate) fn Bars(parts: Vec<Part>, testid: String) -> Element {
-    let (all, most) = (whole(&parts), parts.iter().map(|part| part.count).max().unwrap_or_default());
+    let (all, shares) = (whole(&parts), shares(&parts));
     rsx! {
         ul { class: "bars", "data-testid": testid,
-            for part in parts {
+            for (part, share) in parts.into_iter().zip(shares) {
                 li { key: "{part.name}",
                     {name(&part, "bars-name truncate")}
-                    span { class: "bars-count", {format::number(part.count)} span { class: "muted", {share(part.count, all)} } }
-                    span { class: "bars-bar tone-{part.tone}", aria_hidden: "true", span { style: "width:{length(part.count, most):.2}%" } }
+                    span { class: "bars-count", {format::number(part.count)} span { class: "muted", "{share}" } }
+                    span { class: "bars-bar tone-{part.tone}", aria_hidden: "true", span { style: "width:{length(part.count, all):.2}%" } }
                 }
             }
         }
     }
 }
 
-/// Column chart for ordered parts, scaled to the largest one.
+/// Column chart for ordered parts, scaled to the whole.
 #[component]
 pub(crate) fn Columns(parts: Vec<Part>, testid: String) -> Element {
-    let (all, most) = (whole(&parts), parts.iter().map(|part| part.count).max().unwrap_or_default());
+    let (all, shares) = (whole(&parts), shares(&parts));
     rsx! {
         ul { class: "chart-columns", "data-testid": testid,
-            for part in parts {
-                li { key: "{part.name}", title: "{part.name}: {format::number(part.count)} ({share(part.count, all)})",
+            for (part, share) in parts.into_iter().zip(shares) {
+                li { key: "{part.name}", title: "{part.name}: {format::number(part.count)} ({share})",
                     span { class: "column-count", {format::number(part.count)} }
-                    span { class: "column tone-{part.tone}", aria_hidden: "true", span { style: "height:{length(part.count, most):.2}%" } }
+                    span { class: "column tone-{part.tone}", aria_hidden: "true", span { style: "height:{length(part.count, all):.2}%" } }
                     {name(&part, "column-name")}
                 }
             }
@@ -82,7 +77,7 @@ pub(crate) fn Columns(parts: Vec<Part>, testid: String) -> Element {
 /// Stacked bar with a legend.
 #[component]
 pub(crate) fn Stack(parts: Vec<Part>, testid: String) -> Element {
-    let all = whole(&parts);
+    let shares = shares(&parts);
     rsx! {
         div { class: "stack", "data-testid": testid,
             div { class: "stack-bar", aria_hidden: "true",
@@ -91,11 +86,11 @@ pub(crate) fn Stack(parts: Vec<Part>, testid: String) -> Element {
                 }
             }
             ul {
-                for part in parts {
+                for (part, share) in parts.into_iter().zip(shares) {
                     li { key: "{part.name}",
                         span { class: "chart-key tone-{part.tone}", aria_hidden: "true" }
                         {name(&part, "stack-name truncate")}
-                        span { class: "bars-count", {format::number(part.count)} span { class: "muted", {share(part.count, all)} } }
+                        span { class: "bars-count", {format::number(part.count)} span { class: "muted", "{share}" } }
                     }
                 }
             }
@@ -108,9 +103,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_never_hide_a_few() {
-        assert_eq!([share(0, 10), share(10, 10), share(5, 10), share(0, 0)], ["0 %", "100 %", "50 %", "0 %"]);
-        assert_eq!([share(1, 10_000), share(9_999, 10_000)], ["<1 %", ">99 %"]);
+    fn parts_are_lengths_of_the_whole_and_their_percentages_add_up() {
+        let part = |count: u64| Part { name: count.to_string(), count, tone: "accent", to: None };
+        let parts = [part(13), part(87), part(0)];
+        assert_eq!(parts.each_ref().map(|part| length(part.count, whole(&parts))), [13.0, 87.0, 0.0]);
+        assert_eq!(shares(&[part(5000), part(200)]), ["96 %", "4 %"]);
         assert_eq!(length(1, 0), 0.0);
     }
 }

@@ -14,8 +14,6 @@ use crate::toasts::use_toasts;
 
 /// How often the uploaded APKs are read again.
 const POLL_INTERVAL: Duration = Duration::from_secs(15);
-/// Bytes of a MiB.
-const MIB: i64 = 1 << 20;
 
 #[component]
 pub(super) fn Add(ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
@@ -68,11 +66,11 @@ pub(super) fn Add(ondone: EventHandler<()>, onclose: EventHandler<()>) -> Elemen
             Field { name: "apk_id", label: "APK of the agent", hint: "uploaded APKs without a build, newest version first", error: apk_error.clone(),
                 select { id: "apk_id", name: "apk_id", class: "choice", aria_describedby: "apk_id-note", aria_invalid: apk_error.map(|_| "true"),
                     for apk in rows.iter() {
-                        option { key: "{apk.id}", value: "{apk.id}", "{apk.version_name} ({apk.version_code}), {format::mebibytes(apk.size_bytes / MIB + 1)}" }
+                        option { key: "{apk.id}", value: "{apk.id}", "{apk.version_name} ({apk.version_code}), {format::bytes(apk.size_bytes)}" }
                     }
                 }
             }
-            Field { name: "release_notes", label: "Release notes", hint: "internal, at most 4,000 characters", error: notes_error.clone(),
+            Field { name: "release_notes", hint: "internal, at most 4,000 characters", error: notes_error.clone(),
                 textarea { id: "release_notes", name: "release_notes", rows: "4", aria_describedby: "release_notes-note", aria_invalid: notes_error.map(|_| "true") }
             }
         }

@@ -2,6 +2,7 @@
 
 mod add;
 mod adoption;
+mod legacy_push;
 mod list;
 mod nudge;
 mod promote;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use dioxus::prelude::*;
 use domain::Timestamp;
 use domain::access::Permission;
+use domain::device::LegacyPushDevice;
 use domain::rollout::VersionSample;
 use services::{BuildDetails, STATS_HOURS_DEFAULT};
 
@@ -23,6 +25,7 @@ use crate::toasts::use_toasts;
 
 use add::Add;
 use adoption::Adoption;
+use legacy_push::LegacyPush;
 use list::Builds;
 use nudge::Nudge;
 use promote::{Promote, Rollout};
@@ -41,11 +44,19 @@ pub(super) enum OpenDialog {
     Nudge(BuildDetails),
 }
 
+/// Devices that need legacy push, up to a page of them.
+#[derive(Clone, PartialEq)]
+pub(super) struct LegacyDevices {
+    pub(super) devices: Vec<LegacyPushDevice>,
+    pub(super) has_more: bool,
+}
+
 /// Data of the page.
 #[derive(Clone, PartialEq)]
 pub(super) struct PageData {
     pub(super) builds: Vec<BuildDetails>,
     pub(super) versions: Vec<VersionSample>,
+    pub(super) legacy: LegacyDevices,
     pub(super) at: Timestamp,
 }
 
@@ -75,7 +86,9 @@ fn Page(manages: bool) -> Element {
     let page = use_polling((), POLL_INTERVAL, |system, principal, ()| async move {
         let builds = system.agent_builds.list(&principal).await?;
         let versions = system.agent_builds.adoption(&principal, STATS_HOURS_DEFAULT).await?;
-        Ok(PageData { builds, versions, at: clock::now() })
+        let (devices, next) = system.devices.legacy_push(&principal, None, None).await?;
+        let legacy = LegacyDevices { devices, has_more: next.is_some() };
+        Ok(PageData { builds, versions, legacy, at: clock::now() })
     });
     let reading = page.read();
     let done = move |()| {
@@ -96,6 +109,7 @@ fn Page(manages: bool) -> Element {
             Some(shown) => rsx! {
                 Builds { builds: shown.builds.clone(), now: shown.at, manages, onopen: move |what| dialog.set(Some(what)) }
                 Adoption { shown: shown.clone() }
+                LegacyPush { shown: shown.legacy.clone(), now: shown.at }
                 if !shown.builds.is_empty() {
                     Statistics { builds: shown.builds.clone() }
                 }

@@ -57,7 +57,7 @@ fn Percent(text: Signal<String>, id: AgentBuildId, error: Option<String>) -> Ele
     };
     let invalid = error.as_ref().map(|_| "true");
     rsx! {
-        Field { name: "rollout_percent", label: "Percentage of devices", hint: "1 to 100; raising it only adds devices", error: error.clone(),
+        Field { name: "rollout_percent", hint: "1 to 100; raising it only adds devices", error: error.clone(),
             div { class: "percent",
                 for times in [typed()] {
                     input { key: "{times}", r#type: "range", class: "slider", min: "1", max: "100", step: "1", initial_value: "{percent}", aria_label: "Percentage of devices, as a slider", "data-testid": "percent-slider",
@@ -147,7 +147,7 @@ pub(super) fn Promote(details: BuildDetails, ondone: EventHandler<()>, onclose: 
                     span { strong { "Force install" } span { class: "muted", "Do not postpone while the device is in use" } }
                 }
             }
-            TextField { name: "min_battery", label: "Minimum battery (%)", hint: "0 to 100; devices below it wait", kind: "number", value: filled().map_or(20, |promotion| promotion.min_battery_pct).to_string(), error: submission.error("min_battery") }
+            TextField { name: "min_battery", hint: "0 to 100; devices below it wait", kind: "number", value: filled().map_or(20, |promotion| promotion.min_battery_pct).to_string(), error: submission.error("min_battery") }
         }
     }
 }

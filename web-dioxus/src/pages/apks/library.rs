@@ -147,7 +147,10 @@ fn Row(apk: Apk, brings_back: Option<String>, now: Timestamp, deploys: bool, del
                 if !apk.notes.is_empty() { span { class: "apk-note muted", "{apk.notes}" } }
             }
             td { class: "nowrap", "{format::bytes(apk.size_bytes)}" }
-            td { class: "nowrap", "min {level(apk.min_sdk)}, target {level(apk.target_sdk)}" }
+            td { class: "nowrap",
+                "min {level(apk.min_sdk)}, target {level(apk.target_sdk)}"
+                if !apk.native_abis.is_empty() { span { class: "apk-note muted", {apk.native_abis.join(", ")} } }
+            }
             td { Signers { signers: apk.signers_sha256.clone(), lineage: apk.lineage_sha256.clone() } }
             td { class: "nowrap", "{apk.uploaded_by}, " {time_ago(apk.uploaded_at, &format::relative(now, apk.uploaded_at))} }
             td { class: "row-action",

@@ -79,12 +79,12 @@ fn PackageFields(given: PackageForm, fixed: bool, submission: Submission) -> Ele
         if fixed {
             p { class: "mono", "{given.package.clone().unwrap_or_default()}" }
         } else {
-            TextField { name: "package", label: "Package", placeholder: "com.example.till", error: submission.error("package") }
+            TextField { name: "package", placeholder: "com.example.till", error: submission.error("package") }
         }
-        Field { name: "signers_sha256", label: "Signers", hint: "SHA-256 of certificates, one per line; an APK must be signed with one of them or its rotated key", error: error.clone(),
+        Field { name: "signers_sha256", hint: "SHA-256 of certificates, one per line; an APK must be signed with one of them or its rotated key", error: error.clone(),
             textarea { id: "signers_sha256", name: "signers_sha256", class: "mono", rows: "{rows}", maxlength: "4000", spellcheck: "false", aria_describedby: "signers_sha256-note", aria_invalid: error.map(|_| "true"), initial_value: given.signers.join("\n") }
         }
-        TextField { name: "note", label: "Note", value: given.note, hint: "internal note", error: submission.error("note") }
+        TextField { name: "note", value: given.note, hint: "internal note", error: submission.error("note") }
         if let Some(problem) = submission.other_error(&FIELDS) {
             p { class: "field-error", role: "alert", "{problem}" }
         }

@@ -213,7 +213,7 @@ pub(super) fn Upload(onclose: EventHandler<()>) -> Element {
     }
     rsx! {
         Dialog { title: "Upload an APK", wide: true, onclose: close,
-            form { class: "dialog-form", novalidate: true, "data-testid": "upload-form", onsubmit: move |form| begin.call(form),
+            form { class: "dialog-form", novalidate: true, "data-draft": "upload", "data-testid": "upload-form", onsubmit: move |form| begin.call(form),
                 div { class: "file-choice",
                     label { class: if composing { "button" } else { "button off" }, r#for: "apk-file", {icon(Glyph::Package)} if chosen.read().is_some() { "Choose another file" } else { "Choose a file" } }
                     input { id: "apk-file", class: "visually-hidden", r#type: "file", accept: ".apk,application/vnd.android.package-archive", disabled: !composing, "data-apk-file": "1", "data-part-max": "{part_max}", "data-upload-to": upload_to, "data-testid": "apk-file" }
@@ -257,7 +257,7 @@ fn Facts() -> Element {
     });
     let reading = list.read();
     rsx! {
-        Field { name: "rollback_of", label: "Rollback build of", hint: "an older version, rebuilt with a higher version code, so that a deployment can be rolled back to it",
+        Field { name: "rollback_of", hint: "an older version, rebuilt with a higher version code, so that a deployment can be rolled back to it",
             select { id: "rollback_of", name: "rollback_of", aria_describedby: "rollback_of-note",
                 option { value: "", "None" }
                 for apk in reading.value.iter().flat_map(|apks| apks.iter()) {
@@ -265,7 +265,7 @@ fn Facts() -> Element {
                 }
             }
         }
-        Field { name: "notes", label: "Notes", hint: "internal, such as what is new",
+        Field { name: "notes", hint: "internal, such as what is new",
             textarea { id: "notes", name: "notes", rows: "2", maxlength: "4000", aria_describedby: "notes-note" }
         }
     }

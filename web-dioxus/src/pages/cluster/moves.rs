@@ -1,7 +1,8 @@
-//! Shard history: moves between nodes, with time and reason.
+//! Shard history: moves between nodes and ends of nodes, with time and reason.
 
 use dioxus::prelude::*;
-use domain::cluster::ShardMoves;
+use domain::Timestamp;
+use domain::cluster::{Node, NodeState, ShardMoves};
 
 use super::ClusterSnapshot;
 use crate::components::{EmptyState, Glyph, time_ago};
@@ -20,20 +21,36 @@ fn sentence(moved: &ShardMoves) -> String {
     }
 }
 
+/// The end of an earlier start of a node as a sentence.
+fn end_sentence(node: &Node) -> String {
+    match node.state {
+        NodeState::Left => format!("{} left", node.name),
+        _ => format!("{} was lost", node.name),
+    }
+}
+
+/// What happened: ends of nodes and moves of shards, the newest first.
+fn history(snapshot: &ClusterSnapshot) -> Vec<(Timestamp, String)> {
+    let ends = snapshot.overview.ended.iter().filter_map(|node| Some((node.info.ended_at?, end_sentence(&node.info))));
+    let mut all: Vec<_> = snapshot.overview.moves.iter().map(|moved| (moved.at, sentence(moved))).chain(ends).collect();
+    all.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+    all
+}
+
 #[component]
 pub(super) fn Moves(snapshot: ClusterSnapshot) -> Element {
-    let moves = &snapshot.overview.moves;
+    let history = history(&snapshot);
     rsx! {
         section { class: "card", aria_labelledby: "moves-title",
             div { class: "card-head", h2 { id: "moves-title", "Shard history" } }
-            if moves.is_empty() {
+            if history.is_empty() {
                 EmptyState { glyph: Glyph::Network, title: "No shard moves in the last days", text: "Shards move when a node joins, drains, leaves or is lost." }
             } else {
                 ul { class: "moves", "data-testid": "moves",
-                    for moved in moves.iter() {
-                        li { key: "{moved.at}{moved.to}{moved.reason}{moved.from:?}",
-                            span { class: "muted", {time_ago(moved.at, &format::relative(snapshot.at, moved.at))} }
-                            span { {sentence(moved)} }
+                    for (at, text) in history {
+                        li { key: "{at}{text}",
+                            span { class: "muted", {time_ago(at, &format::relative(snapshot.at, at))} }
+                            span { "{text}" }
                         }
                     }
                 }

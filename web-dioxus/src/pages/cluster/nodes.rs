@@ -20,7 +20,7 @@ pub(super) fn Nodes(snapshot: ClusterSnapshot) -> Element {
         section { class: "card", aria_labelledby: "nodes-title",
             div { class: "card-head", h2 { id: "nodes-title", "Nodes" } }
             div { class: "scroll-x", tabindex: "0", role: "region", aria_label: "List of nodes",
-                table { class: "plain",
+                table { class: "plain nodes",
                     thead { tr {
                         th { scope: "col", "Node" } th { scope: "col", "State" } th { scope: "col", class: "number", "Shards" }
                         th { scope: "col", class: "number", "Devices" } th { scope: "col", class: "number", "Heartbeats/s" }
@@ -80,15 +80,15 @@ fn NodeRow(snapshot: ClusterSnapshot, node: ClusterNode, manages: bool, ondrain:
     let stats = node.stats.as_ref().filter(|_| live);
     rsx! {
         tr { "data-testid": "node-row", "data-node": "{name}", "data-state": node.info.state.as_str(),
-            td { span { class: "node-mark {mark}", aria_hidden: "true" } strong { "{name}" }
+            td { "data-label": "Node", span { class: "node-mark {mark}", aria_hidden: "true" } strong { "{name}" }
                 if node.is_this { span { class: "muted", " this node" } }
             }
-            td { span { class: "badge {tone}", "data-testid": "node-state", "{state}" } }
-            td { class: "number", "data-testid": "node-shards", {format::number(node.shards as u64)} }
-            td { class: "number", {stats.map_or_else(unknown, |stats| rsx! { {format::number(stats.devices)} })} }
-            td { class: "number", {stats.map_or_else(unknown, |stats| rsx! { {format::rate(stats.heartbeats_per_second)} })} }
-            td { "{lease}" }
-            td { "data-testid": "node-link",
+            td { "data-label": "State", span { class: "badge {tone}", "data-testid": "node-state", "{state}" } }
+            td { class: "number", "data-label": "Shards", "data-testid": "node-shards", {format::number(node.shards as u64)} }
+            td { class: "number", "data-label": "Devices", {stats.map_or_else(unknown, |stats| rsx! { {format::number(stats.devices)} })} }
+            td { class: "number", "data-label": "Heartbeats/s", {stats.map_or_else(unknown, |stats| rsx! { {format::rate(stats.heartbeats_per_second)} })} }
+            td { "data-label": "Lease", "{lease}" }
+            td { "data-label": "Link", "data-testid": "node-link",
                 match (live, node.is_this, &node.link) {
                     (true, false, Some(link)) if link.reachable => rsx! {
                         span { class: "badge good", "Up" }
@@ -103,8 +103,8 @@ fn NodeRow(snapshot: ClusterSnapshot, node: ClusterNode, manages: bool, ondrain:
                     _ => unknown(),
                 }
             }
-            td { class: "truncate", title: node.info.version.clone(), {node.info.version.split('-').next().unwrap_or_default().to_owned()} }
-            td { {time_ago(since, &format::relative(snapshot.at, since))} }
+            td { class: "truncate", "data-label": "Version", title: node.info.version.clone(), {node.info.version.split('-').next().unwrap_or_default().to_owned()} }
+            td { "data-label": "Since", {time_ago(since, &format::relative(snapshot.at, since))} }
             if manages {
                 td { class: "row-action",
                     match node.info.state {

@@ -13,9 +13,8 @@ use services::BatchDetails;
 use super::NotAllowed;
 use crate::commands_url::{BatchUrl, CommandsUrl};
 use crate::components::command_rows::{CommandRows, RowLabel};
-use crate::components::command_widgets::{
-    action_named, batch_bar, params_line, path_text, percent_finished, poll_interval, refused_text, state_text,
-};
+use crate::components::command_widgets::{action_named, batch_bar, path_text, poll_interval, refused_text, state_text, succeeded_text};
+use crate::components::param_words::params_line;
 use crate::components::{Confirm, EmptyState, Glyph, Pager, Problem, RouteLink, Skeleton, icon, time_ago};
 use crate::context::use_session;
 use crate::filter_text::matching_text;
@@ -117,7 +116,7 @@ fn Page(details: BatchDetails, query: BatchUrl, onchange: EventHandler<()>) -> E
     let now = clock::now();
     let (id, open) = (batch.id, details.open());
     let permission = ActionKind::parse("action", &batch.action).map_or(Permission::SendCommands, ActionKind::permission);
-    let params = params_line(&batch.params);
+    let params = params_line(&batch.action, &batch.params);
     rsx! {
         nav { class: "crumbs", aria_label: "Breadcrumb", RouteLink { to: Route::Commands { query: CommandsUrl::default() }, "Commands" } span { aria_hidden: "true", "/" } span { class: "truncate", "{title}" } }
         header { class: "page-header",
@@ -144,7 +143,7 @@ fn Page(details: BatchDetails, query: BatchUrl, onchange: EventHandler<()>) -> E
             div { class: "card-head",
                 h2 { id: "progress-title", "Progress" }
                 span { class: "batch-percent", role: "status", "data-testid": "batch-percent",
-                    if batch.canceled_at.is_some() { "Canceled" } else { "{percent_finished(&details)} %" }
+                    if batch.canceled_at.is_some() { "Canceled, " } "{succeeded_text(&details)}"
                 }
             }
             {batch_bar(&details)}

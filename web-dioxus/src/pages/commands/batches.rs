@@ -5,7 +5,8 @@ use domain::access::Permission;
 use domain::{CommandBatchId, Timestamp};
 use services::BatchDetails;
 
-use crate::components::command_widgets::{action_named, batch_bar, batch_counts, params_line, percent_finished, poll_interval};
+use crate::components::command_widgets::{action_named, batch_bar, batch_counts, poll_interval, succeeded_text};
+use crate::components::param_words::params_line;
 use crate::components::{EmptyState, Glyph, Pager, Problem, RouteLink, Skeleton, time_ago};
 use crate::context::use_session;
 use crate::format;
@@ -69,7 +70,7 @@ pub(super) fn Batches() -> Element {
 #[component]
 fn BatchRow(details: BatchDetails, now: Timestamp) -> Element {
     let batch = &details.batch;
-    let params = params_line(&batch.params);
+    let params = params_line(&batch.action, &batch.params);
     let open = details.open() > 0;
     rsx! {
         li { class: "batch-row", "data-testid": "batch-row", "data-id": "{batch.id}", "data-open": open.to_string(),
@@ -81,7 +82,7 @@ fn BatchRow(details: BatchDetails, now: Timestamp) -> Element {
                 if !params.is_empty() { span { class: "muted truncate", "{params}" } }
                 match (batch.canceled_at, open) {
                     (Some(_), _) => rsx! { span { class: "badge", "Canceled" } },
-                    (None, true) => rsx! { span { class: "badge info", "{percent_finished(&details)} %" } },
+                    (None, true) => rsx! { span { class: "badge info", "{succeeded_text(&details)}" } },
                     (None, false) => rsx! {},
                 }
                 span { class: "batch-when muted", "{batch.created_by}, " {time_ago(batch.created_at, &format::relative(now, batch.created_at))} }

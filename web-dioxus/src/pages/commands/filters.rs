@@ -22,7 +22,9 @@ async fn device_named(session: &Session, text: String) -> Option<DeviceId> {
     // Off the pages' threads: a look at a hundred thousand devices takes a while.
     let looked = tokio::task::spawn_blocking(move || {
         let matching = fleet.order(&DeviceFilter { text: Some(text.clone()), ..DeviceFilter::default() }, Sort::default());
-        matching.into_iter().find(|id| fleet.device(*id).is_some_and(|view| view.identity.alias.eq_ignore_ascii_case(&text)))
+        let named =
+            |is: &dyn Fn(&str) -> bool| matching.iter().copied().find(|id| fleet.device(*id).is_some_and(|view| is(&view.identity.alias)));
+        named(&|alias| alias == text).or_else(|| named(&|alias| domain::name::same(alias, &text)))
     });
     looked.await.ok().flatten()
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use dioxus::prelude::*;
 use domain::Timestamp;
 use domain::access::Permission;
-use domain::deployment::DeploymentQuery;
+use domain::deployment::{DeploymentQuery, DeploymentState};
 use services::{DeploymentCursor, DeploymentDetails};
 
 use crate::components::deployment_widgets::{
-    deployment_badge, deployment_bar, deployment_counts, devices, open, percent_finished, poll_interval,
+    deployment_badge, deployment_bar, deployment_counts, devices, installed_text, open, poll_interval, problem_texts,
 };
 use crate::components::{EmptyState, Glyph, Pager, Problem, RouteLink, Skeleton, time_ago};
 use crate::context::use_session;
@@ -94,15 +94,18 @@ fn DeploymentRow(details: DeploymentDetails, now: Timestamp) -> Element {
         li { class: "batch-row", "data-testid": "deployment-row", "data-id": "{row.id}", "data-state": row.state.as_str(), "data-open": "{open(&details)}",
             div { class: "batch-head",
                 RouteLink { to: Route::deployment(row.id), class: "batch-link truncate", strong { "{row.name}" } }
-                {deployment_badge(row.state)}
+                {deployment_badge(&details)}
                 if unfinished {
-                    span { class: "muted deployment-phase", "{phase}, {percent_finished(&details)} %" }
+                    span { class: "muted deployment-phase", "{phase}, {installed_text(&details)}" }
                 }
                 span { class: "batch-when muted", "{row.created_by}, " {time_ago(row.created_at, &format::relative(now, row.created_at))} }
             }
             p { class: "muted deployment-what", "{row.package} {row.version_name} ({row.version_code}) to {devices(row.devices.unsigned_abs() as usize)}" }
             {deployment_bar(&details)}
             {deployment_counts(&details)}
+            if let Some(first) = problem_texts(&details.problems).first().filter(|_| row.state == DeploymentState::Finished) {
+                p { class: "muted deployment-what", "data-testid": "main-problem", "Mostly {first}" }
+            }
         }
     }
 }

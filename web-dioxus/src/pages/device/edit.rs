@@ -6,16 +6,17 @@ use dioxus::prelude::*;
 use domain::access::Principal;
 use domain::device::{DeviceIdentity, MonitoredApp};
 use domain::edit::{DevicePatch, LabelChange};
-use domain::{DeviceId, Invalid, ServiceError};
+use domain::text::label_list;
+use domain::{Invalid, ServiceError};
 use services::System;
 
-use crate::components::form::{FormDialog, TextField, labels_of, some_of, text_of, use_submission};
+use crate::components::form::{FormDialog, TextField, some_of, text_of, use_submission};
 use crate::context::use_session;
 use crate::format;
 use crate::toasts::use_toasts;
 
-/// Fields of the form.
-fn patch(value: impl Fn(&str) -> Option<String>) -> Result<DevicePatch, Invalid> {
+/// Fields of the form. Labels that stay as they were shown are left alone: one of an earlier build may contain a comma.
+fn patch(identity: &DeviceIdentity, value: impl Fn(&str) -> Option<String>) -> Result<DevicePatch, Invalid> {
     let stale = "monitored_app.stale_after_s";
     let stale_after_s = value(stale).map(|text| text.parse::<i32>().map_err(|_| Invalid::new(stale, "must be a whole number of seconds")));
     let monitored = match (value("monitored_app.package"), stale_after_s.transpose()?) {
@@ -23,18 +24,33 @@ fn patch(value: impl Fn(&str) -> Option<String>) -> Result<DevicePatch, Invalid>
         (None, None) => None,
         (None, Some(_)) => return Err(Invalid::new("monitored_app.package", "required when a threshold is given")),
     };
-    let labels = |name| Some(LabelChange::Set(labels_of(&value(name).unwrap_or_default())));
+    let labels = |name, shown: &[String]| {
+        let text = value(name).unwrap_or_default();
+        (text != joined(shown).trim()).then(|| LabelChange::Set(label_list(&text)))
+    };
     Ok(DevicePatch {
         alias: Some(value("alias").unwrap_or_default()),
-        tags: labels("tags"),
-        groups: labels("groups"),
+        tags: labels("tags", &identity.tags),
+        groups: labels("groups", &identity.groups),
         monitored: Some(monitored),
     })
 }
 
-async fn change(system: Arc<System>, principal: Principal, id: DeviceId, patch: DevicePatch) -> Result<(), ServiceError> {
-    match system.devices.edit(&principal, id, patch).await {
-        Ok(_) => Ok(()),
+/// Labels as the form shows them.
+fn joined(labels: &[String]) -> String {
+    labels.join(", ")
+}
+
+/// Makes the change. Returns a warning about the new alias.
+async fn change(
+    system: Arc<System>,
+    principal: Principal,
+    identity: Arc<DeviceIdentity>,
+    patch: DevicePatch,
+) -> Result<Option<String>, ServiceError> {
+    let renamed = patch.alias.clone().filter(|alias| *alias != identity.alias);
+    match system.devices.edit(&principal, identity.id, patch).await {
+        Ok(_) => Ok(renamed.and_then(|alias| system.devices.alias_warning(&principal, &alias, Some(identity.id)))),
         // The field is to blame for it.
         Err(error @ ServiceError::AliasHeld(_)) => Err(Invalid::new("alias", error.to_string()).into()),
         Err(error) => Err(error),
@@ -51,20 +67,21 @@ pub(super) fn Edit(
     let session = use_session();
     let toasts = use_toasts();
     let submission = use_submission();
-    let id = identity.id;
+    let shown = identity.clone();
     let default_stale = format::duration(i64::from(session.policy.app_stale_after_s));
     let send = use_callback(move |form: FormEvent| {
         if !submission.begin() {
             return;
         }
-        let session = session.clone();
+        let (session, identity) = (session.clone(), shown.clone());
         spawn(async move {
             let alias = text_of(&form, "alias");
-            let outcome = match patch(|name| some_of(&form, name)) {
+            let outcome = match patch(&identity, |name| some_of(&form, name)) {
                 Err(invalid) => Err(invalid.into()),
-                Ok(patch) => session.call(move |system, principal| change(system, principal, id, patch)).await,
+                Ok(patch) => session.call(move |system, principal| change(system, principal, identity, patch)).await,
             };
-            if submission.done(outcome).is_some() {
+            if let Some(warning) = submission.done(outcome) {
+                warning.into_iter().for_each(|warning| toasts.bad(format!("Check the alias: {warning}.")));
                 toasts.good(format!("Changed {}.", alias.trim()));
                 ondone.call(());
             }
@@ -74,12 +91,12 @@ pub(super) fn Edit(
     let package = monitored.as_ref().map(|app| app.package.clone());
     rsx! {
         FormDialog { title: "Edit {identity.alias}", action: "Save", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
-            TextField { name: "alias", label: "Alias", value: identity.alias.clone(), hint: "unique in the fleet", error: submission.error("alias") }
-            TextField { name: "tags", label: "Tags", value: identity.tags.join(", "), hint: "separated by commas", error: submission.error("tags") }
-            TextField { name: "groups", label: "Groups", value: identity.groups.join(", "), hint: "separated by commas", error: submission.error("groups") }
+            TextField { name: "alias", value: identity.alias.clone(), hint: "unique in the fleet", error: submission.error("alias") }
+            TextField { name: "tags", value: joined(&identity.tags), hint: "separated by commas", error: submission.error("tags") }
+            TextField { name: "groups", value: joined(&identity.groups), hint: "separated by commas", error: submission.error("groups") }
             div { class: "field-pair",
-                TextField { name: "monitored_app.package", label: "Monitored app", value: package.unwrap_or_default(), placeholder: "com.example.kiosk", hint: "package name; empty: none", error: submission.error("monitored_app.package") }
-                TextField { name: "monitored_app.stale_after_s", label: "Down after (s)", value: stale.unwrap_or_default(), hint: "out of the foreground; empty: {default_stale}", error: submission.error("monitored_app.stale_after_s") }
+                TextField { name: "monitored_app.package", value: package.unwrap_or_default(), placeholder: "com.example.kiosk", hint: "package name; empty: none", error: submission.error("monitored_app.package") }
+                TextField { name: "monitored_app.stale_after_s", value: stale.unwrap_or_default(), hint: "out of the foreground; empty: {default_stale}", error: submission.error("monitored_app.stale_after_s") }
             }
             if let Some(problem) = submission.other_error(&["alias", "tags", "groups", "monitored_app.package", "monitored_app.stale_after_s"]) {
                 p { class: "field-error", role: "alert", "{problem}" }
@@ -92,8 +109,21 @@ pub(super) fn Edit(
 mod tests {
     use super::*;
 
+    fn device() -> DeviceIdentity {
+        DeviceIdentity {
+            id: domain::DeviceId(Default::default()),
+            alias: "kiosk".into(),
+            tags: vec!["front, sale".into()],
+            groups: vec!["berlin".into()],
+            hardware_id: None,
+            model: None,
+            manufacturer: None,
+            enrolled_at: Default::default(),
+        }
+    }
+
     fn filled(fields: &[(&str, &str)]) -> Result<DevicePatch, Invalid> {
-        patch(|name| fields.iter().find(|(field, _)| *field == name).map(|(_, value)| (*value).to_owned()))
+        patch(&device(), |name| fields.iter().find(|(field, _)| *field == name).map(|(_, value)| (*value).to_owned()))
     }
 
     #[test]
@@ -101,6 +131,14 @@ mod tests {
         let patch = filled(&[("alias", "kiosk")]).unwrap();
         assert_eq!((patch.alias.as_deref(), patch.monitored), (Some("kiosk"), Some(None)));
         assert_eq!(patch.tags, Some(LabelChange::Set(vec![])));
+    }
+
+    #[test]
+    fn what_is_saved_as_it_was_shown_changes_nothing() {
+        let patch = filled(&[("alias", "kiosk"), ("tags", "front, sale"), ("groups", "Berlin, front;sale")]).unwrap();
+        assert_eq!(patch.tags, None);
+        let groups = ["Berlin", "front", "sale"].map(str::to_owned).to_vec();
+        assert_eq!(patch.groups, Some(LabelChange::Set(groups)));
     }
 
     #[test]

@@ -11,9 +11,9 @@ mod send;
 use std::time::Duration;
 
 use dioxus::prelude::*;
-use domain::DeviceId;
 use domain::access::Permission;
 use domain::device::{Connectivity, DeviceView};
+use domain::{DeviceId, Timestamp};
 use services::DeviceDetails;
 
 use crate::components::{CopyButton, EmptyState, Glyph, RouteLink, labels, status_dot, time_ago};
@@ -29,7 +29,7 @@ use actions::Actions;
 use commands::Commands;
 use events::Events;
 use plots::Plots;
-use readings::{About, Fact, Packages, Readings, UnusableValues, clock_text};
+use readings::{About, Fact, Packages, Readings, UnusableValues, clock_text, foreground_text};
 use send::Send;
 
 /// Poll interval of the details, which change rarely.
@@ -66,6 +66,9 @@ struct PageData {
     seen: Option<String>,
     enrolled: String,
     clock: Option<String>,
+    /// Age of the readings, of a device that is not connected.
+    as_of: Option<(Timestamp, String)>,
+    foreground: Option<String>,
 }
 
 #[component]
@@ -76,6 +79,12 @@ fn LiveDevice(id: DeviceId, query: DeviceUrl) -> Element {
             seen: view.last_seen_at.map(|at| format::relative(now, at)),
             enrolled: format::relative(now, view.identity.enrolled_at),
             clock: view.last.as_deref().map(clock_text),
+            as_of: view
+                .last
+                .as_deref()
+                .filter(|_| view.connectivity != Connectivity::Online)
+                .map(|last| (last.received_at, format::relative(now, last.received_at))),
+            foreground: view.last.as_deref().and_then(|last| foreground_text(last, now)),
             view,
         })
     });
@@ -117,7 +126,7 @@ fn Page(shown: PageData, query: DeviceUrl) -> Element {
             div { class: "page-actions", Actions { view: shown.view.clone(), details } }
         }
         match &last {
-            Some(last) => rsx! { Readings { view: shown.view.clone(), telemetry: last.telemetry.clone() } },
+            Some(last) => rsx! { Readings { view: shown.view.clone(), telemetry: last.telemetry.clone(), as_of: shown.as_of.clone(), foreground: shown.foreground.clone() } },
             None => rsx! {
                 section { class: "card",
                     EmptyState { glyph: Glyph::Chart, title: "No heartbeat yet", text: "This page updates as soon as the device sends its first heartbeat." }

@@ -1,11 +1,12 @@
 //! Readings of the last heartbeat.
 
 use dioxus::prelude::*;
-use domain::device::{AppStatus, Connectivity, DeviceView, LastStatus};
+use domain::Timestamp;
+use domain::device::{AppStatus, DeviceView, LastStatus};
 use domain::heartbeat::{Telemetry, WatchedApp};
 use domain::telemetry::{FIELDS, Field, Page, Section, Unusable};
 
-use crate::components::{Glyph, LocalTime, app_badge, icon, local_time};
+use crate::components::{Glyph, LocalTime, app_badge, icon, local_time, time_ago};
 use crate::context::use_session;
 use crate::format::{self, UNKNOWN};
 
@@ -43,14 +44,16 @@ pub(super) fn Readings(view: DeviceView, telemetry: Telemetry) -> Element {
         AppStatus::Up => "good",
         AppStatus::Unknown => "quiet",
     };
-    let app_hint = [t.foreground_recent_s.map(|seconds| format!("in the foreground {} ago", format::duration(i64::from(seconds))))];
     rsx! {
+        if let Some((at, text)) = &as_of {
+            p { class: "notice", role: "status", "data-testid": "readings-as-of", {icon(Glyph::Alert)} span { "The device is not connected. Its last readings, as of " {time_ago(*at, text)} ":" } }
+        }
         section { class: if stale { "readings stale" } else { "readings" }, aria_label: "Live readings",
             Reading { label: "Battery", glyph: Glyph::Battery, tone: battery_tone, value: percent(t.battery_pct), hint: joined(battery_hint), bar: t.battery_pct, testid: "battery" }
             Reading { label: "Memory", glyph: Glyph::Chip, value: memory.unwrap_or_else(unknown), hint: joined(memory_hint), bar: t.ram_pressure_pct, testid: "memory" }
             Reading { label: "Storage", glyph: Glyph::Package, value: t.storage_free_mb.map_or_else(unknown, format::mebibytes), hint: t.storage_free_mb.map_or("", |_| "free"), testid: "storage" }
             Reading { label: "Network", glyph: Glyph::Network, value: format::network(t).unwrap_or(UNKNOWN), hint: joined(network_hint), testid: "network" }
-            Reading { label: "App", glyph: Glyph::Device, tone: app_tone, value: app, hint: joined(app_hint), testid: "app" }
+            Reading { label: "App", glyph: Glyph::Device, tone: app_tone, value: app, hint: foreground.unwrap_or_default(), testid: "app" }
         }
     }
 }
@@ -204,6 +207,12 @@ fn joined<const N: usize>(parts: [Option<String>; N]) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
+/// How long ago the monitored app was in the foreground: before the heartbeat, and since.
+pub(super) fn foreground_text(last: &LastStatus, now: Timestamp) -> Option<String> {
+    let at = last.received_at - chrono::TimeDelta::seconds(i64::from(last.telemetry.foreground_recent_s?));
+    Some(format!("in the foreground {}", format::relative(now, at)))
+}
+
 /// How the device's clock compares with the server's.
 pub(super) fn clock_text(last: &LastStatus) -> String {
     let Some(device_time) = last.device_time else {
@@ -256,6 +265,17 @@ mod tests {
     }
 
     #[test]
+    fn the_age_of_a_reading_grows_while_a_device_is_silent() {
+        let now = chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap();
+        let telemetry = Telemetry { foreground_recent_s: Some(44), ..Telemetry::default() };
+        let last = LastStatus { bucket_at: now, received_at: now, device_time: None, clock_rejected: false, telemetry };
+        let after = |seconds| foreground_text(&last, now + chrono::TimeDelta::seconds(seconds));
+        assert_eq!(after(0).as_deref(), Some("in the foreground 40 s ago"));
+        assert_eq!(after(17 * 60).as_deref(), Some("in the foreground 18 min ago"));
+        assert_eq!(foreground_text(&LastStatus { telemetry: Telemetry::default(), ..last }, now), None);
+    }
+
+    #[test]
     fn a_clock_that_is_off_is_told() {
         let now = chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap();
         let with = |off_s, clock_rejected| {
@@ -263,7 +283,7 @@ mod tests {
             clock_text(&LastStatus { bucket_at: now, received_at: now, device_time, clock_rejected, telemetry: Telemetry::default() })
         };
         assert_eq!(with(5, false), "in sync");
-        assert_eq!(with(-7300, false), "2 h 1 min behind");
+        assert_eq!(with(-7300, false), "2 h 2 min behind");
         assert_eq!(with(86_400 * 400, true), "400 d ahead, rejected");
         let without = |clock_rejected| {
             clock_text(&LastStatus { bucket_at: now, received_at: now, device_time: None, clock_rejected, telemetry: Telemetry::default() })

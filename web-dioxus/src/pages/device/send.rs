@@ -11,8 +11,9 @@ use services::CommandRequest;
 
 use crate::components::action_form::{ActionFields, CommandLimits, Draft, ExpiryField, expiry_choices, fields_of, use_command_limits};
 use crate::components::command_rows::Cancel;
-use crate::components::command_widgets::{action_glyph, action_hint, action_named, params_line, poll_interval, progress_text, steps};
+use crate::components::command_widgets::{action_glyph, action_hint, action_named, poll_interval, progress_text, steps};
 use crate::components::form::{FormDialog, use_submission};
+use crate::components::param_words::params_line;
 use crate::components::{Confirm, Glyph, icon};
 use crate::context::use_session;
 use crate::field_labels::labeled;
@@ -238,7 +239,7 @@ fn Outcomes(sent: Vec<CommandId>, ondismiss: EventHandler<CommandId>) -> Element
 #[component]
 fn Outcome(row: CommandView, ondismiss: EventHandler<CommandId>, oncancel: EventHandler<CommandView>) -> Element {
     let (id, progress, asked) = (row.id, row.progress, row.clone());
-    let params = params_line(&row.params);
+    let params = params_line(&row.action, &row.params);
     let took = progress.finished_at.map(|at| match (at - row.created_at).num_milliseconds().max(0) {
         ms @ ..950 => format!("{ms} ms"),
         ms @ ..60_000 => format!("{:.1} s", ms as f64 / 1000.0),

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use dioxus::prelude::*;
 use domain::bulk::{BulkAction, Decision};
 use domain::edit::{DevicePatch, LabelChange};
+use domain::text::label_list;
 use domain::{DeviceId, Invalid, ServiceError};
 use services::{BulkOutcome, BulkRequest, BulkTarget};
 
-use crate::components::form::{FormDialog, TextField, labels_of, text_of, use_submission};
+use crate::components::form::{FormDialog, TextField, text_of, use_submission};
 use crate::components::{Dialog, Glyph, Problem, Skeleton, icon};
 use crate::context::{explain, use_session};
 use crate::format;
@@ -94,7 +95,7 @@ fn LabelsForm(wanted: BulkKind, count: usize, onsubmit: EventHandler<BulkAction>
         if !submission.begin() {
             return;
         }
-        let labels = labels_of(&text_of(&form, "labels"));
+        let labels = label_list(&text_of(&form, "labels"));
         let change = match text_of(&form, "how").as_str() {
             "remove" => LabelChange::Remove(labels.clone()),
             "set" => LabelChange::Set(labels.clone()),

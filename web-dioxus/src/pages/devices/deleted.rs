@@ -154,7 +154,7 @@ fn Restore(id: DeviceId, alias: String, onclose: EventHandler<()>, ondone: Event
     rsx! {
         FormDialog { title: "Restore {alias}?", action: "Restore", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
             p { class: "muted", "The device is restored with its history. Its credentials are valid again, unless they were revoked." }
-            TextField { name: "alias", label: "Alias", value: alias.clone(), hint: "choose another one if it is in use", error: submission.error("alias") }
+            TextField { name: "alias", value: alias.clone(), hint: "choose another one if it is in use", error: submission.error("alias") }
         }
     }
 }

@@ -94,9 +94,9 @@ fn Choice(name: String, label: String, chosen: Option<String>, values: Vec<(Stri
     rsx! {
         select {
             class: if chosen.is_some() { "choice chosen" } else { "choice" },
-            name: "{name}", aria_label: "{label}", disabled: nothing,
+            name: "{name}", aria_label: "{label}", title: "{label}", disabled: nothing,
             onchange: move |event| onchoose.call(event.value()),
-            option { value: "", selected: chosen.is_none(), "{label}: any" }
+            option { value: "", selected: chosen.is_none(), "{label}" }
             for (value, text) in values {
                 option { key: "{value}", value: "{value}", selected: chosen.as_ref() == Some(&value), "{text}" }
             }

@@ -105,7 +105,7 @@ pub(crate) fn ImportDevices() -> Element {
                 }
                 div { class: "file-choice",
                     label { class: "button primary", r#for: "import-file", {icon(Glyph::Upload)} if looked.read().is_some() { "Choose another file" } else { "Choose a file" } }
-                    input { id: "import-file", class: "visually-hidden", r#type: "file", accept: ".csv,text/csv", "data-upload": "/live/upload", "data-upload-max": "{UPLOAD_BYTES_MAX}", "data-testid": "import-file" }
+                    input { id: "import-file", class: "visually-hidden", r#type: "file", accept: ".csv,text/csv", "data-upload": "/live/upload", "data-upload-max": "{UPLOAD_BYTES_MAX}", "data-upload-max-text": format::bytes(i64::try_from(UPLOAD_BYTES_MAX).unwrap_or(i64::MAX)), "data-testid": "import-file" }
                     a { class: "button", href: "/export/devices.csv", download: "devices.csv", {icon(Glyph::Download)} "Export as a template" }
                     input { r#type: "text", hidden: true, aria_hidden: "true", tabindex: "-1", "data-upload-told": "1", oninput: move |event| uploaded.call(event.value()) }
                     if busy() {

@@ -117,7 +117,7 @@ fn SaveFilter(filter: DeviceFilter, list: Polling<Vec<SavedFilter>>, onclose: Ev
     });
     rsx! {
         FormDialog { title: "Save filter", action: "Save", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
-            TextField { name: "name", label: "Name", placeholder: "Tills with a low battery", error: submission.error("name") }
+            TextField { name: "name", placeholder: "Tills with a low battery", error: submission.error("name") }
             label { class: "choice-row",
                 input { r#type: "checkbox", name: "shared", value: "yes" }
                 span { strong { "Share" } span { class: "muted", "Visible to all users; only you can change it." } }

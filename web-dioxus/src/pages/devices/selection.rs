@@ -106,12 +106,12 @@ pub(super) fn SelectionBar(state: DevicesState, manages: bool, sends: bool) -> E
                     button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-send", onclick: move |_| open.call(DialogKind::Send), {icon(Glyph::Send)} "Send command" }
                 }
                 if deploys {
-                    RouteLink { to: to_deploy, class: "button", testid: "bulk-deploy", {icon(Glyph::Package)} "Deploy an app" }
+                    RouteLink { to: to_deploy, class: "button", testid: "bulk-deploy", {icon(Glyph::Package)} "Deploy" }
                 }
                 if manages {
                     button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-tags", onclick: move |_| open.call(DialogKind::Change(BulkKind::Tags)), {icon(Glyph::Tag)} "Tags" }
                     button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-groups", onclick: move |_| open.call(DialogKind::Change(BulkKind::Groups)), {icon(Glyph::Cluster)} "Groups" }
-                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-revoke", onclick: move |_| open.call(DialogKind::Change(BulkKind::Revoke)), {icon(Glyph::Key)} "Revoke credentials" }
+                    button { class: "button", r#type: "button", aria_haspopup: "dialog", title: "Revoke credentials", "data-testid": "bulk-revoke", onclick: move |_| open.call(DialogKind::Change(BulkKind::Revoke)), {icon(Glyph::Key)} "Revoke" }
                     button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-delete", onclick: move |_| open.call(DialogKind::Change(BulkKind::Delete)), {icon(Glyph::Trash)} "Delete" }
                 }
                 button { class: "button quiet", r#type: "button", "data-testid": "clear-selection", onclick: move |_| clear(()), "Clear selection" }

@@ -127,7 +127,7 @@ fn Compose(
     });
     rsx! {
         FormDialog { title: "Send a command to {devices(count)}", action: "Check", busy: submission.busy(), focus: submission.focus(), wide: true, onsubmit: move |form| asked.call((kind, form)), onclose,
-            Field { name: "action", label: "Action", hint: action_hint(kind),
+            Field { name: "action", hint: action_hint(kind),
                 select { id: "action", name: "action", aria_describedby: "action-note",
                     onchange: move |event| onkind.call(ActionKind::parse("action", &event.value()).unwrap_or(ActionKind::Ping)),
                     for choice in kinds {
@@ -140,7 +140,7 @@ fn Compose(
                 ActionFields { key: "{kind.as_str()}", kind, draft: draft.clone(), packages: vec![], submission }
             }
             div { class: "field-pair even",
-                TextField { name: "rate_per_second", label: "Commands/s", value: draft.some("rate_per_second").unwrap_or_default(), placeholder: limits.rate_default.to_string(), hint: "at most {format::number(limits.rate_max.unsigned_abs().into())}; empty: {format::number(limits.rate_default.unsigned_abs().into())}", error: submission.error("rate_per_second") }
+                TextField { name: "rate_per_second", value: draft.some("rate_per_second").unwrap_or_default(), placeholder: limits.rate_default.to_string(), hint: "at most {format::number(limits.rate_max.unsigned_abs().into())}; empty: {format::number(limits.rate_default.unsigned_abs().into())}", error: submission.error("rate_per_second") }
                 ExpiryField { chosen: draft.some("expires_in_s").unwrap_or_default(), limits, hint: "counted from the last send", submission }
             }
             if let Some(problem) = submission.other_error(&[fields_of(kind), vec!["rate_per_second"]].concat()) {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use dioxus::prelude::*;
 use domain::device::{AppStatus, Connectivity, DevicePolicy, DeviceView};
-use domain::query::{Sort, SortKey};
+use domain::query::{DeviceFilter, Sort, SortKey};
 use domain::{DeviceId, Timestamp};
 
 use super::DevicesState;
@@ -74,6 +74,26 @@ fn window_start(scrolled_px: f64, rows: usize) -> usize {
     start.min(rows.saturating_sub(WINDOW_ROWS).next_multiple_of(STEP_ROWS))
 }
 
+/// State of the box that selects all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HeaderBox {
+    None,
+    Some,
+    All,
+}
+
+impl HeaderBox {
+    /// The box over `shown` devices that match `filter`.
+    fn of(selection: &Selection, filter: &DeviceFilter, shown: usize) -> Self {
+        match selection {
+            _ if selection.is_empty() => Self::None,
+            Selection::Matching { filter: selected, except } if **selected == *filter && except.is_empty() => Self::All,
+            Selection::Devices(ids) if filter.conditions().next().is_none() && ids.len() >= shown => Self::All,
+            _ => Self::Some,
+        }
+    }
+}
+
 #[component]
 pub(super) fn DevicesTable(state: DevicesState, selects: bool) -> Element {
     let session = use_session();
@@ -94,7 +114,7 @@ pub(super) fn DevicesTable(state: DevicesState, selects: bool) -> Element {
     });
     let count = state.order.read().as_ref().map_or(0, |order| order.len());
     let url = state.url.read();
-    let any_selected = !url.selected.is_empty();
+    let header = HeaderBox::of(&url.selected, &url.filter, count);
     let navigator = use_navigator();
     let open = use_callback(move |id: DeviceId| {
         navigator.push(Route::device(id));
@@ -116,7 +136,8 @@ pub(super) fn DevicesTable(state: DevicesState, selects: bool) -> Element {
             div { class: "table-head", role: "row", aria_rowindex: "1",
                 if selects {
                     span { role: "columnheader", "data-col": "select",
-                        input { r#type: "checkbox", aria_label: if any_selected { "Clear the selection" } else { "Select all that match" }, checked: any_selected, "data-testid": "select-all", onchange: move |_| state.select_all() }
+                        // Only the script can show a box as mixed.
+                        input { r#type: "checkbox", aria_label: if header == HeaderBox::None { "Select all that match" } else { "Clear the selection" }, checked: header == HeaderBox::All, "data-mixed": (header == HeaderBox::Some).to_string(), "data-testid": "select-all", onchange: move |_| state.select_all() }
                     }
                 }
                 Header { state, column: "status", title: "Status", key_: None }
@@ -212,6 +233,25 @@ fn Row(row: Rc<RowData>, selects: bool, open: Callback<DeviceId>, select: Callba
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_box_of_all_is_mixed_while_some_are_selected() {
+        let (all, tagged) = (DeviceFilter::default(), DeviceFilter { tag: Some("till".into()), ..DeviceFilter::default() });
+        let device = |n: u128| DeviceId(uuid::Uuid::from_u128(n));
+        let devices = |count: u128| {
+            let mut selection = Selection::default();
+            assert!((0..count).all(|n| selection.set(device(n), true)));
+            selection
+        };
+        assert_eq!(HeaderBox::of(&Selection::default(), &all, 0), HeaderBox::None);
+        assert_eq!(HeaderBox::of(&devices(2), &all, 3), HeaderBox::Some);
+        assert_eq!(HeaderBox::of(&devices(3), &all, 3), HeaderBox::All);
+        let mut matching = Selection::matching(tagged.clone());
+        assert_eq!(HeaderBox::of(&matching, &tagged, 9), HeaderBox::All);
+        assert_eq!(HeaderBox::of(&matching, &all, 9), HeaderBox::Some, "of another filter");
+        assert!(matching.set(device(1), false));
+        assert_eq!(HeaderBox::of(&matching, &tagged, 9), HeaderBox::Some);
+    }
 
     #[test]
     fn the_window_surrounds_what_is_visible() {

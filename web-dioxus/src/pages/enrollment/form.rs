@@ -1,16 +1,21 @@
 //! Form for creating tokens.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use dioxus::html::FormValue;
 use dioxus::prelude::*;
+use domain::access::Principal;
 use domain::enrollment::{BATCH_MAX, TokenRequest};
+use domain::text::label_list;
 use domain::{Invalid, ServiceError};
+use services::System;
 
 use super::CreatedTokens;
+use crate::components::form::Field;
 use crate::components::{Glyph, icon};
 use crate::context::use_session;
-use crate::field_labels::field_name;
+use crate::field_labels::{self, field_name};
 use crate::format;
 use crate::toasts::use_toasts;
 
@@ -24,7 +29,7 @@ fn request(value: impl Fn(&str) -> String) -> Result<TokenRequest, Invalid> {
         None => Ok(None),
         Some(text) => text.parse::<i64>().map(Some).map_err(|_| Invalid::new(field, "must be a whole number")),
     };
-    let list = |name| value(name).split(',').map(str::trim).filter(|label| !label.is_empty()).map(str::to_owned).collect();
+    let list = |name| label_list(&value(name));
     Ok(TokenRequest {
         count: number("count", "count")?,
         expires_in_s: number("expires", "expires_in_seconds")?,
@@ -71,15 +76,24 @@ pub(super) fn CreateForm(made: Signal<Option<CreatedTokens>>) -> Element {
                 Err(invalid) => return refused.set(Some(invalid)),
             };
             busy.set(true);
-            let outcome = session.call(move |system, principal| async move { system.enrollment.create(&principal, request).await }).await;
+            let field = if request.alias_pattern.is_some() { "alias_pattern" } else { "alias" };
+            let create = move |system: Arc<System>, principal: Principal| async move {
+                let alias = request.alias.clone();
+                let tokens = system.enrollment.create(&principal, request).await?;
+                Ok::<_, ServiceError>((tokens, alias.and_then(|alias| system.devices.alias_warning(&principal, &alias, None))))
+            };
+            let outcome = session.call(create).await;
             busy.set(false);
             match outcome {
-                Ok(tokens) => {
+                Ok((tokens, warning)) => {
                     refused.set(None);
+                    warning.into_iter().for_each(|warning| toasts.bad(format!("Check the alias: {warning}.")));
                     toasts.good(format!("Created {}.", format::count(tokens.len(), "token", "tokens")));
                     made.set(Some(CreatedTokens(Rc::new(tokens))));
                 }
                 Err(ServiceError::Invalid(invalid)) => refused.set(Some(invalid)),
+                // The field is to blame for it.
+                Err(error @ ServiceError::AliasHeld(_)) => refused.set(Some(Invalid::new(field, error.to_string()))),
                 Err(error) => {
                     refused.set(None);
                     toasts.failed(&error);
@@ -94,50 +108,35 @@ pub(super) fn CreateForm(made: Signal<Option<CreatedTokens>>) -> Element {
     rsx! {
         section { class: "card", aria_labelledby: "create-title",
             h2 { id: "create-title", "Create tokens" }
-            form { class: "form-grid", novalidate: true, "data-focus": focus.unwrap_or_default(), onsubmit: move |event: FormEvent| create(event),
-                Field { name: "count", label: "Number of tokens", hint: "1 to {BATCH_MAX}", error: error("count"),
+            form { class: "form-grid", novalidate: true, "data-draft": "tokens", "data-focus": focus.unwrap_or_default(), onsubmit: move |event: FormEvent| create(event),
+                Field { name: "count", hint: "1 to {BATCH_MAX}", error: error("count"),
                     input { id: "count", name: "count", r#type: "number", min: "1", max: "{BATCH_MAX}", initial_value: "1", inputmode: "numeric", aria_describedby: "count-note", aria_invalid: error("count").map(|_| "true") }
                 }
-                Field { name: "expires", label: "Expires after", hint: "applies to unused tokens", error: error("expires"),
+                Field { name: "expires", label: field_labels::label("expires_in_seconds"), hint: "applies to unused tokens", error: error("expires"),
                     select { id: "expires", name: "expires", aria_describedby: "expires-note",
                         for (value, text) in LIVES {
                             option { key: "{value}", value, "{text}" }
                         }
                     }
                 }
-                Field { name: "alias", label: "Alias", hint: "for a single device; empty: the device's own alias", error: error("alias"),
+                Field { name: "alias", hint: "for a single device; empty: the device's own alias", error: error("alias"),
                     input { id: "alias", name: "alias", initial_value: "", autocomplete: "off", maxlength: "400", placeholder: "front-desk", aria_describedby: "alias-note", aria_invalid: error("alias").map(|_| "true") }
                 }
-                Field { name: "alias_pattern", label: "Alias pattern", hint: "for several devices; {{n}} is replaced by the number", error: error("alias_pattern"),
+                Field { name: "alias_pattern", hint: "for several devices; {{n}} is replaced by the number", error: error("alias_pattern"),
                     input { id: "alias_pattern", name: "alias_pattern", initial_value: "", autocomplete: "off", maxlength: "400", placeholder: "shop-{{n}}", aria_describedby: "alias_pattern-note", aria_invalid: error("alias_pattern").map(|_| "true") }
                 }
-                Field { name: "start_number", label: "First number", hint: "of the pattern", error: error("start_number"),
+                Field { name: "start_number", hint: "of the pattern", error: error("start_number"),
                     input { id: "start_number", name: "start_number", r#type: "number", min: "0", initial_value: "1", inputmode: "numeric", aria_describedby: "start_number-note", aria_invalid: error("start_number").map(|_| "true") }
                 }
-                Field { name: "tags", label: "Tags", hint: "separated by commas", error: error("tags"),
+                Field { name: "tags", hint: "separated by commas", error: error("tags"),
                     input { id: "tags", name: "tags", initial_value: "", autocomplete: "off", placeholder: "till, ground-floor", aria_describedby: "tags-note", aria_invalid: error("tags").map(|_| "true") }
                 }
-                Field { name: "groups", label: "Groups", hint: "separated by commas", error: error("groups"),
+                Field { name: "groups", hint: "separated by commas", error: error("groups"),
                     input { id: "groups", name: "groups", initial_value: "", autocomplete: "off", placeholder: "berlin", aria_describedby: "groups-note", aria_invalid: error("groups").map(|_| "true") }
                 }
                 div { class: "form-actions",
                     button { class: "button primary", disabled: busy(), "data-testid": "create-tokens", {icon(Glyph::Key)} "Create tokens" }
                 }
-            }
-        }
-    }
-}
-
-/// Field with label and hint or error.
-#[component]
-fn Field(name: String, label: String, hint: String, error: Option<String>, children: Element) -> Element {
-    rsx! {
-        div { class: if error.is_some() { "field invalid" } else { "field" },
-            label { r#for: "{name}", "{label}" }
-            {children}
-            match &error {
-                Some(problem) => rsx! { p { id: "{name}-note", class: "field-error", role: "alert", "data-testid": "error-{name}", {icon(Glyph::Alert)} "{problem}" } },
-                None => rsx! { p { id: "{name}-note", class: "field-hint", "{hint}" } },
             }
         }
     }

@@ -186,7 +186,7 @@ fn CodePanel(tokens: CreatedTokens) -> Element {
     };
     rsx! {
         p { class: "muted", "On the welcome screen of a factory-reset device, tap six times on the same spot and scan this QR code. On certified devices Google's setup may reject an unknown agent; use a script then." }
-        form { class: "kit-wifi", novalidate: true, onsubmit: show,
+        form { class: "kit-wifi", novalidate: true, "data-draft": "qr", onsubmit: show,
             if several {
                 div { class: "field",
                     label { r#for: "qr-token", "Device" }

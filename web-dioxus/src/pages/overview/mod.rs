@@ -58,13 +58,13 @@ pub(crate) fn Overview() -> Element {
         };
     }
     let with = |connectivity| DeviceFilter { connectivity: Some(connectivity), ..DeviceFilter::default() };
-    let share = |part: u64| (stats.devices > 0).then(|| format!("{} % of {}", part * 100 / stats.devices, format::number(stats.devices)));
+    let [online, offline, never_seen] = connectivity_hints(stats.online, stats.offline, stats.never_seen);
     rsx! {
         PageHeader { title: "Overview", lead: "{format::count(stats.devices as usize, \"device\", \"devices\")} enrolled" }
         section { class: "stats", aria_label: "Counts",
-            StatTile { testid: "stat-online", label: "Online", value: stats.online, tone: "good", hint: share(stats.online), to: list(with(Connectivity::Online)) }
-            StatTile { testid: "stat-offline", label: "Offline", value: stats.offline, tone: "bad", hint: share(stats.offline), to: list(with(Connectivity::Offline)) }
-            StatTile { testid: "stat-never-seen", label: "Never seen", value: stats.never_seen, tone: "neutral", hint: "enrolled, no heartbeat yet", to: list(with(Connectivity::NeverSeen)) }
+            StatTile { testid: "stat-online", label: "Online", value: stats.online, tone: "good", hint: online, to: list(with(Connectivity::Online)) }
+            StatTile { testid: "stat-offline", label: "Offline", value: stats.offline, tone: "bad", hint: offline, to: list(with(Connectivity::Offline)) }
+            StatTile { testid: "stat-never-seen", label: "Never seen", value: stats.never_seen, tone: "neutral", hint: never_seen, to: list(with(Connectivity::NeverSeen)) }
             StatTile {
                 testid: "stat-low-battery", label: "Low battery", value: stats.low_battery, tone: "warn", hint: "online, below {low} %",
                 to: list(DeviceFilter { battery_below: Some(low), ..with(Connectivity::Online) }),
@@ -76,6 +76,14 @@ pub(crate) fn Overview() -> Element {
         }
         Fleet {}
     }
+}
+
+/// Shares of the devices by connectivity, which add up; `None` without devices.
+fn connectivity_hints(online: u64, offline: u64, never_seen: u64) -> [Option<String>; 3] {
+    let (parts, all) = ([online, offline, never_seen], online + offline + never_seen);
+    let hints = format::shares(&parts).into_iter().map(|share| (all > 0).then(|| format!("{share} of {}", format::number(all))));
+    let mut hints = hints.collect::<Vec<_>>().into_iter();
+    std::array::from_fn(|_| hints.next().flatten())
 }
 
 /// Figures that need the whole fleet, or its history.
@@ -120,6 +128,12 @@ pub(crate) fn register_command(origin: &str, token: &str, alias: Option<&str>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_of_the_fleet_add_up() {
+        assert_eq!(connectivity_hints(5000, 200, 0).map(Option::unwrap), ["96 % of 5,200", "4 % of 5,200", "0 % of 5,200"]);
+        assert_eq!(connectivity_hints(0, 0, 0), [None, None, None]);
+    }
 
     #[test]
     fn the_command_survives_any_alias() {

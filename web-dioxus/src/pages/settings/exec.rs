@@ -132,12 +132,12 @@ fn Allow(known: Option<ExecCommand>, ondone: EventHandler<()>, onclose: EventHan
     rsx! {
         FormDialog { title, action, busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
             if fixed.is_none() {
-                TextField { name: "name", label: "Name", hint: "a-z, 0-9, '.', '_', '-'; shown in the command list", placeholder: "collect-logs", error: submission.error("name") }
+                TextField { name: "name", hint: "a-z, 0-9, '.', '_', '-'; shown in the command list", placeholder: "collect-logs", error: submission.error("name") }
             }
-            Field { name: "argv", label: "Program and arguments", hint: "one per line; the first is the absolute path of the program", error: argv_error.clone(),
+            Field { name: "argv", hint: "one per line; the first is the absolute path of the program", error: argv_error.clone(),
                 textarea { id: "argv", name: "argv", class: "mono", rows: "5", initial_value: "{lines}", placeholder: "/system/bin/logcat\n-d", spellcheck: "false", aria_describedby: "argv-note", aria_invalid: argv_error.map(|_| "true") }
             }
-            TextField { name: "description", label: "Description", value: known.as_ref().map(|command| command.description.clone()).unwrap_or_default(), error: submission.error("description") }
+            TextField { name: "description", value: known.as_ref().map(|command| command.description.clone()).unwrap_or_default(), error: submission.error("description") }
             if fixed.is_some() {
                 p { class: "muted", "Commands that were already sent keep the previous definition." }
             }

@@ -88,9 +88,9 @@ fn Password(onchanged: EventHandler<()>) -> Element {
                 form { key: "{generation}", class: "stacked-form", novalidate: true, "data-focus": submission.focus(), onsubmit: move |event: FormEvent| send.call(event),
                     // Password managers want to know whose password this is.
                     input { r#type: "text", name: "username", value: "{name}", autocomplete: "username", hidden: true, readonly: true }
-                    TextField { name: "current_password", label: "Current password", kind: "password", autocomplete: "current-password", error: submission.error("current_password") }
-                    TextField { name: "new_password", label: "New password", kind: "password", autocomplete: "new-password", error: submission.error("new_password") }
-                    TextField { name: "repeated", label: "Repeat new password", kind: "password", autocomplete: "new-password", error: submission.error("repeated") }
+                    TextField { name: "current_password", kind: "password", autocomplete: "current-password", error: submission.error("current_password") }
+                    TextField { name: "new_password", kind: "password", autocomplete: "new-password", error: submission.error("new_password") }
+                    TextField { name: "repeated", kind: "password", autocomplete: "new-password", error: submission.error("repeated") }
                     div { button { class: "button primary", disabled: submission.busy(), "data-testid": "change-password", "Change password" } }
                 }
             }

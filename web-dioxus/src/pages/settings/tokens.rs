@@ -8,11 +8,11 @@ use domain::access::Permission;
 use domain::api_token::{ApiToken, ApiTokenRequest, ApiTokenStatus};
 use domain::query::PAGE_MAX;
 use domain::{ApiTokenId, Invalid, Timestamp};
-use secrecy::ExposeSecret;
-use services::{ApiTokenOwner, IssuedApiToken};
+use secrecy::{ExposeSecret, SecretString};
+use services::ApiTokenOwner;
 
 use crate::components::form::{Field, FormDialog, TextField, checked_of, some_of, text_of, use_submission};
-use crate::components::{Confirm, CopyButton, Curl, EmptyState, Glyph, Problem, Skeleton, icon, time_ago};
+use crate::components::{Confirm, CopyButton, Curl, EmptyState, Glyph, KeptSecret, Problem, Skeleton, icon, time_ago};
 use crate::context::use_session;
 use crate::format;
 use crate::polling::use_polling;
@@ -51,9 +51,25 @@ fn scope_text(permission: Permission) -> &'static str {
     }
 }
 
-/// A token that was just made; its secret is nowhere else.
+/// A token that was just made, its name and its secret, which is nowhere else.
 #[derive(Clone)]
-struct CreatedToken(Rc<IssuedApiToken>);
+struct CreatedToken(Rc<(String, SecretString)>);
+
+impl CreatedToken {
+    fn new(name: String, secret: SecretString) -> Self {
+        Self(Rc::new((name, secret)))
+    }
+
+    /// The token as the browser remembers it: its secret, then its name.
+    fn to_lines(&self) -> String {
+        format!("{}\n{}", self.0.1.expose_secret(), self.0.0)
+    }
+
+    fn from_lines(lines: &str) -> Option<Self> {
+        let (secret, name) = lines.split_once('\n')?;
+        Some(Self::new(name.to_owned(), secret.into()))
+    }
+}
 
 impl PartialEq for CreatedToken {
     fn eq(&self, other: &Self) -> bool {
@@ -78,8 +94,9 @@ pub(super) fn Tokens() -> Element {
     let now = clock::now();
     let own = session.principal.user_id();
     rsx! {
+        KeptSecret { name: "api-token", secret: made().map(|token| token.to_lines()), onrestore: move |lines: String| made.set(CreatedToken::from_lines(&lines)) }
         if let Some(CreatedToken(token)) = made() {
-            NewTokenCard { secret: token.secret.expose_secret().to_owned(), name: token.token.name.clone(), origin: session.origin.clone(), onclose: move |()| made.set(None) }
+            NewTokenCard { secret: token.1.expose_secret().to_owned(), name: token.0.clone(), origin: session.origin.clone(), onclose: move |()| made.set(None) }
         }
         section { class: "card", aria_labelledby: "api-tokens-title",
             div { class: "card-head",
@@ -221,15 +238,15 @@ fn Create(onmade: EventHandler<CreatedToken>, onclose: EventHandler<()>) -> Elem
             let request = ApiTokenRequest { name: text_of(&form, "name"), scopes: checked_of(&form, "scopes"), expires_in_s };
             let outcome = session.call(move |system, principal| async move { system.api_tokens.create(&principal, request).await }).await;
             if let Some(token) = submission.done(outcome) {
-                onmade.call(CreatedToken(Rc::new(token)));
+                onmade.call(CreatedToken::new(token.token.name, token.secret));
             }
         });
     });
     let scopes_error = submission.error("scopes");
     rsx! {
         FormDialog { title: "Create an API token", action: "Create token", wide: true, busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
-            TextField { name: "name", label: "Name", hint: "its purpose", placeholder: "nightly report", error: submission.error("name") }
-            Field { name: "expires_in_seconds", label: "Expires after", error: submission.error("expires_in_seconds"),
+            TextField { name: "name", hint: "its purpose", placeholder: "nightly report", error: submission.error("name") }
+            Field { name: "expires_in_seconds", error: submission.error("expires_in_seconds"),
                 select { id: "expires_in_seconds", name: "expires_in_seconds", aria_describedby: "expires_in_seconds-note",
                     for (value, text) in LIVES { option { key: "{value}", value, "{text}" } }
                 }

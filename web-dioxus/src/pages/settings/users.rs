@@ -12,7 +12,7 @@ use secrecy::ExposeSecret;
 use super::profile::role_text;
 use super::sessions::SignInList;
 use crate::components::form::{FormDialog, TextField, text_of, use_submission};
-use crate::components::{Confirm, CopyButton, Dialog, Glyph, LocalTime, Problem, Skeleton, icon, local_time, time_ago};
+use crate::components::{Confirm, CopyButton, Dialog, Glyph, KeptSecret, LocalTime, Problem, Skeleton, icon, local_time, time_ago};
 use crate::context::use_session;
 use crate::format;
 use crate::polling::use_polling;
@@ -34,11 +34,45 @@ enum OpenDialog {
     Sessions(Account),
 }
 
+/// A generated password, which is shown once.
+#[derive(Clone, PartialEq)]
+struct MadePassword {
+    username: String,
+    secret: String,
+}
+
+impl MadePassword {
+    /// The password as the browser remembers it, then the account's name.
+    fn to_lines(&self) -> String {
+        format!("{}\n{}", self.secret, self.username)
+    }
+
+    fn from_lines(lines: &str) -> Option<Self> {
+        let (secret, username) = lines.split_once('\n')?;
+        Some(Self { username: username.to_owned(), secret: secret.to_owned() })
+    }
+}
+
+#[component]
+fn NewPassword(password: MadePassword, onclose: EventHandler<()>) -> Element {
+    let MadePassword { username, secret } = password;
+    rsx! {
+        Dialog { title: "New password of {username}", onclose,
+            div { class: "dialog-body",
+                p { "Copy the password now. It is not shown again." }
+                div { class: "command", pre { code { "data-testid": "new-password", "{secret}" } } CopyButton { text: secret, label: "Copy the password" } }
+            }
+            div { class: "dialog-actions", button { class: "button primary", r#type: "button", onclick: move |_| onclose.call(()), "Done" } }
+        }
+    }
+}
+
 #[component]
 pub(super) fn Users() -> Element {
     let session = use_session();
     let mut wanted = use_signal(|| PAGE);
     let mut dialog = use_signal(|| None::<OpenDialog>);
+    let mut made = use_signal(|| None::<MadePassword>);
     let list = use_polling(wanted(), POLL_INTERVAL, |system, principal, wanted| async move {
         let page = system.accounts.accounts(&principal, None, wanted).await?;
         Ok((page.accounts, page.next.is_some()))
@@ -77,15 +111,23 @@ pub(super) fn Users() -> Element {
                 None => rsx! {},
             }
         }
+        KeptSecret { name: "password", secret: made().map(|password| password.to_lines()), onrestore: move |lines: String| made.set(MadePassword::from_lines(&lines)) }
+        if let Some(password) = made() {
+            NewPassword { password, onclose: move |()| made.set(None) }
+        }
         match dialog() {
             None => rsx! {},
             Some(OpenDialog::Add) => rsx! { Add { ondone: done, onclose: move |()| dialog.set(None) } },
             Some(OpenDialog::Role(account)) => rsx! { ChangeRole { account, ondone: done, onclose: move |()| dialog.set(None) } },
             Some(OpenDialog::Disable(account)) => rsx! { SetDisabled { account, disabled: true, ondone: done, onclose: move |()| dialog.set(None) } },
             Some(OpenDialog::Enable(account)) => rsx! { SetDisabled { account, disabled: false, ondone: done, onclose: move |()| dialog.set(None) } },
-            Some(OpenDialog::Reset(account)) => rsx! { Reset { account, ondone: done, onclose: move |()| dialog.set(None) } },
+                Some(OpenDialog::Reset(account)) => rsx! { Reset { account, onmade: move |password| {
+                dialog.set(None);
+                made.set(Some(password));
+                list.again();
+            }, ondone: done, onclose: move |()| dialog.set(None) } },
             Some(OpenDialog::Sessions(account)) => rsx! { UserSessions { account, ondone: done, onclose: move |()| dialog.set(None) } },
-        }
+            }
     }
 }
 
@@ -172,8 +214,8 @@ fn Add(ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
     });
     rsx! {
         FormDialog { title: "Add a user", action: "Add user", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
-            TextField { name: "username", label: "Name", hint: "user name for signing in", error: submission.error("username") }
-            TextField { name: "password", label: "Password", kind: "password", autocomplete: "new-password", hint: "the user can change it in the profile", error: submission.error("password") }
+            TextField { name: "username", hint: "for signing in", error: submission.error("username") }
+            TextField { name: "password", kind: "password", autocomplete: "new-password", hint: "the user can change it in the profile", error: submission.error("password") }
             RoleChoice { chosen: Role::Viewer }
         }
     }
@@ -251,17 +293,16 @@ fn SetDisabled(account: Account, disabled: bool, ondone: EventHandler<()>, onclo
 }
 
 #[component]
-fn Reset(account: Account, ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
+fn Reset(account: Account, onmade: EventHandler<MadePassword>, ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
     let session = use_session();
     let submission = use_submission();
     let toasts = use_toasts();
-    let mut made = use_signal(|| None::<String>);
-    let id = account.id;
+    let (id, username) = (account.id, account.username.clone());
     let send = use_callback(move |form: FormEvent| {
         if !submission.begin() {
             return;
         }
-        let session = session.clone();
+        let (session, username) = (session.clone(), username.clone());
         spawn(async move {
             let given = Some(text_of(&form, "password")).filter(|password| !password.is_empty());
             let outcome = session
@@ -269,7 +310,7 @@ fn Reset(account: Account, ondone: EventHandler<()>, onclose: EventHandler<()>) 
                 .await;
             match submission.done(outcome) {
                 None => {}
-                Some(Some(secret)) => made.set(Some(secret.expose_secret().to_owned())),
+                Some(Some(secret)) => onmade.call(MadePassword { username, secret: secret.expose_secret().to_owned() }),
                 Some(None) => {
                     toasts.good("Password reset. The user's sessions are ended.");
                     ondone.call(());
@@ -277,17 +318,6 @@ fn Reset(account: Account, ondone: EventHandler<()>, onclose: EventHandler<()>) 
             }
         });
     });
-    if let Some(secret) = made() {
-        return rsx! {
-            Dialog { title: "New password of {account.username}", onclose: ondone,
-                div { class: "dialog-body",
-                    p { "Copy the password now. It is not shown again." }
-                    div { class: "command", pre { code { "data-testid": "new-password", "{secret}" } } CopyButton { text: secret, label: "Copy the password" } }
-                }
-                div { class: "dialog-actions", button { class: "button primary", r#type: "button", onclick: move |_| ondone.call(()), "Done" } }
-            }
-        };
-    }
     rsx! {
         FormDialog { title: "Reset the password of {account.username}", action: "Reset password", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
             p { class: "muted", "The user's sessions end, and a lockout after failed sign-ins is cleared." }

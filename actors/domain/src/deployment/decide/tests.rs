@@ -23,6 +23,8 @@ fn run() -> Run {
         expires_at: at(1_000_000),
         version_code: 2,
         min_sdk: Some(26),
+        target_sdk: Some(30),
+        native_abis: AbiSet::default(),
     }
 }
 
@@ -100,6 +102,39 @@ fn what_is_over_by_itself_ends_with_its_reason() {
     );
     table.run.expires_at = now;
     assert!(table.decide(snapshot).changes.contains(&(4, over(TaskReason::Deadline))));
+}
+
+#[test]
+fn devices_that_would_refuse_the_app_are_skipped() {
+    let refusal = |target, app: &[&str], sdk, device: Option<&str>| {
+        let run = Run { target_sdk: target, native_abis: AbiSet::of(app.iter().copied()), ..run() };
+        run.refusal(sdk, device.and_then(AbiSet::reported))
+    };
+    for (n, (target, app, sdk, device, want)) in [
+        (Some(33), &[][..], Some(33), Some("arm64-v8a"), None),
+        (Some(33), &[], Some(25), Some("arm64-v8a"), Some(TaskReason::SdkTooOld)),
+        (Some(33), &[], None, None, None),
+        (Some(22), &[], Some(33), None, None),
+        (Some(22), &[], Some(34), None, Some(TaskReason::TargetSdkTooOld)),
+        (Some(23), &[], Some(34), None, None),
+        (Some(23), &[], Some(35), None, Some(TaskReason::TargetSdkTooOld)),
+        (Some(24), &[], Some(36), None, None),
+        (None, &[], Some(36), None, None),
+        (Some(33), &["x86"], Some(33), Some("arm64-v8a,armeabi-v7a"), Some(TaskReason::NoMatchingAbi)),
+        (Some(33), &["x86", "armeabi-v7a"], Some(33), Some("arm64-v8a,armeabi-v7a"), None),
+        (Some(33), &["x86"], Some(33), None, None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(refusal(target, app, sdk, device), want, "row {n}");
+    }
+    let mut table = Table::new(2);
+    table.run.native_abis = AbiSet::of(["arm64-v8a"]);
+    let snapshot = |n: usize| DeviceSnapshot { abis: AbiSet::reported(if n == 0 { "armeabi-v7a" } else { "arm64-v8a" }), ..fit(at(100)) };
+    let plan = table.decide(snapshot);
+    let skipped = TaskChange::Finish(TaskState::Skipped, TaskReason::NoMatchingAbi.into());
+    assert_eq!((plan.starts, plan.changes), (vec![1], vec![(0, skipped)]));
 }
 
 #[test]

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use domain::Invalid;
 use domain::deployment::{ConflictRule, Options, OptionsRequest, option_spec, option_specs};
 use domain::param::{ParamKind, ParamValue};
-
-use crate::components::form::labels_of;
+use domain::text::label_list;
 
 /// Assumed number of devices while it is unknown.
 const DEVICES_UNKNOWN: usize = 1_000_000;
@@ -62,7 +61,7 @@ impl Draft {
 
     /// Names separated by commas.
     pub(super) fn labels(&self, name: &str) -> Vec<String> {
-        labels_of(self.get(name))
+        label_list(self.get(name))
     }
 
     /// Rule for devices of older deployments.

@@ -185,7 +185,7 @@ fn Compose(query: NewDeploymentUrl, apks: Vec<Apk>, filters: Vec<SavedFilter>) -
     let wrong = problems.read();
     let elsewhere: Vec<String> = problems_without_field(&wrong);
     rsx! {
-        form { class: "deployment-form", novalidate: true, "data-focus": focus.read().1.clone(), "data-testid": "deployment-form", onsubmit: move |_| check.call(()),
+        form { class: "deployment-form", novalidate: true, "data-draft": "deployment", "data-focus": focus.read().1.clone(), "data-testid": "deployment-form", onsubmit: move |_| check.call(()),
             ApkSection { form, apks: apks.clone() }
             TargetSection { form, chosen: chosen.clone(), filters: filters.to_vec(), devices }
             OptionFields { form, devices }
@@ -245,7 +245,7 @@ fn ApkSection(form: Form, apks: Vec<Apk>) -> Element {
         fieldset { class: "card option-group",
             legend { "App" }
             div { class: "field-pair even",
-                Field { name: field::APK, label: "App and version", hint: apk.map(|apk| apk.notes.chars().take(120).collect::<String>()).unwrap_or_default(), error: error.clone(),
+                Field { name: field::APK, hint: apk.map(|apk| apk.notes.chars().take(120).collect::<String>()).unwrap_or_default(), error: error.clone(),
                     select { id: field::APK, name: field::APK, aria_describedby: "{field::APK}-note", aria_invalid: error.map(|_| "true"), onchange: move |event| draft.write().set(field::APK, event.value()),
                         option { value: "", selected: chosen.is_empty(), "Choose one" }
                         for apk in apks.iter() {

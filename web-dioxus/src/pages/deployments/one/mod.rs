@@ -14,7 +14,7 @@ use services::DeploymentDetails;
 
 use super::NotAllowed;
 use crate::components::deployment_widgets::{
-    blocked_text, deployment_badge, deployment_bar, devices, open, pause_text, percent_finished, poll_interval, target_text,
+    blocked_text, deployment_badge, deployment_bar, devices, installed_text, open, pause_text, poll_interval, problem_texts, target_text,
     task_state_text, unsigned,
 };
 use crate::components::{EmptyState, Glyph, Problem, RouteLink, Skeleton, icon, time_ago};
@@ -28,6 +28,9 @@ use controls::{Controls, RollbackOfferLine};
 use events::Events;
 use progress::DeploymentProgress;
 use tasks::Tasks;
+
+/// Problems that are named; all of them are in the table of devices.
+const PROBLEMS_MAX: usize = 4;
 
 #[component]
 pub(crate) fn Deployment(id: String, query: DeploymentUrl) -> Element {
@@ -102,7 +105,7 @@ fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler
             div {
                 div { class: "title-line",
                     h1 { tabindex: "-1", "data-testid": "deployment-title", "{row.name}" }
-                    {deployment_badge(row.state)}
+                    {deployment_badge(&details)}
                 }
                 p { class: "lead batch-lead",
                     RouteLink { to: Route::Apks { query: ApksUrl { package: Some(row.package.clone()) } }, "{version}" }
@@ -143,12 +146,21 @@ fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler
                 span { "Canceled by {row.canceled_by.as_deref().unwrap_or(\"the server\")}." if unfinished { " Installs in progress are left to finish." } }
             }
         }
+        if !details.problems.is_empty() && row.state == DeploymentState::Finished {
+            div { class: "notice warn", role: "status", "data-testid": "problems", {icon(Glyph::Alert)}
+                ul { aria_label: "Devices without the version",
+                    for text in problem_texts(&details.problems).into_iter().take(PROBLEMS_MAX) {
+                        li { key: "{text}", "{text}" }
+                    }
+                }
+            }
+        }
         RollbackOfferLine { details: details.clone() }
         DeploymentProgress { details: details.clone() }
         section { class: "card", aria_labelledby: "progress-title", "data-testid": "deployment-progress", "data-open": "{open(&details)}",
             div { class: "card-head",
                 h2 { id: "progress-title", "Progress" }
-                span { class: "batch-percent", role: "status", "data-testid": "deployment-percent", "{percent_finished(&details)} %" }
+                span { class: "batch-percent", role: "status", "data-testid": "deployment-percent", "{installed_text(&details)}" }
             }
             {deployment_bar(&details)}
             ul { class: "batch-states task-states",

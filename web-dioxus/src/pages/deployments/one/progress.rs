@@ -4,7 +4,7 @@ use dioxus::prelude::*;
 use domain::deployment::{Phase, TaskState};
 use services::DeploymentDetails;
 
-use crate::components::deployment_widgets::{open, unsigned};
+use crate::components::deployment_widgets::unsigned;
 use crate::components::{Glyph, icon};
 use crate::format;
 
@@ -67,6 +67,7 @@ fn Canary(details: DeploymentDetails) -> Element {
     let size = row.canary_size.unsigned_abs();
     let counted = tally.counted();
     let threshold = row.options.canary.map(|canary| canary.success_threshold_pct);
+    // Rounded down, as it is compared with the threshold.
     let success = (u64::from(tally.succeeded) * 100).checked_div(counted.into());
     let current = row.phase == Phase::Canary && row.finished_at.is_none();
     let share = Share {
@@ -112,12 +113,12 @@ fn Rollout(details: DeploymentDetails, current: bool) -> Element {
     let starts = unsigned(details.starts_last_minute);
     let busy = unsigned(details.count(TaskState::Sending)) + unsigned(details.count(TaskState::Installing));
     let (rate, concurrency) = (row.options.rate_per_minute, row.options.concurrency);
-    let failures = (failed * 100).checked_div(succeeded + failed);
+    let failures = (succeeded + failed > 0).then(|| format::share(failed, succeeded + failed));
     let said = format!("{} of {} succeeded, {} failed", format::number(succeeded), format::number(all), format::number(failed));
     let pace_said = format!("{} started in the last minute", format::number(starts));
     rsx! {
         li { class: if current { "phase current" } else { "phase" }, aria_current: current.then_some("step"), "data-testid": "rollout",
-            div { class: "phase-head", h3 { "Rollout" } span { class: "muted", "{format::number(all - open(&details).min(all))} of {format::number(all)} completed" } }
+            div { class: "phase-head", h3 { "Rollout" } span { class: "muted", "{format::number(succeeded)} of {format::number(all)} installed" } }
             {meter(Share { good: percent(succeeded, all), bad: percent(failed, all), mark: None }, &said)}
             dl { class: "phase-facts",
                 div { dt { "Started in the last minute" }
@@ -130,7 +131,7 @@ fn Rollout(details: DeploymentDetails, current: bool) -> Element {
                 div { dt { "Failure rate" }
                     dd { "data-testid": "failure-rate",
                         match failures {
-                            Some(failures) => rsx! { "{failures} %, auto-pause above {row.options.failure_pause.threshold_pct} %" },
+                            Some(failures) => rsx! { "{failures}, auto-pause above {row.options.failure_pause.threshold_pct} %" },
                             None => rsx! { "no failures, auto-pause above {row.options.failure_pause.threshold_pct} %" },
                         }
                     }

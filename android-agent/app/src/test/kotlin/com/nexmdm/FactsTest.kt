@@ -70,6 +70,7 @@ internal class FactsTest : FrameworkTest() {
         assertEquals(true, read.charging)
         assertEquals(31.5, read.batteryTemperatureC!!, 0.0)
         assertEquals(sdk, read.sdkInt)
+        assertEquals(android.os.Build.SUPPORTED_ABIS.joinToString(","), read.supportedAbis)
         assertEquals(Transport.WIFI, read.transport)
         assertEquals(true, read.netValidated)
         assertEquals(true, read.metered)

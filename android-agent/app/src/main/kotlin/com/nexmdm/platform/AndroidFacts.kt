@@ -60,6 +60,7 @@ internal class AndroidFacts(
             buildId = Build.ID,
             model = Build.MODEL,
             manufacturer = Build.MANUFACTURER,
+            supportedAbis = Build.SUPPORTED_ABIS?.joinToString(",")?.ifBlank { null },
             hardwareId = hardwareId(),
             totalRamMb = memory.totalMem / MIB,
             availRamMb = memory.availMem / MIB,

@@ -55,6 +55,6 @@ object HeartbeatBuilder {
 
     private fun system(readings: DeviceReadings) = Heartbeat.System(
         readings.uptimeSeconds, readings.androidVersion, readings.sdkInt, readings.patchLevel, readings.buildId, readings.model,
-        readings.manufacturer,
+        readings.manufacturer, readings.supportedAbis,
     )
 }

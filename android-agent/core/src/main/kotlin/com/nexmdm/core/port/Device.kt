@@ -52,6 +52,8 @@ data class DeviceReadings(
     val buildId: String? = null,
     val model: String? = null,
     val manufacturer: String? = null,
+    /** ABIs of native code, best first, with commas between. */
+    val supportedAbis: String? = null,
     val hardwareId: String? = null,
     val totalRamMb: Long? = null,
     val availRamMb: Long? = null,

@@ -74,6 +74,7 @@ data class Heartbeat(
         @SerialName("build_id") val buildId: String? = null,
         val model: String? = null,
         val manufacturer: String? = null,
+        @SerialName("supported_abis") val supportedAbis: String? = null,
     )
 
     /** Memory in MiB. */

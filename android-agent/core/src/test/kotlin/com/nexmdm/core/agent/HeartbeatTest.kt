@@ -22,7 +22,8 @@ class HeartbeatTest {
     private val readings = DeviceReadings(
         agentVersionName = "1.4.0", agentVersionCode = 140, bootId = "b-1", isDeviceOwner = true, batteryPct = 83, charging = true,
         batteryTemperatureC = 31.5, uptimeSeconds = 86_400, androidVersion = "13", sdkInt = 33, patchLevel = "2025-08-05", buildId = "TQ3A",
-        model = "Orbic Joy 2", manufacturer = "Orbic", hardwareId = "never told", totalRamMb = 3_891, availRamMb = 1_210,
+        model = "Orbic Joy 2", manufacturer = "Orbic", supportedAbis = "arm64-v8a,armeabi-v7a", hardwareId = "never told",
+        totalRamMb = 3_891, availRamMb = 1_210,
         memoryPressurePct = 69, transport = Transport.WIFI, ssid = "shop", ip = "192.0.2.7", netValidated = true, metered = false,
         inCall = false, storageFreeMb = 5_120, powerOk = true, dozeWhitelisted = true, monitoredForegroundRecentS = 12,
         monitoredAppRunning = true, speedtestHasServiceNotification = false,

@@ -53,6 +53,8 @@ internal data class DeviceProfile(
     @SerialName("sdk_int") val sdkInt: Int = 33,
     @SerialName("patch_level") val patchLevel: String? = "2025-08-05",
     @SerialName("build_id") val buildId: String? = "HOST.250805.001",
+    /** ABIs of native code, with commas between. */
+    @SerialName("supported_abis") val supportedAbis: String? = "arm64-v8a,armeabi-v7a,armeabi",
     /** Null: one that is made with the state folder and stays. */
     @SerialName("hardware_id") val hardwareId: String? = null,
     /** 0..100; null: unknown. */

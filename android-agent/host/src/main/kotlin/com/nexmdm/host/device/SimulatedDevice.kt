@@ -60,6 +60,7 @@ internal class SimulatedDevice(
             buildId = now.buildId,
             model = now.model,
             manufacturer = now.manufacturer,
+            supportedAbis = now.supportedAbis,
             hardwareId = hardwareId,
             totalRamMb = now.totalRamMb,
             availRamMb = now.availRamMb,

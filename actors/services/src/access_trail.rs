@@ -1,0 +1,66 @@
+//! What leaves no change behind and is audited all the same: refusals, failed sign-ins, and what somebody was given to take away.
+
+use std::sync::{Mutex, PoisonError};
+
+use domain::ServiceError;
+use domain::access::{Origin, Principal};
+use domain::audit::{AuditAction, EntryCap, Target};
+use serde_json::{Value, json};
+use store::{AuditEntry, Store};
+
+use crate::metrics::Metrics;
+
+/// Writes the entries that anybody can cause, up to a number per minute and node.
+pub struct AccessTrail {
+    store: Store,
+    per_minute: u32,
+    cap: Mutex<EntryCap>,
+    metrics: Metrics,
+}
+
+impl AccessTrail {
+    pub(crate) fn new(store: Store, per_minute: u32, metrics: Metrics) -> Self {
+        Self { store, per_minute, cap: Mutex::default(), metrics }
+    }
+
+    /// Records that `by` was refused what `request` asks for. The refusal stands, whether or not it can be recorded.
+    pub async fn refused(&self, by: &Principal, request: &str, problem: &str) {
+        let target = Target::Other { kind: "request", id: None, name: Some(request.to_owned()) };
+        self.capped(by, AuditAction::AccessRefused, target, json!({ "problem": problem })).await;
+    }
+
+    /// Records a failed sign-in under the name that was typed.
+    pub(crate) async fn sign_in_failed(&self, username: &str, origin: Origin) {
+        let target = Target::Other { kind: "account", id: None, name: Some(username.to_owned()) };
+        self.capped(&Principal::System { origin }, AuditAction::SignInFailed, target, json!({})).await;
+    }
+
+    async fn capped(&self, by: &Principal, action: AuditAction, target: Target, mut after: Value) {
+        let now = clock::now();
+        // The counters are whole after every statement, so a poisoned lock guards good data.
+        let admitted = self.cap.lock().unwrap_or_else(PoisonError::into_inner).admit(self.per_minute, now);
+        let Some(left_out) = admitted else {
+            self.metrics.audit_left_out.inc();
+            return;
+        };
+        if left_out > 0
+            && let Some(after) = after.as_object_mut()
+        {
+            after.insert("left_out_before".into(), left_out.into());
+        }
+        let empty = after.as_object().is_some_and(serde_json::Map::is_empty);
+        let entry = AuditEntry::new(by, action, target);
+        let entry = if empty { entry } else { entry.after(after) };
+        if let Err(cause) = self.store.record(&entry, now).await {
+            tracing::warn!(event = "audit.refusal_not_recorded", action = action.as_str(), %cause);
+        }
+    }
+}
+
+/// Records that `by` is given something to take away; without the entry there is nothing to be given.
+///
+/// # Errors
+/// The database is unavailable.
+pub(crate) async fn given(store: &Store, by: &Principal, action: AuditAction, target: Target, told: Value) -> Result<(), ServiceError> {
+    Ok(store.record(&AuditEntry::new(by, action, target).after(told), clock::now()).await?)
+}

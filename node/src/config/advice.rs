@@ -1,0 +1,103 @@
+//! Settings that work and are unsafe: named at start, and by `nexmdm config check`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::{Config, MetricsAccess};
+
+/// A setting that works and is unsafe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Advice {
+    /// The key.
+    pub(crate) setting: &'static str,
+    /// What is unsafe, and what to do.
+    pub(crate) problem: String,
+}
+
+/// What is unsafe in a configuration.
+pub(crate) fn advice(config: &Config) -> Vec<Advice> {
+    let mut found = Vec::new();
+    let mut add = |setting, problem: String| found.push(Advice { setting, problem });
+    let http = &config.http;
+    // Behind a proxy that ends TLS, it is the proxy's network that carries plain HTTP.
+    let is_behind_tls = config.public_url().starts_with("https://") && !http.trusted_proxies.trim().is_empty();
+    if !config.is_loopback() && http.tls_certificate_file.is_empty() && !is_behind_tls {
+        add(
+            "http.listen",
+            format!(
+                "{} is reached by others over plain HTTP, which shows passwords and tokens to the network: set http.tls_certificate_file \
+                 and http.tls_key_file, or listen on a loopback address behind a proxy with TLS and set http.public_url and \
+                 http.trusted_proxies",
+                http.listen
+            ),
+        );
+    }
+    if !config.is_loopback() && config.metrics_access() == MetricsAccess::Open {
+        add("metrics.access", "open to whoever reaches the node: set it to \"token\" or \"listener\"".into());
+    }
+    if let Some(password) = config.admin.initial_password.get()
+        && let Err(problem) = services::check_password("admin.initial_password", password, "admin")
+    {
+        add("admin.initial_password", format!("{}; it is refused where it is needed", problem.problem));
+    }
+    let keys: [(&'static str, &Path); 3] = [
+        ("http.tls_key_file", Path::new(&http.tls_key_file)),
+        ("cluster.certificate_key_file", Path::new(&config.cluster.certificate_key_file)),
+        ("fcm.service_account_file", &config.fcm.service_account_file),
+    ];
+    for (setting, file) in keys {
+        // A group of its own, such as Debian's ssl-cert, may read it.
+        if let Ok(metadata) = fs::metadata(file)
+            && metadata.permissions().mode() & 0o027 != 0
+        {
+            let mode = metadata.permissions().mode() & 0o777;
+            add(setting, format!("{} has mode {mode:04o}, so that others may read or change it: chmod 600 it", file.display()));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::parse;
+    use super::*;
+
+    fn named(variables: &[(&str, &str)]) -> Vec<&'static str> {
+        advice(&parse(variables).unwrap()).into_iter().map(|advice| advice.setting).collect()
+    }
+
+    #[test]
+    fn what_is_unsafe_is_named() {
+        assert!(named(&[]).is_empty());
+        let open = ("NEXMDM__HTTP__LISTEN", "0.0.0.0:8080");
+        assert_eq!(named(&[open]), ["http.listen"]);
+        let (url, proxies) = (("NEXMDM__HTTP__PUBLIC_URL", "https://mdm.example.com"), ("NEXMDM__HTTP__TRUSTED_PROXIES", "10.0.0.1"));
+        assert_eq!(named(&[open, url]), ["http.listen"], "whoever reaches the port goes round the proxy");
+        assert!(named(&[open, url, proxies]).is_empty());
+        assert_eq!(named(&[open, url, proxies, ("NEXMDM__METRICS__ACCESS", "open")]), ["metrics.access"]);
+        for password in ["1234567890", "password123", "Passw0rd1!", "short"] {
+            assert_eq!(named(&[("NEXMDM__ADMIN__INITIAL_PASSWORD", password)]), ["admin.initial_password"], "{password}");
+        }
+        assert!(named(&[("NEXMDM__ADMIN__INITIAL_PASSWORD", "a long password")]).is_empty());
+    }
+
+    #[test]
+    fn keys_that_others_can_read_are_named_with_their_mode() {
+        let folder = chaos::harness::TempDir::new("advice").unwrap();
+        let file = folder.path().join("tls.key");
+        fs::write(&file, "").unwrap();
+        let text = file.to_str().unwrap();
+        let of_mode = |mode| {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            advice(&parse(&[("NEXMDM__HTTP__TLS_CERTIFICATE_FILE", "tls.pem"), ("NEXMDM__HTTP__TLS_KEY_FILE", text)]).unwrap())
+        };
+        for mode in [0o600, 0o400, 0o640] {
+            assert!(of_mode(mode).is_empty(), "{mode:o}");
+        }
+        for mode in [0o644, 0o660, 0o604] {
+            let found = of_mode(mode);
+            assert!(found.len() == 1 && found[0].setting == "http.tls_key_file" && found[0].problem.contains(&format!("{mode:04o}")));
+        }
+    }
+}
