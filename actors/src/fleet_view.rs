@@ -13,8 +13,9 @@ mod change_log;
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use clock::{Clock, Moment};
 use dashmap::DashMap;
 use domain::device::{AppStatus, Connectivity, DevicePolicy, DeviceView};
 use domain::distribution::{Counter, Distributions};
@@ -61,6 +62,7 @@ struct FleetEntry {
 
 /// The newest view of every device of the cluster.
 pub struct FleetView {
+    clock: Clock,
     devices: DashMap<DeviceId, FleetEntry>,
     /// Change log of the devices of this node.
     log: Mutex<ChangeLog>,
@@ -74,16 +76,16 @@ pub struct FleetView {
     heartbeats_stored: AtomicU64,
     stats: watch::Sender<FleetStats>,
     /// Distributions of the fleet, and when they were counted.
-    distributions: Mutex<Option<(Instant, Arc<Distributions>)>>,
+    distributions: Mutex<Option<(Moment, Arc<Distributions>)>>,
     policy: DevicePolicy,
 }
 
 impl FleetView {
     /// An empty fleet, judged by `policy`.
-    pub fn new(policy: DevicePolicy) -> Arc<Self> {
+    pub fn new(policy: DevicePolicy, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             devices: DashMap::new(),
-            log: Mutex::new(ChangeLog::new(rand::random())),
+            log: Mutex::new(ChangeLog::new(clock.randomness().number())),
             own_devices: AtomicU64::new(0),
             own_rate_bits: AtomicU64::new(0),
             rates: DashMap::new(),
@@ -94,6 +96,7 @@ impl FleetView {
             stats: watch::Sender::new(FleetStats::default()),
             distributions: Mutex::new(None),
             policy,
+            clock,
         })
     }
 
@@ -296,13 +299,13 @@ impl FleetView {
     pub fn distributions(&self) -> Arc<Distributions> {
         // The count is replaced whole, so a poisoned lock guards good data.
         let mut counted = self.distributions.lock().unwrap_or_else(PoisonError::into_inner);
-        match counted.as_ref().filter(|(at, _)| at.elapsed() < COUNT_INTERVAL) {
+        match counted.as_ref().filter(|(at, _)| self.clock.elapsed(*at) < COUNT_INTERVAL) {
             Some((_, distributions)) => Arc::clone(distributions),
             None => {
                 let mut counter = Counter::default();
                 self.devices.iter().for_each(|shown| counter.add(&shown.view));
                 let distributions = Arc::new(counter.finish());
-                *counted = Some((Instant::now(), Arc::clone(&distributions)));
+                *counted = Some((self.clock.monotonic(), Arc::clone(&distributions)));
                 distributions
             }
         }

@@ -37,4 +37,4 @@ pub mod sockets;
 mod system;
 pub mod writers;
 
-pub use system::{ClusterStart, Runtime, Secrets, StartError};
+pub use system::{ClusterStart, NetworkStart, Runtime, Secrets, StartError};

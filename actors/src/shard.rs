@@ -10,8 +10,9 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use clock::Moment;
 use dashmap::DashMap;
 use domain::backoff::Backoff;
 use domain::device::DeviceState;
@@ -49,7 +50,7 @@ pub enum ShardMsg {
     Activate(Vec<StoredDevice>),
     /// Stored state of these devices, read at this moment: start those that do
     /// not run, unless they are deleted, and tell the others.
-    Refresh(Instant, Vec<StoredDevice>),
+    Refresh(Moment, Vec<StoredDevice>),
     /// Stored open commands of these devices.
     PendingCommands(Vec<(DeviceId, PendingCommand)>),
     /// This device was purged: stop its actor.
@@ -131,10 +132,11 @@ impl Actor for ShardActor {
     async fn handle(&self, me: ActorRef<ShardMsg>, message: ShardMsg, state: &mut ShardState) -> Result<(), ActorProcessingErr> {
         match message {
             ShardMsg::Activate(devices) => {
+                let read_at = state.start.context.clock.monotonic();
                 for device in devices {
                     if !state.start.directory.contains_key(&device.identity.id) {
                         // What changed since they were read is read once all of them run; so are their commands.
-                        state.start_device_of_many(&me, Instant::now(), device).await;
+                        state.start_device_of_many(&me, read_at, device).await;
                     }
                 }
             }
@@ -142,7 +144,7 @@ impl Actor for ShardActor {
             ShardMsg::PendingCommands(commands) => state.commands(commands),
             ShardMsg::Purged(id) => state.purged(id),
             ShardMsg::Reload(id) => {
-                let read_at = Instant::now();
+                let read_at = state.start.context.clock.monotonic();
                 match state.start.store.device(id).await {
                     Ok(Some(device)) => state.refresh(&me, read_at, vec![device]).await,
                     Ok(None) => state.purged(id),
@@ -156,7 +158,7 @@ impl Actor for ShardActor {
             ShardMsg::Settled(reply) => drop(reply.send(())),
             ShardMsg::Locate(id, reply) => drop(reply.send(state.locate(&me, id).await)),
             ShardMsg::WatchUntil(id, deadline) => state.deadlines.push(Reverse((deadline, id))),
-            ShardMsg::Tick => state.tick(clock::now()),
+            ShardMsg::Tick => state.tick(state.start.context.clock.now()),
             ShardMsg::Restart(id) => {
                 if state.activate(&me, id).await.is_err() {
                     state.restart_later(&me, id);
@@ -197,7 +199,7 @@ impl Actor for ShardActor {
 
 impl ShardState {
     /// Starts one of many devices, whose commands are read together; see [`Self::start_device`].
-    async fn start_device_of_many(&mut self, me: &ActorRef<ShardMsg>, read_at: Instant, stored: StoredDevice) {
+    async fn start_device_of_many(&mut self, me: &ActorRef<ShardMsg>, read_at: Moment, stored: StoredDevice) {
         let id = stored.identity.id;
         if let Err(cause) = self.spawn(me, read_at, stored).await {
             tracing::error!(event = "device.start_failed", device_id = %id, %cause);
@@ -206,7 +208,7 @@ impl ShardState {
     }
 
     /// Starts a device; one that does not start is retried later and holds up no other.
-    async fn start_device(&mut self, me: &ActorRef<ShardMsg>, read_at: Instant, stored: StoredDevice) {
+    async fn start_device(&mut self, me: &ActorRef<ShardMsg>, read_at: Moment, stored: StoredDevice) {
         let id = stored.identity.id;
         match self.spawn(me, read_at, stored).await {
             Ok(actor) => self.load_pending_commands(id, &actor),
@@ -217,7 +219,7 @@ impl ShardState {
         }
     }
 
-    async fn refresh(&mut self, me: &ActorRef<ShardMsg>, read_at: Instant, devices: Vec<StoredDevice>) {
+    async fn refresh(&mut self, me: &ActorRef<ShardMsg>, read_at: Moment, devices: Vec<StoredDevice>) {
         for device in devices {
             let running = self.start.directory.get(&device.identity.id).map(|actor| actor.clone());
             match running {
@@ -267,14 +269,14 @@ impl ShardState {
     async fn spawn(
         &mut self,
         me: &ActorRef<ShardMsg>,
-        read_at: Instant,
+        read_at: Moment,
         mut stored: StoredDevice,
     ) -> Result<ActorRef<DeviceMsg>, ActorProcessingErr> {
         let id = stored.identity.id;
         let policy = &self.start.context.policy;
         let (fcm_token, condition, key_version) = (stored.fcm_token.take(), stored.condition.take(), stored.key_version);
         let arguments = DeviceArguments {
-            state: DeviceState::restored(stored.known(), clock::now(), policy),
+            state: DeviceState::restored(stored.known(), self.start.context.clock.now(), policy),
             read_at,
             fcm_token,
             key_version,
@@ -305,7 +307,7 @@ impl ShardState {
         if let Some(actor) = self.start.directory.get(&id) {
             return Ok(Some(actor.clone()));
         }
-        let read_at = Instant::now();
+        let read_at = self.start.context.clock.monotonic();
         let Some(stored) = self.start.store.device(id).await? else { return Ok(None) };
         match self.spawn(me, read_at, stored).await {
             Ok(actor) => {
@@ -326,7 +328,7 @@ impl ShardState {
     }
 
     fn restart_later(&mut self, me: &ActorRef<ShardMsg>, id: DeviceId) {
-        let now = clock::now();
+        let now = self.start.context.clock.now();
         let failing = self.failing.entry(id).or_insert(FailureCount { times: 0, last: now });
         if (now - failing.last).num_seconds() > RECOVERED_AFTER_S {
             failing.times = 0;

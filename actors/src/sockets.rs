@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock, Weak};
 
+use clock::Clock;
 use dashmap::DashMap;
 use domain::shard::shard_of;
 use domain::{DeviceId, NodeId, ServiceError};
@@ -30,13 +31,18 @@ struct OpenSocket {
 }
 
 /// The agent sockets of this node.
-#[derive(Default)]
 pub struct SocketHub {
+    clock: Clock,
     open: DashMap<u64, OpenSocket>,
     links: OnceLock<Weak<Links>>,
 }
 
 impl SocketHub {
+    /// No socket yet.
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { clock, open: DashMap::new(), links: OnceLock::new() }
+    }
+
     pub(crate) fn connect(&self, links: &Arc<Links>) {
         let _ = self.links.set(Arc::downgrade(links));
     }
@@ -54,7 +60,7 @@ impl SocketHub {
     /// Enters a socket; it is taken out when the answer is dropped. The number is random, so
     /// that it names one socket in the whole cluster.
     pub fn enter(self: &Arc<Self>, credentials: DeviceCredentials, sender: SocketSender) -> SocketEntry {
-        let number = rand::random();
+        let number = self.clock.randomness().number();
         self.open.insert(number, OpenSocket { credentials, sender });
         SocketEntry { hub: Arc::clone(self), number }
     }

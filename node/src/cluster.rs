@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use actors::placement::ClusterOptions;
-use actors::{ClusterStart, Secrets};
+use actors::{ClusterStart, NetworkStart, Secrets};
 use anyhow::{Context, bail};
 use link::LinkSettings;
 use link::tls::{LinkTls, NodeCertificate};
@@ -88,8 +88,7 @@ pub(crate) async fn start(config: &Config, secrets: &Secrets, store: Store, lock
             addresses: cluster.addresses()?,
             protocol_max: cluster.newest_protocol(),
         },
-        tls,
-        listener,
+        network: NetworkStart::Tls { listener, tls },
         store,
         feed_interval: ms(cluster.feed_interval_ms),
         owner_wait: ms(cluster.owner_wait_ms),

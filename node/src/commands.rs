@@ -4,6 +4,7 @@ use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use clock::Clock;
 use domain::access::{Principal, Role};
 use domain::account::AccountChange;
 use domain::audit::Head;
@@ -72,7 +73,10 @@ pub(crate) async fn drain(config: Config, name: Option<String>, cancel: bool, wa
 
 async fn drain_over(database: &Database, name: &str, cancel: bool, patience: Duration) -> anyhow::Result<()> {
     let store = &database.cluster_store;
-    services::set_draining(store, &console_user(), name, !cancel).await.map_err(for_console).with_context(|| name.to_owned())?;
+    services::set_draining(store, &Clock::system(), &console_user(), name, !cancel)
+        .await
+        .map_err(for_console)
+        .with_context(|| name.to_owned())?;
     if cancel {
         println!("{name} accepts shards again.");
         return Ok(());
@@ -94,7 +98,7 @@ async fn with_console<T>(config: Config, work: impl AsyncFnOnce(&Console) -> any
     std::fs::create_dir_all(&config.data_dir).with_context(|| format!("data_dir {}", config.data_dir.display()))?;
     let secrets = secrets::load(&config)?;
     let database = Database::open(&config).await?;
-    let result = match Console::new(database.store.clone(), config.settings(), secrets) {
+    let result = match Console::new(database.store.clone(), config.settings(), secrets, Clock::system()) {
         Ok(console) => work(&console).await,
         Err(error) => Err(for_console(error)),
     };

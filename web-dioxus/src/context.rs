@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 
 use actors::fleet_view::FleetView;
+use clock::Clock;
 use dioxus::prelude::*;
 use domain::ServiceError;
 use domain::access::{Permission, Principal};
@@ -23,6 +24,8 @@ pub(crate) struct InitialPath(pub(crate) String);
 /// Context of a page.
 #[derive(Clone)]
 pub(crate) struct Session {
+    /// Clock of the node.
+    pub(crate) clock: Clock,
     /// Weak, so that a forgotten page does not keep a stopping system alive.
     pub(crate) system: Weak<System>,
     /// The runtime that the services run on.

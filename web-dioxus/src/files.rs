@@ -110,7 +110,7 @@ pub(crate) async fn export_audit(
 ) -> Response {
     let exported = match signin::principal(&dashboard, request_origin, &headers).await {
         Ok(principal) => {
-            let filter = AuditUrl::from_address(query.as_deref().unwrap_or_default()).filter(clock::now());
+            let filter = AuditUrl::from_address(query.as_deref().unwrap_or_default()).filter(dashboard.system.clock.now());
             let exported = dashboard.system.audit.export(&principal, filter).await;
             signin::recorded(&dashboard, &principal, "GET /export/audit.csv", exported).await
         }

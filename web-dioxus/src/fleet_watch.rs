@@ -183,14 +183,14 @@ pub(crate) mod tests {
 
     /// A fleet of `devices` that covers every state a page has to show.
     pub(crate) fn fleet(devices: u128) -> Arc<FleetView> {
-        let fleet = FleetView::new(POLICY);
+        let fleet = FleetView::new(POLICY, clock::Clock::system());
         (1..=devices).for_each(|n| fleet.publish(view(n), domain::shard::Epoch(1)));
         fleet
     }
 
     /// Device `n`: every third one is offline, every seventh was never seen.
     pub(crate) fn view(n: u128) -> DeviceView {
-        let now = clock::now();
+        let now = clock::Clock::system().now();
         let seen = now - chrono::TimeDelta::seconds(i64::try_from(n).unwrap() * 7);
         let connectivity = match n {
             n if n.is_multiple_of(7) => Connectivity::NeverSeen,

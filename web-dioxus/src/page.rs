@@ -29,7 +29,7 @@ pub(crate) async fn page(
         Err(ServiceError::Unauthorized) => match signin::renewed(&dashboard, request_origin, &headers).await {
             Ok((signed_in, _)) => {
                 let mut response = live_page(&dashboard.assets);
-                cookies::set(response.headers_mut(), &signed_in, clock::now(), dashboard.secure_cookies);
+                cookies::set(response.headers_mut(), &signed_in, dashboard.system.clock.now(), dashboard.secure_cookies);
                 response
             }
             Err(ServiceError::Unauthorized) => {

@@ -30,15 +30,15 @@ pub(crate) fn ticks(period: Duration) -> tokio::time::Interval {
 pub(crate) fn use_fleet<T: PartialEq + 'static>(period: Duration, read: impl Fn(&FleetView, Timestamp) -> T + 'static) -> Signal<T> {
     let session = use_session();
     let read = use_hook(|| Rc::new(read));
-    let mut value = use_signal(|| read(&session.fleet, clock::now()));
+    let mut value = use_signal(|| read(&session.fleet, session.clock.now()));
     use_future(move || {
-        let (fleet, read) = (session.fleet.clone(), Rc::clone(&read));
+        let (fleet, clock, read) = (session.fleet.clone(), session.clock.clone(), Rc::clone(&read));
         async move {
             let mut ticks = ticks(period);
-            let mut read_at = (fleet.revision(), clock::now());
+            let mut read_at = (fleet.revision(), clock.now());
             loop {
                 ticks.tick().await;
-                let (revision, now) = (fleet.revision(), clock::now());
+                let (revision, now) = (fleet.revision(), clock.now());
                 if revision == read_at.0 && now - read_at.1 < chrono::TimeDelta::seconds(1) {
                     continue;
                 }

@@ -249,6 +249,7 @@ pub(crate) async fn upgrade(
     };
 
     let page = Session {
+        clock: dashboard.system.clock.clone(),
         system: Arc::downgrade(&dashboard.system),
         runtime: tokio::runtime::Handle::current(),
         fleet,

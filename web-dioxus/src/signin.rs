@@ -118,7 +118,7 @@ pub(crate) async fn login(
     match dashboard.system.auth.login(&form.username, &form.password, client).await {
         Ok(signed_in) => {
             let mut response = Redirect::to(local_path(&form.next)).into_response();
-            cookies::set(response.headers_mut(), &signed_in, clock::now(), dashboard.secure_cookies);
+            cookies::set(response.headers_mut(), &signed_in, dashboard.system.clock.now(), dashboard.secure_cookies);
             response
         }
         Err(ServiceError::Throttled { retry_after_s }) => {
@@ -196,7 +196,7 @@ pub(crate) async fn refresh(State(dashboard): State<Arc<Dashboard>>, request_ori
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
     match renewed(&dashboard, request_origin, &headers).await {
-        Ok((signed_in, _)) => cookies::set(response.headers_mut(), &signed_in, clock::now(), dashboard.secure_cookies),
+        Ok((signed_in, _)) => cookies::set(response.headers_mut(), &signed_in, dashboard.system.clock.now(), dashboard.secure_cookies),
         Err(error) => {
             *response.status_mut() = status_of(&error);
             if matches!(error, ServiceError::Unauthorized) {

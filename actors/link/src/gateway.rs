@@ -7,29 +7,20 @@ use std::sync::Arc;
 
 use domain::shard::shard_of;
 use domain::{NodeId, ServiceError};
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent, pg};
-use ractor_cluster::{RactorClusterMessage, RactorMessage};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use ractor_cluster::RactorMessage;
 
 use super::codec::{BadBody, Message};
+use super::gateway_ref::GatewayMsg;
 use super::message::{
     DeviceCall, ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsReceived, NodeStats, Refusal, SocketMessage, encode_changes,
 };
 use super::protocol::{Envelope, Kind, PROTOCOL_MAX, PROTOCOL_MIN, format_of};
-use super::{GATEWAYS, Links, LocalNode, WeakLinks};
+use super::{GatewayRef, Links, LocalNode, Network, WeakLinks};
 use crate::messages::{ChangesRequest, HeartbeatAck, HeartbeatOutcome};
 
 /// Changes of devices in one answer; halved until they fit into a body.
 const CHANGES_MAX: usize = 256;
-
-/// Message of a peer to the gateway.
-#[derive(RactorClusterMessage)]
-pub(crate) enum GatewayMsg {
-    /// To be answered.
-    #[rpc]
-    Call(Envelope, RpcReplyPort<Envelope>),
-    /// Not to be answered.
-    Tell(Envelope),
-}
 
 /// The gateway.
 struct Gateway;
@@ -214,24 +205,24 @@ pub(crate) enum SupervisorMsg {
 /// Starts the gateway again when it fails, under the same name to peers.
 pub(crate) struct GatewaySupervisor;
 
-#[derive(Default)]
 pub(crate) struct SupervisorState {
+    network: Arc<dyn Network>,
     links: WeakLinks,
-    gateway: Option<ActorRef<GatewayMsg>>,
+    gateway: Option<GatewayRef>,
     node: Option<NodeId>,
 }
 
 impl SupervisorState {
     async fn start(&mut self, me: &ActorRef<SupervisorMsg>) -> Result<(), ActorProcessingErr> {
         let (gateway, _) = Actor::spawn_linked(None, Gateway, self.links.clone(), me.get_cell()).await?;
-        self.gateway = Some(gateway);
-        self.enter();
+        self.gateway = Some(GatewayRef::new(gateway));
+        self.enter(None);
         Ok(())
     }
 
-    fn enter(&self) {
+    fn enter(&self, former: Option<NodeId>) {
         if let (Some(gateway), Some(node)) = (&self.gateway, self.node) {
-            pg::join_scoped(GATEWAYS.to_owned(), node.to_string(), vec![gateway.get_cell()]);
+            self.network.enter(node, gateway.clone(), former);
         }
     }
 }
@@ -239,10 +230,10 @@ impl SupervisorState {
 impl Actor for GatewaySupervisor {
     type Msg = SupervisorMsg;
     type State = SupervisorState;
-    type Arguments = ();
+    type Arguments = Arc<dyn Network>;
 
-    async fn pre_start(&self, _me: ActorRef<SupervisorMsg>, (): ()) -> Result<SupervisorState, ActorProcessingErr> {
-        Ok(SupervisorState::default())
+    async fn pre_start(&self, _me: ActorRef<SupervisorMsg>, network: Arc<dyn Network>) -> Result<SupervisorState, ActorProcessingErr> {
+        Ok(SupervisorState { network, links: WeakLinks::new(), gateway: None, node: None })
     }
 
     async fn handle(
@@ -257,10 +248,8 @@ impl Actor for GatewaySupervisor {
                 state.start(&me).await?;
             }
             SupervisorMsg::Join(node) if state.node != Some(node) => {
-                if let (Some(gateway), Some(old)) = (&state.gateway, state.node.replace(node)) {
-                    pg::leave_scoped(GATEWAYS.to_owned(), old.to_string(), vec![gateway.get_cell()]);
-                }
-                state.enter();
+                let former = state.node.replace(node);
+                state.enter(former);
             }
             SupervisorMsg::Join(_) => {}
         }

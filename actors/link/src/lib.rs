@@ -11,10 +11,12 @@
 pub mod cluster_view;
 mod codec;
 mod gateway;
+mod gateway_ref;
 mod local;
 pub mod message;
 pub mod messages;
 pub mod metrics;
+mod network;
 mod peer;
 pub mod protocol;
 #[cfg(test)]
@@ -26,33 +28,29 @@ mod transport;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use clock::Clock;
 use dashmap::DashMap;
 use domain::{DeviceId, NodeId, ServiceError};
-use ractor::{Actor, ActorCell, ActorRef, pg};
-use ractor_cluster::node::{NodeConnectionMode, NodeServer, NodeServerMessage, NodeServerSessionInformation};
-use ractor_cluster::{IncomingEncryptionMode, NodeEventSubscription};
-use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use ractor::{Actor, ActorRef};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use cluster_view::ClusterView;
 use codec::BadBody;
-pub(crate) use gateway::GatewayMsg;
 use gateway::GatewaySupervisor;
+pub use gateway_ref::GatewayRef;
 pub use local::{HeartbeatAnswer, LocalNode};
 use message::{DeviceCall, NodeStats, Refusal, SocketMessage};
 use messages::{Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, HeartbeatAck, SocketPush, SocketRef};
 use metrics::Metrics;
+pub use network::{ClusterNetwork, Network};
 pub use peer::PeerStatus;
 use peer::{Peer, Pending};
+pub use protocol::Envelope;
 use protocol::{Kind, format_of};
-use tls::LinkTls;
+pub use transport::DialError;
 
-/// The process group of gateways, one group per node, named by its id.
-const GATEWAYS: &str = "nexmdm-gateways";
-/// Largest frame that is taken in: a body, its envelope, and the library's own fields.
-const FRAME_MAX_BYTES: u64 = 1 << 20;
 /// How long a change log may take to answer.
 const CHANGES_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -128,35 +126,19 @@ impl From<BadBody> for LinkError {
 /// The links of this node.
 pub struct Links {
     name: String,
+    clock: Clock,
     settings: LinkSettings,
-    tls: LinkTls,
-    server: ActorRef<NodeServerMessage>,
+    network: Arc<dyn Network>,
     supervisor: ActorRef<gateway::SupervisorMsg>,
     view: watch::Receiver<ClusterView>,
     peers: DashMap<NodeId, Arc<Peer>>,
     pending: DashMap<u64, Pending>,
     local: std::sync::OnceLock<Arc<dyn LocalNode>>,
-    /// Woken whenever a session came or went.
-    session_changed: Arc<Notify>,
     /// Called when a link came up: the peer may have written for our devices meanwhile.
     on_up: Box<dyn Fn() + Send + Sync>,
     taken: Arc<tokio::sync::Semaphore>,
     metrics: Metrics,
     stopping: CancellationToken,
-}
-
-struct SessionEvents(Arc<Notify>);
-
-impl NodeEventSubscription for SessionEvents {
-    fn node_session_opened(&self, _session: NodeServerSessionInformation) {}
-    fn node_session_disconnected(&self, session: NodeServerSessionInformation) {
-        tracing::debug!(event = "link.session_ended", peer = session.peer_name.map(|name| name.name));
-        self.0.notify_waiters();
-    }
-    fn node_session_authenticated(&self, _session: NodeServerSessionInformation) {}
-    fn node_session_ready(&self, _session: NodeServerSessionInformation) {
-        self.0.notify_waiters();
-    }
 }
 
 /// Error in starting the link.
@@ -165,52 +147,33 @@ impl NodeEventSubscription for SessionEvents {
 pub struct LinkStartError(String);
 
 impl Links {
-    /// Starts listening, and linking to whichever nodes `view` shows.
+    /// Starts linking to whichever nodes `view` shows.
     ///
     /// # Errors
     /// An actor does not start.
     pub async fn start(
         name: &str,
-        listener: TcpListener,
-        tls: LinkTls,
+        network: Arc<dyn Network>,
         settings: LinkSettings,
         view: watch::Receiver<ClusterView>,
+        clock: Clock,
         on_up: Box<dyn Fn() + Send + Sync>,
         metrics: Metrics,
     ) -> Result<Arc<Self>, LinkStartError> {
         let failed = |cause: ractor::SpawnErr| LinkStartError(cause.to_string());
-        // Its own listener cannot be switched off: nobody is told its port, and it asks for certificates too.
-        let boot = uuid::Uuid::now_v7().simple();
-        let server = NodeServer::new(
-            0,
-            tls.cookie.clone(),
-            format!("{name}-{boot}"),
-            "nexmdm".to_owned(),
-            Some(IncomingEncryptionMode::Tls(tls.acceptor.clone())),
-            Some(NodeConnectionMode::Isolated),
-        )
-        .with_listen_addr(std::net::Ipv4Addr::LOCALHOST.into())
-        .with_max_inbound_frame_size(FRAME_MAX_BYTES);
-        let (server, _) = Actor::spawn(None, server, ()).await.map_err(failed)?;
-        let session_changed = Arc::new(Notify::new());
-        let subscription = Box::new(SessionEvents(Arc::clone(&session_changed)));
-        // The server was started in the line above.
-        let _ = server.cast(NodeServerMessage::SubscribeToEvents { id: "links".into(), subscription });
-        let (supervisor, _) = Actor::spawn(None, GatewaySupervisor, ()).await.map_err(failed)?;
+        let (supervisor, _) = Actor::spawn(None, GatewaySupervisor, Arc::clone(&network)).await.map_err(failed)?;
         let stopping = CancellationToken::new();
-        tokio::spawn(transport::accept(listener, server.clone(), tls.clone(), settings.clone(), metrics.clone(), stopping.clone()));
         let links = Arc::new(Self {
             name: name.to_owned(),
+            clock,
             taken: Arc::new(tokio::sync::Semaphore::new(settings.taken_max)),
             settings,
-            tls,
-            server,
+            network,
             supervisor,
             view,
             peers: DashMap::new(),
             pending: DashMap::new(),
             local: std::sync::OnceLock::new(),
-            session_changed,
             on_up,
             metrics,
             stopping,
@@ -229,7 +192,7 @@ impl Links {
     pub async fn stop(&self) {
         self.stopping.cancel();
         self.supervisor.stop(None);
-        let _ = self.server.stop_and_wait(None, Some(Duration::from_secs(1))).await;
+        self.network.stop().await;
     }
 
     fn local(&self) -> Option<&Arc<dyn LocalNode>> {
@@ -282,12 +245,6 @@ impl Links {
     fn count_reachable(&self) {
         let reachable = self.peers.iter().filter(|peer| peer.status().reachable).count();
         self.metrics.link_peers.set(reachable as i64);
-    }
-
-    /// The gateway of a peer, if there is a link to it right now.
-    fn gateway(node: NodeId) -> Option<ActorRef<GatewayMsg>> {
-        let members: Vec<ActorCell> = pg::get_scoped_members(&GATEWAYS.to_owned(), &node.to_string());
-        members.into_iter().find(|member| !member.get_id().is_local()).map(Into::into)
     }
 
     fn peer(&self, node: NodeId) -> Result<Arc<Peer>, LinkError> {

@@ -5,10 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use domain::NodeId;
-use domain::backoff::{Backoff, spread};
+use domain::backoff::Backoff;
 use domain::cluster::Node;
-use ractor::rpc::CallResult;
-use rand::RngExt;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::codec::{self, Message};
 use super::message::{ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsReceived, NodeStats, Refusal};
 use super::protocol::{Envelope, Kind, format_of, negotiated};
-use super::{GatewayMsg, LinkError, Links, transport};
+use super::{LinkError, Links, Network};
 use crate::messages::{ForwardedHeartbeat, HeartbeatAck, HeartbeatOutcome};
 
 /// Batches of heartbeats to one peer that are on their way at a time; while they are, the next gathers.
@@ -52,6 +50,7 @@ type Queued = (ForwardedHeartbeat, oneshot::Sender<Result<HeartbeatAck, LinkErro
 /// One peer.
 pub(super) struct Peer {
     links: Weak<Links>,
+    network: Arc<dyn Network>,
     row: Node,
     protocol: u16,
     queue: mpsc::Sender<Queued>,
@@ -59,11 +58,6 @@ pub(super) struct Peer {
     bytes: Arc<Semaphore>,
     status: Mutex<PeerStatus>,
     ending: CancellationToken,
-}
-
-/// A wait of this length, more or less.
-fn jittered(wait: Duration, share: f64) -> Duration {
-    spread(wait, share, rand::rng().random())
 }
 
 static NEXT_BATCH: AtomicU64 = AtomicU64::new(1);
@@ -79,6 +73,7 @@ impl Peer {
         let (queue, queued) = mpsc::channel(links.settings.queue_max);
         let peer = Arc::new(Self {
             links: Arc::downgrade(links),
+            network: Arc::clone(&links.network),
             protocol,
             queue,
             calls: Semaphore::new(links.settings.calls_max),
@@ -127,20 +122,20 @@ impl Peer {
         let backoff = Backoff { first, max };
         let mut failures = 0;
         loop {
-            let changed = links.session_changed.notified();
-            if Links::gateway(self.row.id).is_some() {
+            let changed = self.network.sessions_changed().notified();
+            if self.network.is_connected(self.row.id) {
                 failures = 0;
                 let _ = timeout(settings.ping_interval, changed).await;
                 continue;
             }
-            match transport::dial(&links.server, &links.tls, &address, settings).await {
+            match self.network.dial(&address).await {
                 // The session still has to be agreed on.
                 Ok(()) => drop(timeout(settings.handshake_timeout, changed).await),
                 Err(cause) => tracing::warn!(event = "link.dial_failed", peer = self.row.name, address, %cause),
             }
-            if Links::gateway(self.row.id).is_none() {
+            if !self.network.is_connected(self.row.id) {
                 failures += 1;
-                tokio::time::sleep(jittered(backoff.wait(failures), 0.5)).await;
+                tokio::time::sleep(links.clock.randomness().jittered(backoff.wait(failures), 0.5)).await;
             }
         }
     }
@@ -149,11 +144,11 @@ impl Peer {
     async fn keep_alive(self: Arc<Self>, links: Arc<Links>) {
         let mut missed = 0;
         loop {
-            let changed = links.session_changed.notified();
+            let changed = self.network.sessions_changed().notified();
             let alive = self.ping(&links).await;
             missed = if alive { 0 } else { missed + 1 };
             let was = self.status().reachable;
-            let is = alive || was && missed <= PINGS_MISSED_MAX && Links::gateway(self.row.id).is_some();
+            let is = alive || was && missed <= PINGS_MISSED_MAX && self.network.is_connected(self.row.id);
             if is != was {
                 self.set_status(|status| {
                     status.reachable = is;
@@ -169,7 +164,7 @@ impl Peer {
                 links.count_reachable();
             }
             links.forget_abandoned(self.row.id);
-            let _ = timeout(jittered(links.settings.ping_interval, 0.2), changed).await;
+            let _ = timeout(links.clock.randomness().jittered(links.settings.ping_interval, 0.2), changed).await;
         }
     }
 
@@ -236,11 +231,8 @@ impl Peer {
     }
 
     async fn exchange(&self, kind: Kind, body: Vec<u8>, patience: Duration) -> Result<Vec<u8>, LinkError> {
-        // Looked up anew each time: a gateway that was started again is another actor.
-        let gateway = Links::gateway(self.row.id).ok_or(LinkError::Unreachable)?;
         let envelope = Envelope::new(self.protocol, kind, body);
-        let answered = gateway.call(|reply| GatewayMsg::Call(envelope, reply), Some(patience)).await;
-        let Ok(CallResult::Success(answer)) = answered else { return Err(LinkError::Unreachable) };
+        let answer = self.network.call(self.row.id, envelope, patience).await.ok_or(LinkError::Unreachable)?;
         match Kind::parse(answer.kind) {
             Some(Kind::Answer) => Ok(answer.body),
             Some(Kind::Refused) => match answer.message() {
@@ -260,7 +252,7 @@ impl Peer {
     pub(super) fn tell<T: Message>(&self, kind: Kind, body: &T) {
         match Envelope::of(self.protocol, kind, body) {
             // Without a link it is lost, as it would be on the way.
-            Ok(envelope) => drop(Links::gateway(self.row.id).map(|gateway| gateway.cast(GatewayMsg::Tell(envelope)))),
+            Ok(envelope) => self.network.tell(self.row.id, envelope),
             Err(cause) => tracing::error!(event = "link.message_too_large", ?kind, %cause),
         }
     }

@@ -78,11 +78,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> ClusterBidiStream for L
 
 /// Error in dialing a peer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DialError {
+pub enum DialError {
+    /// It does not answer in time.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
+    /// It cannot be reached, or refuses.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// This node stops.
     #[error("the link is stopping")]
     Stopping,
 }

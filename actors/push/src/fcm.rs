@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use clock::Clock;
 use domain::push::{Misconfiguration, Refusal, TransientError, Verdict, judge, parse_retry_after};
 use reqwest::header::{AUTHORIZATION, RETRY_AFTER};
 use reqwest::{StatusCode, Url, redirect};
@@ -44,6 +45,7 @@ impl From<TokenError> for SendResult {
 
 /// Speaks to FCM.
 pub(super) struct FcmClient {
+    clock: Clock,
     http: reqwest::Client,
     url: Url,
     tokens: AccessTokens,
@@ -72,7 +74,7 @@ struct Android<'a> {
 }
 
 impl FcmClient {
-    pub(super) fn new(account: ServiceAccount, settings: &FcmSettings, metrics: &Metrics) -> Result<Self, PushSetupError> {
+    pub(super) fn new(account: ServiceAccount, settings: &FcmSettings, clock: Clock, metrics: &Metrics) -> Result<Self, PushSetupError> {
         let client_error = |error: reqwest::Error| PushSetupError::Client(error.without_url().to_string());
         let http = reqwest::Client::builder()
             .user_agent(concat!("nexmdm/", env!("CARGO_PKG_VERSION")))
@@ -91,8 +93,8 @@ impl FcmClient {
                 tracing::warn!(event = "fcm.not_encrypted", host = endpoint.host_str(), cause = "tokens and commands travel without TLS");
             }
         }
-        let tokens = AccessTokens::new(account, http.clone(), metrics.fcm_token_requests.clone());
-        Ok(Self { http, url, tokens })
+        let tokens = AccessTokens::new(account, http.clone(), clock.clone(), metrics.fcm_token_requests.clone());
+        Ok(Self { clock, http, url, tokens })
     }
 
     /// Sends a message that is to live this much longer. A refused access token is replaced once.
@@ -123,7 +125,7 @@ impl FcmClient {
             Err(error) => return Verdict::Retry(transient_error_of(&error)).into(),
         };
         let status = answer.status();
-        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?, clock::now()));
+        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?, self.clock.now()));
         match read_body(answer).await {
             Ok(body) => SendResult { verdict: read_answer(status, &body), retry_after },
             Err(error_kind) => Verdict::Retry(error_kind).into(),

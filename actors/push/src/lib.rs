@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clock::Clock;
 use domain::DeviceId;
 use domain::push::DATA_MAX_BYTES;
 use tokio::sync::mpsc;
@@ -163,21 +164,22 @@ impl PushSender {
     /// The service account's file is unreadable or wrong; names the file and the field.
     pub fn start(
         tasks: &mut JoinSet<()>,
+        clock: &Clock,
         fcm: Option<FcmSettings>,
         unified_push: Option<UnifiedPushSettings>,
         metrics: &Metrics,
     ) -> Result<Self, PushSetupError> {
-        let fcm = fcm.map(|settings| Self::start_fcm(tasks, settings, metrics)).transpose()?;
-        let unified_push = unified_push.map(|settings| UnifiedPush::new(settings, metrics)).transpose()?;
+        let fcm = fcm.map(|settings| Self::start_fcm(tasks, clock, settings, metrics)).transpose()?;
+        let unified_push = unified_push.map(|settings| UnifiedPush::new(settings, clock.clone(), metrics)).transpose()?;
         Ok(Self { fcm, unified_push })
     }
 
-    fn start_fcm(tasks: &mut JoinSet<()>, settings: FcmSettings, metrics: &Metrics) -> Result<FcmQueue, PushSetupError> {
+    fn start_fcm(tasks: &mut JoinSet<()>, clock: &Clock, settings: FcmSettings, metrics: &Metrics) -> Result<FcmQueue, PushSetupError> {
         let account = ServiceAccount::read(&settings.service_account_file)?;
         tracing::info!(event = "fcm.on", project = %account.project_id, account = %account.client_email);
-        let client = FcmClient::new(account, &settings, metrics)?;
+        let client = FcmClient::new(account, &settings, clock.clone(), metrics)?;
         let (queue, waiting) = mpsc::channel(settings.queue_max.max(1));
-        let shared = Arc::new(Shared::new(&settings, metrics.clone()));
+        let shared = Arc::new(Shared::new(&settings, clock.clone(), metrics.clone()));
         tasks.spawn(Dispatcher::new(client, &settings, Arc::clone(&shared)).run(waiting));
         Ok(FcmQueue { queue, shared })
     }

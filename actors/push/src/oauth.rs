@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clock::Clock;
 use domain::push::{Misconfiguration, TransientError, Verdict, judge_token_answer, parse_retry_after, renew_after};
 use prometheus::IntCounterVec;
 use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -50,6 +51,7 @@ struct Cache {
 
 /// Gets and keeps the access token.
 pub(super) struct AccessTokens {
+    clock: Clock,
     account: ServiceAccount,
     http: reqwest::Client,
     requests: IntCounterVec,
@@ -65,8 +67,8 @@ struct Answer {
 }
 
 impl AccessTokens {
-    pub(super) fn new(account: ServiceAccount, http: reqwest::Client, requests: IntCounterVec) -> Self {
-        Self { account, http, requests, cache: Mutex::default() }
+    pub(super) fn new(account: ServiceAccount, http: reqwest::Client, clock: Clock, requests: IntCounterVec) -> Self {
+        Self { clock, account, http, requests, cache: Mutex::default() }
     }
 
     /// The token in force, a new one if need be.
@@ -111,13 +113,13 @@ impl AccessTokens {
 
     async fn fetch(&self) -> Result<(HeaderValue, Duration), TokenError> {
         let misconfigured = TokenError::Misconfigured(Misconfiguration::AccountRefused);
-        let assertion = self.account.assertion(clock::now()).map_err(|_| misconfigured)?;
+        let assertion = self.account.assertion(self.clock.now()).map_err(|_| misconfigured)?;
         // The grant's name is percent-encoded; a JWT needs no encoding (RFC 7523, section 2.1).
         let body = format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}");
         let request = self.http.post(self.account.token_uri.clone()).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body);
         let answer = request.send().await.map_err(|error| TokenError::TransientError(transient_error_of(&error), None))?;
         let status = answer.status();
-        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?, clock::now()));
+        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?, self.clock.now()));
         if !status.is_success() {
             return Err(match judge_token_answer(status.as_u16()) {
                 Verdict::Retry(error_kind) => TokenError::TransientError(error_kind, retry_after),

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use clock::Clock;
 use domain::DeviceId;
 use domain::push::{CircuitBreaker, Misconfiguration, RecentSends, Verdict, ttl_left_s};
 use domain::rate::{self, RateLimit};
@@ -80,6 +81,7 @@ impl Job {
 
 /// State that submitting and sending share.
 pub(super) struct Shared {
+    clock: Clock,
     metrics: Metrics,
     per_device_per_minute: u32,
     recent: Cache<DeviceId, Arc<Mutex<RecentSends>>>,
@@ -94,9 +96,10 @@ struct State {
 }
 
 impl Shared {
-    pub(super) fn new(settings: &FcmSettings, metrics: Metrics) -> Self {
+    pub(super) fn new(settings: &FcmSettings, clock: Clock, metrics: Metrics) -> Self {
         metrics.fcm_misconfigured.set(0);
         Self {
+            clock,
             metrics,
             per_device_per_minute: settings.per_device_per_minute,
             recent: Cache::builder().max_capacity(DEVICES_MAX).time_to_idle(DEVICE_IDLE).build(),
@@ -157,7 +160,8 @@ impl Shared {
             Verdict::Refused(why) => (why, PushOutcome::Refused(why)),
             Verdict::Retry(error_kind) => {
                 let was_closed = state.breaker.open_for(now_ms).is_none();
-                let (breaker, wait) = state.breaker.after_failure(error_kind, retry_after, sent_at_ms, now_ms, rand::random());
+                let (breaker, wait) =
+                    state.breaker.after_failure(error_kind, retry_after, sent_at_ms, now_ms, self.clock.randomness().fraction());
                 state.breaker = breaker;
                 if let Some(pause) = breaker.open_for(now_ms).filter(|_| was_closed) {
                     tracing::warn!(event = "fcm.paused", reason = error_kind.name(), pause_ms = pause.as_millis());

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use clock::Clock;
 use domain::DeviceId;
 use domain::push::{DATA_MAX_BYTES, RecentSends, parse_retry_after};
 use moka::sync::Cache;
@@ -36,6 +37,7 @@ const DEVICE_IDLE: Duration = Duration::from_secs(60);
 pub(super) struct UnifiedPush(Arc<Inner>);
 
 struct Inner {
+    clock: Clock,
     http: reqwest::Client,
     origins: Vec<String>,
     permits: Arc<Semaphore>,
@@ -55,7 +57,7 @@ impl UnifiedPush {
     ///
     /// # Errors
     /// The HTTP client does not start.
-    pub(super) fn new(settings: UnifiedPushSettings, metrics: &Metrics) -> Result<Self, PushSetupError> {
+    pub(super) fn new(settings: UnifiedPushSettings, clock: Clock, metrics: &Metrics) -> Result<Self, PushSetupError> {
         let UnifiedPushSettings { origins, timeout, concurrency, per_device_per_minute } = settings;
         let http = reqwest::Client::builder()
             .user_agent(concat!("nexmdm/", env!("CARGO_PKG_VERSION")))
@@ -66,6 +68,7 @@ impl UnifiedPush {
             .build()
             .map_err(|error| PushSetupError::Client(error.without_url().to_string()))?;
         Ok(Self(Arc::new(Inner {
+            clock,
             http,
             origins,
             permits: Arc::new(Semaphore::new(concurrency)),
@@ -128,7 +131,7 @@ impl UnifiedPush {
         // The body of the answer says nothing that counts, and is not read.
         match request.send().await {
             Ok(answer) => {
-                let wait = answer.headers().get(RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?, clock::now()));
+                let wait = answer.headers().get(RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?, self.0.clock.now()));
                 judge(answer.status(), wait)
             }
             Err(error) => {

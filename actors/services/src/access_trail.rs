@@ -2,9 +2,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use domain::ServiceError;
+use clock::Clock;
 use domain::access::{Origin, Principal};
 use domain::audit::{AuditAction, EntryCap, Target};
+use domain::{ServiceError, Timestamp};
 use serde_json::{Value, json};
 use store::{AuditEntry, Store};
 
@@ -12,6 +13,7 @@ use crate::metrics::Metrics;
 
 /// Writes the entries that anybody can cause, up to a number per minute and node.
 pub struct AccessTrail {
+    clock: Clock,
     store: Store,
     per_minute: u32,
     cap: Mutex<EntryCap>,
@@ -19,8 +21,8 @@ pub struct AccessTrail {
 }
 
 impl AccessTrail {
-    pub(crate) fn new(store: Store, per_minute: u32, metrics: Metrics) -> Self {
-        Self { store, per_minute, cap: Mutex::default(), metrics }
+    pub(crate) fn new(clock: Clock, store: Store, per_minute: u32, metrics: Metrics) -> Self {
+        Self { clock, store, per_minute, cap: Mutex::default(), metrics }
     }
 
     /// Records that `by` was refused what `request` asks for. The refusal stands, whether or not it can be recorded.
@@ -36,7 +38,7 @@ impl AccessTrail {
     }
 
     async fn capped(&self, by: &Principal, action: AuditAction, target: Target, mut after: Value) {
-        let now = clock::now();
+        let now = self.clock.now();
         // The counters are whole after every statement, so a poisoned lock guards good data.
         let admitted = self.cap.lock().unwrap_or_else(PoisonError::into_inner).admit(self.per_minute, now);
         let Some(left_out) = admitted else {
@@ -61,6 +63,13 @@ impl AccessTrail {
 ///
 /// # Errors
 /// The database is unavailable.
-pub(crate) async fn given(store: &Store, by: &Principal, action: AuditAction, target: Target, told: Value) -> Result<(), ServiceError> {
-    Ok(store.record(&AuditEntry::new(by, action, target).after(told), clock::now()).await?)
+pub(crate) async fn given(
+    store: &Store,
+    by: &Principal,
+    action: AuditAction,
+    target: Target,
+    told: Value,
+    now: Timestamp,
+) -> Result<(), ServiceError> {
+    Ok(store.record(&AuditEntry::new(by, action, target).after(told), now).await?)
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use clock::Clock;
 use domain::access::{Origin, Permission, Principal, Role, Scopes};
 use domain::account::{Account, AccountChange, SignIn, checked_username, possible_username};
 use domain::invalid::in_range;
@@ -11,7 +12,6 @@ use domain::query::PAGE_MAX;
 use domain::{Invalid, ServiceError, SessionId, UserId};
 use secrecy::{ExposeSecret, SecretString};
 use store::{AccountOutcome, NewUser, Store};
-use uuid::Uuid;
 
 use super::credential_cache::CredentialCache;
 use super::passwords::Passwords;
@@ -28,6 +28,7 @@ pub struct AccountPage {
 
 /// Accounts and their sign-ins.
 pub struct AccountService {
+    clock: Clock,
     store: Store,
     passwords: Arc<Passwords>,
     guard: Arc<SignInGuard>,
@@ -37,13 +38,14 @@ pub struct AccountService {
 
 impl AccountService {
     pub(crate) fn new(
+        clock: Clock,
         store: Store,
         passwords: Arc<Passwords>,
         guard: Arc<SignInGuard>,
         credentials: Arc<CredentialCache>,
         sessions_per_user_max: i64,
     ) -> Self {
-        Self { store, passwords, guard, credentials, sessions_per_user_max }
+        Self { clock, store, passwords, guard, credentials, sessions_per_user_max }
     }
 
     /// A page of accounts by name, behind the name `after`.
@@ -100,8 +102,8 @@ impl AccountService {
         let username = checked_username(username)?;
         self.refuse_look_alike(&username).await?;
         let hash = self.passwords.hash("password", password, &username).await?;
-        let id = UserId(Uuid::now_v7());
-        self.store.insert_user(NewUser { id, username: &username, password_bcrypt: &hash, role }, principal, clock::now()).await?;
+        let id = UserId(self.clock.new_id());
+        self.store.insert_user(NewUser { id, username: &username, password_bcrypt: &hash, role }, principal, self.clock.now()).await?;
         tracing::info!(event = "account.added", username, %role, by = principal.username());
         self.account(principal, id).await
     }
@@ -135,8 +137,8 @@ impl AccountService {
         }
         let hash = self.passwords.hash("password", password, username).await?;
         let user =
-            NewUser { id: UserId(Uuid::now_v7()), username: &checked_username(username)?, password_bcrypt: &hash, role: Role::Admin };
-        Ok(self.store.insert_first_user(user, &Principal::system(), clock::now()).await?)
+            NewUser { id: UserId(self.clock.new_id()), username: &checked_username(username)?, password_bcrypt: &hash, role: Role::Admin };
+        Ok(self.store.insert_first_user(user, &Principal::system(), self.clock.now()).await?)
     }
 
     /// Changes role or life of an account; it takes effect on every node at once. Who is disabled
@@ -156,7 +158,7 @@ impl AccountService {
         if change.disabled == Some(false) {
             covers(principal, self.account(principal, id).await?.role)?;
         }
-        let outcome = self.store.change_account(id, change, principal, clock::now()).await?;
+        let outcome = self.store.change_account(id, change, principal, self.clock.now()).await?;
         self.credentials.forget();
         match outcome {
             AccountOutcome::Changed(account) => {
@@ -234,7 +236,7 @@ impl AccountService {
         kept: Option<SessionId>,
     ) -> Result<(), ServiceError> {
         let hash = self.passwords.hash(field, password, username).await?;
-        let known = self.store.set_password(id, &hash, kept, by, clock::now()).await?;
+        let known = self.store.set_password(id, &hash, kept, by, self.clock.now()).await?;
         self.credentials.forget();
         if known { Ok(()) } else { Err(ServiceError::NotFound("account")) }
     }
@@ -245,7 +247,7 @@ impl AccountService {
     /// Not a person's sign-in.
     pub async fn own_sign_ins(&self, principal: &Principal) -> Result<Vec<SignIn>, ServiceError> {
         let (user_id, _) = person(principal)?;
-        Ok(self.store.sign_ins(user_id, self.sessions_per_user_max, clock::now()).await?)
+        Ok(self.store.sign_ins(user_id, self.sessions_per_user_max, self.clock.now()).await?)
     }
 
     /// Ends a sign-in of the person who acts.
@@ -263,7 +265,7 @@ impl AccountService {
     /// Not a person's sign-in.
     pub async fn end_other_sign_ins(&self, principal: &Principal) -> Result<u64, ServiceError> {
         let (user_id, session_id) = person(principal)?;
-        let ended = self.store.end_sign_ins(user_id, Some(session_id), principal, clock::now()).await?;
+        let ended = self.store.end_sign_ins(user_id, Some(session_id), principal, self.clock.now()).await?;
         self.credentials.forget();
         Ok(ended)
     }
@@ -274,7 +276,7 @@ impl AccountService {
     /// Forbidden, or there is no such account.
     pub async fn sign_ins(&self, principal: &Principal, id: UserId) -> Result<Vec<SignIn>, ServiceError> {
         self.account(principal, id).await?;
-        Ok(self.store.sign_ins(id, self.sessions_per_user_max, clock::now()).await?)
+        Ok(self.store.sign_ins(id, self.sessions_per_user_max, self.clock.now()).await?)
     }
 
     /// Ends a sign-in of an account.
@@ -294,14 +296,14 @@ impl AccountService {
     /// Forbidden, or there is no such account.
     pub async fn end_sign_ins(&self, principal: &Principal, user: UserId) -> Result<u64, ServiceError> {
         let account = self.account(principal, user).await?;
-        let ended = self.store.end_sign_ins(user, None, principal, clock::now()).await?;
+        let ended = self.store.end_sign_ins(user, None, principal, self.clock.now()).await?;
         self.credentials.forget();
         tracing::info!(event = "account.sign_ins_ended", username = account.username, ended, by = principal.username());
         Ok(ended)
     }
 
     async fn end(&self, by: &Principal, user: UserId, id: SessionId) -> Result<(), ServiceError> {
-        let ended = self.store.end_sign_in(user, id, by, clock::now()).await?;
+        let ended = self.store.end_sign_in(user, id, by, self.clock.now()).await?;
         self.credentials.forget();
         if ended { Ok(()) } else { Err(ServiceError::NotFound("session")) }
     }

@@ -11,6 +11,7 @@ use actors::router::{Acknowledged, DeviceRouter, IncomingHeartbeat};
 use actors::sockets::{SocketEntry, SocketHub, SocketSender};
 use actors::writers::CommandWriter;
 use actors::writers::HeartbeatSettings;
+use clock::Clock;
 use domain::interval::{next_heartbeat_seconds, retry_after_seconds};
 use domain::text::{self, FCM_TOKEN_MAX_CHARS};
 use domain::{DeviceId, DeviceTokenId, Invalid, ServiceError, Timestamp};
@@ -44,6 +45,7 @@ struct VerifiedToken {
 
 /// Sessions and heartbeats.
 pub struct AgentService {
+    pub(super) clock: Clock,
     pub(super) store: Store,
     pub(super) router: DeviceRouter,
     pub(super) commands: CommandWriter,
@@ -66,6 +68,7 @@ impl AgentService {
     /// The service over a store and the devices of a cluster.
     #[allow(clippy::too_many_arguments, reason = "each is one thing the service works with, named at the one call")]
     pub(crate) fn new(
+        clock: Clock,
         store: Store,
         router: DeviceRouter,
         commands: CommandWriter,
@@ -83,6 +86,7 @@ impl AgentService {
             verified: Cache::new(auth.device_token_cache_max),
             tokens,
             current_format: Cache::builder().max_capacity(auth.device_token_cache_max).time_to_live(FORMAT_TRUSTED_FOR).build(),
+            clock,
             admission: Semaphore::new(heartbeat.in_flight_max),
             store,
             router,
@@ -133,7 +137,7 @@ impl AgentService {
     }
 
     fn check_session_token(&self, token: &str) -> Result<DeviceCredentials, ServiceError> {
-        let claims: AgentClaims = self.signer.verify(Audience::Agent, token, clock::now())?;
+        let claims: AgentClaims = self.signer.verify(Audience::Agent, token, self.clock.now())?;
         Ok(DeviceCredentials { device_id: DeviceId(claims.sub), generation: claims.r#gen })
     }
 
@@ -173,7 +177,7 @@ impl AgentService {
     /// The credentials no longer hold, or the device is deleted.
     pub async fn open_session(&self, credentials: DeviceCredentials) -> Result<(String, Timestamp), ServiceError> {
         self.check(credentials).await?;
-        let now = clock::now();
+        let now = self.clock.now();
         let expires_at = now + self.auth.agent_session_ttl;
         let claims = AgentClaims { sub: credentials.device_id.0, r#gen: credentials.generation };
         Ok((self.signer.sign(Audience::Agent, claims, now, expires_at)?, expires_at))
@@ -295,12 +299,12 @@ impl AgentService {
 
     /// Interval until the next heartbeat of a device, with jitter.
     pub fn next_heartbeat_s(&self) -> u32 {
-        next_heartbeat_seconds(self.heartbeat.interval_s, rand::random())
+        next_heartbeat_seconds(self.heartbeat.interval_s, self.clock.randomness().fraction())
     }
 
     /// A `Retry-After`, jittered.
     pub fn retry_after_s(&self) -> u32 {
-        retry_after_seconds(self.heartbeat.retry_after_s, rand::random())
+        retry_after_seconds(self.heartbeat.retry_after_s, self.clock.randomness().fraction())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actors::agent_updates::AgentUpdateSettings;
 use actors::agent_updates::{
@@ -12,6 +12,7 @@ use actors::fleet_view::FleetView;
 use actors::router::DeviceRouter;
 use apk::ApkLibrary;
 use chrono::TimeDelta;
+use clock::{Clock, Moment};
 use domain::access::{Permission, Principal};
 use domain::action::Action;
 use domain::bulk::BULK_MAX;
@@ -19,7 +20,6 @@ use domain::invalid::in_range;
 use domain::rollout::{self, AgentBuild, BuildCandidate, BuildState, PromotedBuild, Promotion, UpdateAnswer, UpdateCounts, VersionSample};
 use domain::{AgentBuildId, ApkId, DeviceId, Invalid, ServiceError, Timestamp, text};
 use store::{AddBuildOutcome, BuildAction, BuildActionOutcome, Store};
-use uuid::Uuid;
 
 use super::command_batches::{BatchDetails, BatchRequest};
 use super::commands::{CommandRequest, CommandService, IdempotencyKey};
@@ -89,6 +89,7 @@ pub struct NudgePlan {
 
 /// Dependencies of the service.
 pub(crate) struct AgentBuildParts {
+    pub(crate) clock: Clock,
     pub(crate) store: Store,
     pub(crate) router: DeviceRouter,
     pub(crate) view: Arc<FleetView>,
@@ -101,7 +102,7 @@ pub(crate) struct AgentBuildParts {
 }
 
 /// A count of the fleet, and when it was made.
-type FleetCount = Option<(Instant, Arc<Vec<RunningAgent>>)>;
+type FleetCount = Option<(Moment, Arc<Vec<RunningAgent>>)>;
 
 /// Builds of the agent, for people and devices.
 pub struct AgentBuildService {
@@ -183,8 +184,8 @@ impl AgentBuildService {
             let problem = format!("an APK of {}, not of the agent {} (agent_updates.package)", found.package, self.package());
             return Err(Invalid::new("apk_id", problem).into());
         }
-        let id = AgentBuildId(Uuid::now_v7());
-        match self.parts.store.add_agent_build(id, apk, release_notes, BUILDS_MAX, principal, clock::now()).await? {
+        let id = AgentBuildId(self.parts.clock.new_id());
+        match self.parts.store.add_agent_build(id, apk, release_notes, BUILDS_MAX, principal, self.parts.clock.now()).await? {
             AddBuildOutcome::New => self.details(id).await,
             AddBuildOutcome::Existing(_) => Err(ServiceError::WrongState("this version is already a build")),
             AddBuildOutcome::NoApk => Err(Invalid::new("apk_id", "there is no such APK").into()),
@@ -228,8 +229,9 @@ impl AgentBuildService {
     ) -> Result<BuildDetails, ServiceError> {
         principal.require(Permission::ManageAgentBuilds)?;
         let (store, offers, by) = (self.parts.store.clone(), Arc::clone(&self.parts.offers), principal.clone());
+        let now = self.parts.clock.now();
         let acted = run_detached(async move {
-            let acted = store.act_on_agent_build(id, act, &by, clock::now()).await?;
+            let acted = store.act_on_agent_build(id, act, &by, now).await?;
             // The other nodes read it within a second.
             if let Err(cause) = offers.refresh(&store).await {
                 tracing::warn!(event = "agent_builds.read_failed", %cause);
@@ -288,7 +290,7 @@ impl AgentBuildService {
         let request = BatchRequest { target: BulkTarget::Ids(ids), command, rate_per_second };
         let (batch, new) = self.parts.commands.send_many(principal, request, idempotency_key).await?;
         if new {
-            self.parts.store.note_agent_build_nudge(id, batch.batch.id, devices, principal, clock::now()).await?;
+            self.parts.store.note_agent_build_nudge(id, batch.batch.id, devices, principal, self.parts.clock.now()).await?;
         }
         Ok((batch, new))
     }
@@ -321,7 +323,7 @@ impl AgentBuildService {
     pub async fn stats(&self, principal: &Principal, id: AgentBuildId, hours: i64) -> Result<BuildStats, ServiceError> {
         principal.require(Permission::ViewDeployments)?;
         let hours = in_range("hours", hours, 1, STATS_HOURS_MAX)?;
-        let (details, now) = (self.details(id).await?, clock::now());
+        let (details, now) = (self.details(id).await?, self.parts.clock.now());
         let since = hour_of(now) - TimeDelta::hours(hours);
         Ok(BuildStats {
             details,
@@ -337,7 +339,7 @@ impl AgentBuildService {
     /// Forbidden, or the hours are out of 1..744.
     pub async fn adoption(&self, principal: &Principal, hours: i64) -> Result<Vec<VersionSample>, ServiceError> {
         principal.require(Permission::ViewDeployments)?;
-        let (hours, now) = (in_range("hours", hours, 1, STATS_HOURS_MAX)?, clock::now());
+        let (hours, now) = (in_range("hours", hours, 1, STATS_HOURS_MAX)?, self.parts.clock.now());
         self.versions_since(hour_of(now) - TimeDelta::hours(hours), now).await
     }
 
@@ -372,14 +374,14 @@ impl AgentBuildService {
     /// The fleet, counted anew when the last count is a second old: a page that many people look at costs no more than one.
     async fn fleet(&self) -> Result<Arc<Vec<RunningAgent>>, ServiceError> {
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match counted.filter(|(at, _)| at.elapsed() < COUNTED_FOR) {
+        match counted.filter(|(at, _)| self.parts.clock.elapsed(*at) < COUNTED_FOR) {
             Some((_, fleet)) => Ok(fleet),
             None => self.count_fleet().await,
         }
     }
 
     async fn count_fleet(&self) -> Result<Arc<Vec<RunningAgent>>, ServiceError> {
-        let (view, at) = (Arc::clone(&self.parts.view), Instant::now());
+        let (view, at) = (Arc::clone(&self.parts.view), self.parts.clock.monotonic());
         let fleet = tokio::task::spawn_blocking(move || running(&view)).await.map_err(|_| ServiceError::Internal)?;
         let fleet = Arc::new(fleet);
         *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, Arc::clone(&fleet)));

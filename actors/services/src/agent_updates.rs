@@ -1,6 +1,6 @@
 //! Update checks and update reports of agents. A check is answered from memory.
 
-use actors::agent_updates::{promoted_of, this_hour};
+use actors::agent_updates::{hour_of, promoted_of};
 use actors::messages::DeviceCredentials;
 use domain::rollout::{AgentBuild, Promotion, UpdateAnswer, UpdateEvent, answer, newest};
 use domain::text::bounded;
@@ -97,12 +97,12 @@ impl AgentBuildService {
             _ => newest(&promoted).map(|build| build.build),
         };
         if let Some(build) = judged_by {
-            self.parts.counters.count(build, this_hour(), matches!(answer, UpdateAnswer::Offer(_)));
+            self.parts.counters.count(build, hour_of(self.parts.clock.now()), matches!(answer, UpdateAnswer::Offer(_)));
         }
         let UpdateAnswer::Offer(id) = answer else { return Ok(Err(answer)) };
         let build = known.build(id).ok_or(ServiceError::Internal)?.clone();
         let promotion = build.promotion.ok_or(ServiceError::Internal)?;
-        let (url, url_expires_at) = self.parts.library.download_url(build.apk, clock::now());
+        let (url, url_expires_at) = self.parts.library.download_url(build.apk, self.parts.clock.now());
         Ok(Ok(UpdateOffer { build, promotion, url, url_expires_at }))
     }
 
@@ -122,8 +122,9 @@ impl AgentBuildService {
         let report =
             UpdateReport { build, device: credentials.device_id, event, error: error.filter(|text| !text.is_empty()), version_code };
         let (store, policy, offers) = (self.parts.store.clone(), self.parts.settings.halt, self.parts.offers.clone());
+        let now = self.parts.clock.now();
         let taken = run_detached(async move {
-            let taken = store.report_update(&report, policy, clock::now()).await?;
+            let taken = store.report_update(&report, policy, now).await?;
             if let UpdateReportOutcome::Halted(reason) = taken {
                 tracing::warn!(event = "agent_build.halted", build_id = %build, reason = reason.as_str());
                 // The other nodes read it within a second.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use clock::Clock;
 use domain::access::{Permission, Principal};
 use domain::api_token::{ApiToken, ApiTokenRequest, PREFIX_CHARS, TOKEN_START};
 use domain::enrollment::LifetimeLimits;
@@ -10,7 +11,6 @@ use domain::query::PAGE_MAX;
 use domain::{ApiTokenId, ServiceError, UserId};
 use secrecy::SecretString;
 use store::{ApiTokenOutcome, ApiTokenQuery, NewApiToken, Store};
-use uuid::Uuid;
 
 use super::credential_cache::CredentialCache;
 use crate::crypto::{random_token, sha256};
@@ -44,6 +44,7 @@ pub struct ApiTokenPage {
 
 /// API tokens.
 pub struct ApiTokenService {
+    clock: Clock,
     store: Store,
     credentials: Arc<CredentialCache>,
     lifetime: LifetimeLimits,
@@ -51,8 +52,8 @@ pub struct ApiTokenService {
 }
 
 impl ApiTokenService {
-    pub(crate) fn new(store: Store, credentials: Arc<CredentialCache>, lifetime: LifetimeLimits, per_user_max: i64) -> Self {
-        Self { store, credentials, lifetime, per_user_max }
+    pub(crate) fn new(clock: Clock, store: Store, credentials: Arc<CredentialCache>, lifetime: LifetimeLimits, per_user_max: i64) -> Self {
+        Self { clock, store, credentials, lifetime, per_user_max }
     }
 
     /// Creates a token of the calling account.
@@ -63,11 +64,11 @@ impl ApiTokenService {
     pub async fn create(&self, principal: &Principal, request: ApiTokenRequest) -> Result<IssuedApiToken, ServiceError> {
         principal.require(Permission::ManageTokens)?;
         let user_id = principal.user_id().ok_or(ServiceError::SignInRequired)?;
-        let now = clock::now();
+        let now = self.clock.now();
         let grant = request.checked(principal, self.lifetime, now)?;
         let secret = format!("{TOKEN_START}{}", random_token()?);
         let token = ApiToken {
-            id: ApiTokenId(Uuid::now_v7()),
+            id: ApiTokenId(self.clock.new_id()),
             user_id,
             username: principal.username().to_owned(),
             role: principal.role(),
@@ -147,7 +148,7 @@ impl ApiTokenService {
             }
             Some(principal.user_id().ok_or(ServiceError::SignInRequired)?)
         };
-        let known = self.store.revoke_api_token(id, owner, principal, clock::now()).await?;
+        let known = self.store.revoke_api_token(id, owner, principal, self.clock.now()).await?;
         self.credentials.forget();
         if !known {
             return Err(ServiceError::NotFound("API token"));

@@ -135,7 +135,7 @@ impl ApkService {
             return Err(Invalid::new("rollback_of", "there is no such APK").into());
         }
         let new = NewUpload {
-            id: ApkUploadId(Uuid::now_v7()),
+            id: ApkUploadId(self.clock.new_id()),
             owner: owner(principal),
             created_by: principal.username().to_owned(),
             file_name: file_name.to_owned(),
@@ -145,7 +145,7 @@ impl ApkService {
             notes: facts.notes,
         };
         let most = i64::try_from(self.library.settings().uploads_max).unwrap_or(i64::MAX);
-        if !self.store.insert_upload(&new, clock::now(), most).await? {
+        if !self.store.insert_upload(&new, self.clock.now(), most).await? {
             return Err(ServiceError::Overloaded("apks.uploads_max"));
         }
         self.upload(principal, new.id).await
@@ -206,7 +206,7 @@ impl ApkService {
             return Ok(offset);
         }
         let part = self.library.put_part(id, pieces).await?;
-        match self.store.add_part(id, offset, length, &part, clock::now()).await? {
+        match self.store.add_part(id, offset, length, &part, self.clock.now()).await? {
             Some(received) => Ok(received),
             // Somebody was faster, through whichever node; the part that nobody names goes with the upload.
             None => Err(UploadError::Offset { received: self.upload(principal, id).await?.received }),
@@ -291,7 +291,7 @@ impl ApkService {
             rollback_of: facts.rollback_of,
         };
         let new = NewApk {
-            id: ApkId(Uuid::now_v7()),
+            id: ApkId(self.clock.new_id()),
             offer,
             version_name: read.version_name,
             label: read.label,
@@ -309,7 +309,7 @@ impl ApkService {
         }
         // In its place before anybody hears of it; what is not taken leaves it again.
         self.library.keep(new.id, file).await?;
-        let added = self.store.add_apk(&new, principal, clock::now()).await;
+        let added = self.store.add_apk(&new, principal, self.clock.now()).await;
         let (id, refusal) = match added {
             Ok(AddApkOutcome::Added) => (new.id, None),
             Ok(AddApkOutcome::Existing(id)) => (id, None),

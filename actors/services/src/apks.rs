@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use clock::Clock;
 use domain::access::{Permission, Principal};
 use domain::apk::{Apk, ApkUse, in_use};
 use domain::audit::{AuditAction, Target};
@@ -17,6 +18,7 @@ use super::access_trail::given;
 /// APKs and managed packages, for people; and their files, for whoever has a signed address.
 #[derive(Clone)]
 pub struct ApkService {
+    pub(super) clock: Clock,
     pub(super) store: Store,
     pub(super) library: Arc<ApkLibrary>,
 }
@@ -25,8 +27,8 @@ pub struct ApkService {
 pub type ApkCursor = (Timestamp, ApkId);
 
 impl ApkService {
-    pub(crate) fn new(store: Store, library: Arc<ApkLibrary>) -> Self {
-        Self { store, library }
+    pub(crate) fn new(clock: Clock, store: Store, library: Arc<ApkLibrary>) -> Self {
+        Self { clock, store, library }
     }
 
     /// The files, for whoever hands out their addresses.
@@ -82,7 +84,7 @@ impl ApkService {
     /// Forbidden, there is no such APK any more, or something uses it.
     pub async fn delete(&self, principal: &Principal, id: ApkId) -> Result<(), ServiceError> {
         principal.require(Permission::ManagePackages)?;
-        match self.store.delete_apk(id, principal, clock::now()).await? {
+        match self.store.delete_apk(id, principal, self.clock.now()).await? {
             DeletedApk::Deleted => {}
             DeletedApk::Unknown => return Err(ServiceError::NotFound("APK")),
             DeletedApk::InUse(uses) => return Err(ServiceError::Conflict(in_use(&uses).unwrap_or_default())),
@@ -102,10 +104,10 @@ impl ApkService {
         principal.require(Permission::ViewDeployments)?;
         let row = self.store.apk(id).await?.filter(|row| row.deleted_at.is_none());
         let row = row.ok_or(ServiceError::NotFound("APK"))?;
-        let (url, expires_at) = self.library.download_url(row.id, clock::now());
+        let (url, expires_at) = self.library.download_url(row.id, self.clock.now());
         let target = Target::Other { kind: "apk", id: Some(row.id.to_string()), name: Some(row.package) };
         let told = json!({ "version_code": row.version_code, "expires_at": expires_at });
-        given(&self.store, principal, AuditAction::ApkLinkMade, target, told).await?;
+        given(&self.store, principal, AuditAction::ApkLinkMade, target, told, self.clock.now()).await?;
         Ok((url, expires_at))
     }
 
@@ -115,7 +117,7 @@ impl ApkService {
     /// Unauthorized when the address is not ours or has expired; not found when the APK was deleted; overloaded when too
     /// many downloads run, or the file is on its way to this node.
     pub async fn file(&self, id: ApkId, expires: i64, signature: &str) -> Result<LibraryFile, ServiceError> {
-        if !self.library.holds(id, expires, signature, clock::now()) {
+        if !self.library.holds(id, expires, signature, self.clock.now()) {
             return Err(ServiceError::Unauthorized);
         }
         // First: whoever is turned away costs no look into the database.

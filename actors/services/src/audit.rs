@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::SecondsFormat;
+use clock::Clock;
 use domain::ServiceError;
 use domain::access::{Permission, Principal};
 use domain::audit::{AuditAction, AuditFilter, ChainCheck, ChainedEntry, Head, Problem, Target};
@@ -53,6 +54,7 @@ pub struct AuditPage {
 
 /// The audit trail.
 pub struct AuditService {
+    clock: Clock,
     store: Store,
     exports: Arc<Semaphore>,
     stall_timeout: Duration,
@@ -60,8 +62,8 @@ pub struct AuditService {
 
 impl AuditService {
     /// The service over a store. An export whose reader takes nothing for `stall_timeout` is cut off.
-    pub fn new(store: Store, stall_timeout: Duration) -> Self {
-        Self { store, exports: Arc::new(Semaphore::new(EXPORTS_MAX)), stall_timeout }
+    pub fn new(clock: Clock, store: Store, stall_timeout: Duration) -> Self {
+        Self { clock, store, exports: Arc::new(Semaphore::new(EXPORTS_MAX)), stall_timeout }
     }
 
     /// A page of entries that match, the newest first, behind the one at `older_than`.
@@ -112,7 +114,7 @@ impl AuditService {
         // Read before anything is answered, so that a database that is away is an error and no stump.
         let (first, next) = piece(&self.store, &filter, None).await?;
         let target = Target::Other { kind: "audit", id: None, name: None };
-        given(&self.store, principal, AuditAction::TrailExported, target, shown(&filter)).await?;
+        given(&self.store, principal, AuditAction::TrailExported, target, shown(&filter), self.clock.now()).await?;
         let rest = stream::try_unfold((self.store.clone(), filter, next), |(store, filter, older_than)| async move {
             if older_than.is_none() {
                 return Ok(None);

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use clock::Clock;
 use domain::access::{Origin, Principal, Role};
 use domain::account::{kept_user_agent, possible_username};
 use domain::api_token::TOKEN_START;
@@ -62,6 +63,7 @@ pub struct SignedIn {
 
 /// Sign-in, and who is behind a bearer token.
 pub struct AuthService {
+    clock: Clock,
     store: Store,
     signer: Arc<TokenSigner>,
     settings: AuthSettings,
@@ -76,6 +78,7 @@ pub struct AuthService {
 impl AuthService {
     #[allow(clippy::too_many_arguments, reason = "each is one thing the service works with, named at the one call")]
     pub(crate) fn new(
+        clock: Clock,
         store: Store,
         signer: Arc<TokenSigner>,
         settings: AuthSettings,
@@ -86,7 +89,7 @@ impl AuthService {
         trail: Arc<AccessTrail>,
         metrics: Metrics,
     ) -> Self {
-        Self { store, signer, settings, passwords, guard, credentials, tokens, trail, metrics }
+        Self { clock, store, signer, settings, passwords, guard, credentials, tokens, trail, metrics }
     }
 
     /// Signs a person in.
@@ -136,10 +139,10 @@ impl AuthService {
     }
 
     async fn open_session(&self, user: UserRow, client: ClientInfo) -> Result<SignedIn, ServiceError> {
-        let now = clock::now();
+        let now = self.clock.now();
         let refresh_token = random_token()?;
         let session = SessionUser {
-            session_id: SessionId(Uuid::now_v7()),
+            session_id: SessionId(self.clock.new_id()),
             user_id: user.id,
             username: user.username,
             role: user.role,
@@ -190,7 +193,7 @@ impl AuthService {
     /// # Errors
     /// Unauthorized.
     pub async fn refresh(&self, refresh_token: &str, origin: Origin) -> Result<SignedIn, ServiceError> {
-        let now = clock::now();
+        let now = self.clock.now();
         let next = random_token()?;
         let address = address_of(&origin);
         match self.store.rotate_refresh(&sha256(refresh_token), &sha256(&next), now - REFRESH_GRACE, origin, now).await? {
@@ -226,7 +229,7 @@ impl AuthService {
     }
 
     async fn authenticate_token(&self, bearer: &str, origin: Origin) -> Result<Principal, ServiceError> {
-        let now = clock::now();
+        let now = self.clock.now();
         let digest = sha256(bearer);
         let counted = match self.credentials.knows_token(&digest) {
             true => None,
@@ -266,7 +269,7 @@ impl AuthService {
 
     /// `address`: what to note as the last of the sign-in.
     async fn authenticate_person(&self, access_token: &str, address: Option<IpAddr>, origin: Origin) -> Result<Principal, ServiceError> {
-        let now = clock::now();
+        let now = self.clock.now();
         let claims: AccessClaims = self.signer.verify(Audience::Admin, access_token, now)?;
         let session_id = SessionId(claims.sid);
         let known = self.credentials.session(&self.store, session_id, now).await?.ok_or(ServiceError::Unauthorized)?;
@@ -287,7 +290,7 @@ impl AuthService {
     /// The database is unavailable.
     pub async fn still_holds(&self, principal: &Principal) -> Result<bool, ServiceError> {
         let Principal::User { session_id, role, .. } = principal else { return Ok(true) };
-        let now = clock::now();
+        let now = self.clock.now();
         let known = self.credentials.session(&self.store, *session_id, now).await?;
         Ok(known.is_some_and(|known| known.who.role == *role && known.who.expires_at > now))
     }
@@ -305,7 +308,7 @@ impl AuthService {
     /// Not a person's sign-in, or the database is unavailable.
     pub async fn logout(&self, principal: &Principal) -> Result<(), ServiceError> {
         let Principal::User { user_id, session_id, .. } = principal else { return Err(ServiceError::SignInRequired) };
-        self.store.end_sign_in(*user_id, *session_id, principal, clock::now()).await?;
+        self.store.end_sign_in(*user_id, *session_id, principal, self.clock.now()).await?;
         self.credentials.forget();
         Ok(())
     }

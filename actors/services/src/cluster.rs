@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use clock::Clock;
 use domain::access::{Permission, Principal};
 use domain::cluster::{Node, ShardMoves};
 use domain::reconcile::ReconcilerStatus;
@@ -105,6 +106,7 @@ fn one_per_name(nodes: Vec<ClusterNode>) -> (Vec<ClusterNode>, Vec<ClusterNode>)
 
 /// The cluster, for display.
 pub struct ClusterService {
+    clock: Clock,
     store: Store,
     view: watch::Receiver<ClusterView>,
     links: Arc<Links>,
@@ -114,8 +116,15 @@ pub struct ClusterService {
 
 impl ClusterService {
     /// The service over the view of a node.
-    pub fn new(store: Store, view: watch::Receiver<ClusterView>, links: Arc<Links>, ownership: Arc<Ownership>, name: String) -> Self {
-        Self { store, view, links, ownership, name }
+    pub fn new(
+        clock: Clock,
+        store: Store,
+        view: watch::Receiver<ClusterView>,
+        links: Arc<Links>,
+        ownership: Arc<Ownership>,
+        name: String,
+    ) -> Self {
+        Self { clock, store, view, links, ownership, name }
     }
 
     /// Whether this node's lease holds.
@@ -170,7 +179,7 @@ impl ClusterService {
     /// Forbidden, there is no such live node, or the database is unavailable.
     pub async fn set_draining(&self, principal: &Principal, node: &str, draining: bool) -> Result<(), ServiceError> {
         principal.require(Permission::ManageCluster)?;
-        set_draining(&self.store, principal, node, draining).await
+        set_draining(&self.store, &self.clock, principal, node, draining).await
     }
 }
 
@@ -178,8 +187,8 @@ impl ClusterService {
 ///
 /// # Errors
 /// There is no such live node, or the database is unavailable.
-pub async fn set_draining(store: &Store, by: &Principal, node: &str, draining: bool) -> Result<(), ServiceError> {
-    if !store.set_draining(node, draining, by, clock::now()).await? {
+pub async fn set_draining(store: &Store, clock: &Clock, by: &Principal, node: &str, draining: bool) -> Result<(), ServiceError> {
+    if !store.set_draining(node, draining, by, clock.now()).await? {
         return Err(ServiceError::NotFound("live node"));
     }
     tracing::info!(event = if draining { "cluster.drain_asked" } else { "cluster.resume_asked" }, node);

@@ -16,7 +16,6 @@ use domain::{CommandBatchId, CommandId, DeviceId, Invalid, ServiceError, Timesta
 use futures_util::{Stream, StreamExt, stream};
 use serde_json::json;
 use store::{AuditEntry, CommandReport, CommandReportOutcome, InsertOutcome, NewBatch, NewCommands, Reporter};
-use uuid::Uuid;
 
 use super::access_trail::given;
 use super::commands::{CommandRequest, CommandService, IdempotencyKey, permission_of, stored};
@@ -102,7 +101,7 @@ impl CommandService {
         principal.require(request.command.action.kind().permission())?;
         self.checked(request.command.action).await?;
         self.rate(request.rate_per_second)?;
-        expiry(clock::now(), request.command.expires_in_s, self.settings.expires_default_s, self.settings.expires_max_s)?;
+        expiry(self.clock.now(), request.command.expires_in_s, self.settings.expires_default_s, self.settings.expires_max_s)?;
         self.planned(request.target).await
     }
 
@@ -118,7 +117,7 @@ impl CommandService {
         idempotency_key: Option<IdempotencyKey>,
     ) -> Result<(BatchDetails, bool), ServiceError> {
         principal.require(request.command.action.kind().permission())?;
-        let now = clock::now();
+        let now = self.clock.now();
         let (action, params) = self.checked(request.command.action).await?;
         let rate_per_second = self.rate(request.rate_per_second)?;
         let lasts = expiry(now, request.command.expires_in_s, self.settings.expires_default_s, self.settings.expires_max_s)? - now;
@@ -127,8 +126,9 @@ impl CommandService {
         let (good, refused): (Vec<_>, Vec<_>) = planned.into_iter().partition(|planned| planned.outcome.is_ok());
         // Each device gets its turn: the n-th command of a second is not held back until the next.
         let release = |n: usize| now + TimeDelta::microseconds((n as i64).saturating_mul(1_000_000) / i64::from(rate_per_second));
-        let devices: Vec<_> = good.iter().enumerate().map(|(n, planned)| (planned.id, CommandId(Uuid::now_v7()), release(n))).collect();
-        let id = CommandBatchId(Uuid::now_v7());
+        let devices: Vec<_> =
+            good.iter().enumerate().map(|(n, planned)| (planned.id, CommandId(self.clock.new_id()), release(n))).collect();
+        let id = CommandBatchId(self.clock.new_id());
         let named: Vec<_> = refused
             .iter()
             .take(REFUSED_NAMED_MAX)
@@ -172,7 +172,7 @@ impl CommandService {
     }
 
     async fn planned(&self, target: BulkTarget) -> Result<Vec<Planned>, ServiceError> {
-        let ids = target_ids(&self.store, &self.policy, target, DeviceListScope::Active).await?;
+        let ids = target_ids(&self.store, &self.policy, target, DeviceListScope::Active, self.clock.now()).await?;
         let records = self.store.device_work().await?.device_records(&ids).await?;
         let open = self.store.open_command_counts_of(&ids).await?;
         let planned = |id: DeviceId| {
@@ -252,11 +252,11 @@ impl CommandService {
         principal.require(permission_of(known.as_ref().map(|batch| batch.action.as_str())))?;
         let target = Target::Devices(known.map_or(0, |batch| batch.devices.max(0) as usize));
         let entry = AuditEntry::new(principal, AuditAction::CommandBatchCanceled, target).after(json!({"batch_id": id.to_string()}));
-        let open = self.store.cancel_batch(id, &entry, clock::now()).await?.ok_or(ServiceError::NotFound("batch"))?;
+        let open = self.store.cancel_batch(id, &entry, self.clock.now()).await?.ok_or(ServiceError::NotFound("batch"))?;
         for some in open.chunks(CANCELED_TOGETHER) {
             // The trail has it already.
             let by = || Reporter::Person(principal.username().to_owned(), None);
-            let report = |id: &CommandId| CommandReport { id: *id, by: by(), report: Report::Canceled, at: clock::now() };
+            let report = |id: &CommandId| CommandReport { id: *id, by: by(), report: Report::Canceled, at: self.clock.now() };
             let reports: Vec<_> = some.iter().map(report).collect();
             for (id, reported) in some.iter().zip(self.store.report_commands(&reports).await?) {
                 if let CommandReportOutcome::Changed { device_id, .. } = reported {
@@ -281,7 +281,7 @@ impl CommandService {
             Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("the number of concurrent exports"))?;
         let head = Bytes::from(super::device_csv::table([TABLE_COLUMNS.map(str::to_owned)])?);
         let target = Target::Other { kind: "command_batch", id: Some(id.to_string()), name: None };
-        given(&self.store, principal, AuditAction::CommandBatchExported, target, json!({ "format": "csv" })).await?;
+        given(&self.store, principal, AuditAction::CommandBatchExported, target, json!({ "format": "csv" }), self.clock.now()).await?;
         let service = Arc::clone(self);
         let pieces = stream::try_unfold(Some((service, None::<CommandCursor>)), move |left| async move {
             let Some((service, after)) = left else { return Ok(None) };

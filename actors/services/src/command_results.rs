@@ -45,7 +45,7 @@ impl AgentService {
         self.check(credentials).await?;
         self.note_format(device, format).await;
         let CommandResult { id, report, payload } = result;
-        let reported = CommandReport { id, by: Reporter::Device(device, payload), report, at: clock::now() };
+        let reported = CommandReport { id, by: Reporter::Device(device, payload), report, at: self.clock.now() };
         match self.commands.report(reported).await? {
             CommandReportOutcome::Changed { after, .. } => {
                 self.notify_owner(device, id, !after.state.is_open());
@@ -69,7 +69,7 @@ impl AgentService {
     /// Notes whether the device needs legacy push. Its result counts all the same when this fails.
     async fn note_format(&self, device: DeviceId, format: ResultFormat) {
         let legacy_at = match format {
-            ResultFormat::Legacy => Some(clock::now()),
+            ResultFormat::Legacy => Some(self.clock.now()),
             ResultFormat::Current if self.current_format.contains_key(&device) => return,
             ResultFormat::Current => None,
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actors::fleet_view::FleetView;
 use actors::router::DeviceRouter;
 use actors::writers::CommandWriter;
+use clock::Clock;
 use domain::access::{Permission, Principal};
 use domain::action::{Action, ActionKind, expiry};
 use domain::audit::{AuditAction, Target};
@@ -18,7 +19,6 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use store::{AuditEntry, CommandReport, CommandReportOutcome, IdempotencyRecord, InsertOutcome, NewCommands, Reporter, Store};
 use tokio::sync::Semaphore;
-use uuid::Uuid;
 
 use super::command_params::{ParamsText, params_text};
 use super::device_edit::run_detached;
@@ -63,6 +63,7 @@ impl IdempotencyKey {
 
 /// Service of commands.
 pub struct CommandService {
+    pub(super) clock: Clock,
     pub(super) store: Store,
     router: DeviceRouter,
     pub(super) view: Arc<FleetView>,
@@ -74,7 +75,9 @@ pub struct CommandService {
 }
 
 impl CommandService {
+    #[allow(clippy::too_many_arguments, reason = "each is one thing the service works with, named at the one call")]
     pub(crate) fn new(
+        clock: Clock,
         store: Store,
         router: DeviceRouter,
         view: Arc<FleetView>,
@@ -83,7 +86,7 @@ impl CommandService {
         settings: CommandSettings,
         export_stall_timeout: std::time::Duration,
     ) -> Self {
-        Self { store, router, view, policy, writer, settings, tables: Arc::new(Semaphore::new(TABLES_MAX)), export_stall_timeout }
+        Self { clock, store, router, view, policy, writer, settings, tables: Arc::new(Semaphore::new(TABLES_MAX)), export_stall_timeout }
     }
 
     /// The limits in force, for people to see.
@@ -105,7 +108,7 @@ impl CommandService {
         idempotency_key: Option<IdempotencyKey>,
     ) -> Result<(CommandView, bool), ServiceError> {
         principal.require(request.action.kind().permission())?;
-        let now = clock::now();
+        let now = self.clock.now();
         let (action, params) = self.checked(request.action).await?;
         let expires_at = expiry(now, request.expires_in_s, self.settings.expires_default_s, self.settings.expires_max_s)?;
         let records = self.store.device_work().await?.device_records(&[device]).await?;
@@ -115,7 +118,7 @@ impl CommandService {
             Some(_) => return Err(ServiceError::NotFound("device")),
             None => {}
         }
-        let id = CommandId(Uuid::now_v7());
+        let id = CommandId(self.clock.new_id());
         let new = NewCommands {
             action: action.kind().as_str().to_owned(),
             params: params.sent.clone(),
@@ -255,7 +258,7 @@ impl CommandService {
             Box::new(AuditEntry::new(principal, AuditAction::CommandCanceled, Target::Device(row.device_id, row.alias)).after(reported))
         });
         let by = Reporter::Person(principal.username().to_owned(), entry);
-        match self.writer.report(CommandReport { id, by, report: Report::Canceled, at: clock::now() }).await? {
+        match self.writer.report(CommandReport { id, by, report: Report::Canceled, at: self.clock.now() }).await? {
             CommandReportOutcome::Changed { device_id, .. } => self.notify_finished(device_id, id),
             CommandReportOutcome::Nothing(CommandState::Canceled) => {}
             CommandReportOutcome::Nothing(_) => return Err(ServiceError::WrongState("this command has already finished")),

@@ -7,6 +7,7 @@ use actors::Secrets;
 use actors::fleet_view::FleetView;
 use actors::ownership::Ownership;
 use actors::router::{DeviceRouter, RouterParts};
+use clock::Clock;
 use domain::{NodeId, ServiceError};
 use link::cluster_view::ClusterView;
 use store::Store;
@@ -34,12 +35,12 @@ impl Console {
     ///
     /// # Errors
     /// The metrics cannot be made.
-    pub fn new(store: Store, settings: Settings, secrets: Secrets) -> Result<Self, ServiceError> {
+    pub fn new(store: Store, settings: Settings, secrets: Secrets, clock: Clock) -> Result<Self, ServiceError> {
         let metrics = Metrics::register(&prometheus::Registry::new()).map_err(|cause| {
             tracing::error!(event = "metrics.failed", %cause);
             ServiceError::Internal
         })?;
-        let ownership = Arc::new(Ownership::default());
+        let ownership = Arc::new(Ownership::new(clock.clone()));
         // Nothing runs here and nobody is reached from here.
         let router = DeviceRouter::new(RouterParts {
             ownership,
@@ -53,14 +54,15 @@ impl Console {
             owner_wait: Duration::ZERO,
             metrics: metrics.actors.clone(),
         });
-        let trail = Arc::new(AccessTrail::new(store.clone(), settings.auth.refusals_audited_per_minute, metrics.clone()));
+        let trail = Arc::new(AccessTrail::new(clock.clone(), store.clone(), settings.auth.refusals_audited_per_minute, metrics.clone()));
         let bcrypt = Bcrypt::new(settings.auth.bcrypt_concurrency, settings.auth.bcrypt_wait);
         let People { accounts, .. } = PeopleParts {
+            clock: clock.clone(),
             store: store.clone(),
             signer: Arc::new(TokenSigner::new(&secrets.jwt_key)),
             bcrypt: bcrypt.clone(),
             credentials: Arc::new(CredentialCache::new(settings.auth.session_cache_ttl)),
-            tokens: TokenGuard::new(&settings.auth),
+            tokens: TokenGuard::new(clock.clone(), &settings.auth),
             trail,
             settings: settings.auth.clone(),
             metrics: metrics.clone(),
@@ -69,9 +71,10 @@ impl Console {
         Ok(Self {
             accounts,
             enrollment: EnrollmentService::new(
+                clock.clone(),
                 store,
                 router,
-                FleetView::new(settings.runtime.device),
+                FleetView::new(settings.runtime.device, clock),
                 bcrypt,
                 Arc::new(secrets.master_key),
                 &settings.auth,

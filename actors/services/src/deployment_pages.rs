@@ -196,7 +196,7 @@ impl DeploymentService {
             Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("the number of concurrent exports"))?;
         let head = Bytes::from(super::device_csv::table([TABLE_COLUMNS.map(str::to_owned)])?);
         let target = Target::Other { kind: "deployment", id: Some(id.to_string()), name: None };
-        given(&self.store, principal, AuditAction::DeploymentExported, target, json!({ "format": "csv" })).await?;
+        given(&self.store, principal, AuditAction::DeploymentExported, target, json!({ "format": "csv" }), self.clock.now()).await?;
         let service = Arc::clone(self);
         let pieces = stream::try_unfold(Some((service, None::<i32>)), move |left| async move {
             let Some((service, after)) = left else { return Ok(None) };

@@ -7,6 +7,7 @@ use actors::deployment::{DeploymentSettings, snapshot_of};
 use actors::fleet_view::FleetView;
 use actors::router::DeviceRouter;
 use chrono::TimeDelta;
+use clock::Clock;
 use domain::abi::AbiSet;
 use domain::access::{Permission, Principal};
 use domain::apk::Apk;
@@ -23,7 +24,6 @@ use link::messages::DeviceRequest;
 use serde_json::{Value, json};
 use store::{AuditEntry, CreateOutcome, IdempotencyRecord, NewDeployment, NewTask, StatusThresholds, Store, TransitionOutcome};
 use tokio::sync::Semaphore;
-use uuid::Uuid;
 
 use super::commands::IdempotencyKey;
 use super::device_edit::run_detached;
@@ -102,6 +102,7 @@ pub struct RollbackOffer {
 
 /// Service of deployments.
 pub struct DeploymentService {
+    pub(super) clock: Clock,
     pub(super) store: Store,
     router: DeviceRouter,
     view: Arc<FleetView>,
@@ -113,6 +114,7 @@ pub struct DeploymentService {
 
 impl DeploymentService {
     pub(crate) fn new(
+        clock: Clock,
         store: Store,
         router: DeviceRouter,
         view: Arc<FleetView>,
@@ -120,7 +122,7 @@ impl DeploymentService {
         settings: DeploymentSettings,
         export_stall_timeout: std::time::Duration,
     ) -> Self {
-        Self { store, router, view, policy, settings, tables: Arc::new(Semaphore::new(TABLES_MAX)), export_stall_timeout }
+        Self { clock, store, router, view, policy, settings, tables: Arc::new(Semaphore::new(TABLES_MAX)), export_stall_timeout }
     }
 
     /// Whether a person may deploy, before the request's body is read.
@@ -137,7 +139,7 @@ impl DeploymentService {
     /// As [`Self::create`].
     pub async fn plan(&self, principal: &Principal, request: &DeploymentRequest) -> Result<DeploymentPlan, ServiceError> {
         principal.require(Permission::ManageDeployments)?;
-        self.planned(request, clock::now()).await
+        self.planned(request, self.clock.now()).await
     }
 
     /// Creates a deployment. `false`: an earlier call with the same idempotency key created it.
@@ -162,9 +164,9 @@ impl DeploymentService {
         idempotency_key: Option<IdempotencyKey>,
         rolls_back: Option<DeploymentId>,
     ) -> Result<(Deployment, bool), ServiceError> {
-        let now = clock::now();
+        let now = self.clock.now();
         let plan = self.planned(&request, now).await?;
-        let id = DeploymentId(Uuid::now_v7());
+        let id = DeploymentId(self.clock.new_id());
         let made_up =
             || format!("{} {}", if plan.apk.label.is_empty() { &plan.apk.package } else { &plan.apk.label }, plan.apk.version_name);
         let name = request.name.clone().filter(|name| !name.trim().is_empty()).unwrap_or_else(made_up);
@@ -225,7 +227,8 @@ impl DeploymentService {
     ) -> Result<Deployment, ServiceError> {
         principal.require(Permission::ManageDeployments)?;
         let (store, by) = (self.store.clone(), principal.clone());
-        match run_detached(async move { Ok(store.transition_deployment(id, transition, &by, clock::now()).await?) }).await? {
+        let now = self.clock.now();
+        match run_detached(async move { Ok(store.transition_deployment(id, transition, &by, now).await?) }).await? {
             TransitionOutcome::Unknown => return Err(ServiceError::NotFound("deployment")),
             TransitionOutcome::Over => return Err(ServiceError::WrongState("this deployment has finished")),
             TransitionOutcome::Already => {}
@@ -373,7 +376,7 @@ impl DeploymentService {
     async fn ids(&self, scope: &DeploymentScope) -> Result<Vec<DeviceId>, ServiceError> {
         let max = self.settings.devices_max;
         let of = |filter: DeviceFilter| async move {
-            let thresholds = StatusThresholds::at(clock::now(), &self.policy);
+            let thresholds = StatusThresholds::at(self.clock.now(), &self.policy);
             Ok::<_, ServiceError>(self.store.device_ids(&filter.checked()?, DeviceListScope::Active, thresholds, max as i64 + 1).await?)
         };
         let names = |field: &str, names: &[String]| match names.len() {

@@ -144,7 +144,8 @@ impl DeviceService {
         // Read before anything is answered, so that a database that is away is an error and no stump.
         let (first, next) = self.piece(&filter, None).await?;
         let target = Target::Other { kind: "devices", id: None, name: None };
-        given(&self.store, principal, AuditAction::DevicesExported, target, json!({ "filter": filter_shown(&filter) })).await?;
+        given(&self.store, principal, AuditAction::DevicesExported, target, json!({ "filter": filter_shown(&filter) }), self.clock.now())
+            .await?;
         let pieces = stream::try_unfold((Arc::clone(self), filter, next), |(service, filter, after)| async move {
             let Some(after) = after else { return Ok(None) };
             let (piece, next) = service.piece(&filter, Some(&after)).await?;
@@ -154,7 +155,7 @@ impl DeviceService {
     }
 
     async fn piece(&self, filter: &DeviceFilter, after: Option<&Cursor>) -> Result<(Bytes, Option<Cursor>), ServiceError> {
-        let (now, sort) = (clock::now(), Sort::default());
+        let (now, sort) = (self.clock.now(), Sort::default());
         let thresholds = StatusThresholds::at(now, &self.policy);
         let rows = self.store.devices_page(filter, DeviceListScope::Active, sort, after, thresholds, BATCH).await?;
         let full = rows.len() as i64 == BATCH;
@@ -278,8 +279,8 @@ impl DeviceService {
         actions: Vec<(DeviceId, BulkAction)>,
         mode: Mode,
     ) -> Result<ActionsOutcome, ServiceError> {
-        let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal.clone());
-        run_detached(async move { apply_actions(&store, actions, &by, AuditContext::Import, mode, restore_within).await }).await
+        let (store, restore_within, by, now) = (self.store.clone(), self.restore_within, principal.clone(), self.clock.now());
+        run_detached(async move { apply_actions(&store, actions, &by, AuditContext::Import, mode, restore_within, now).await }).await
     }
 }
 

@@ -14,7 +14,7 @@ use domain::bulk::{BULK_MAX, BulkAction, Decision, Refusal, decide, refuse_taken
 use domain::device::{DeviceListScope, DevicePolicy, DeviceView};
 use domain::edit::DevicePatch;
 use domain::query::DeviceFilter;
-use domain::{DeviceId, Invalid, ServiceError, text};
+use domain::{DeviceId, Invalid, ServiceError, Timestamp, text};
 use link::messages::DeviceRequest;
 use store::{StatusThresholds, Store};
 use tokio::time::Instant;
@@ -81,8 +81,8 @@ pub(super) async fn apply_actions(
     context: AuditContext,
     mode: Mode,
     restore_within: TimeDelta,
+    now: Timestamp,
 ) -> Result<ActionsOutcome, ServiceError> {
-    let now = clock::now();
     let mut work = store.device_work().await?;
     let ids: Vec<DeviceId> = actions.iter().map(|(id, _)| *id).collect();
     if mode != Mode::DryRun {
@@ -222,8 +222,9 @@ impl DeviceService {
 
     async fn one(&self, principal: &Principal, id: DeviceId, action: BulkAction) -> Result<Decision, ServiceError> {
         let (store, router, restore_within, by) = (self.store.clone(), self.router.clone(), self.restore_within, principal.clone());
+        let now = self.clock.now();
         run_detached(async move {
-            let mut outcome = apply_actions(&store, vec![(id, action)], &by, AuditContext::One, Mode::Each, restore_within).await?;
+            let mut outcome = apply_actions(&store, vec![(id, action)], &by, AuditContext::One, Mode::Each, restore_within, now).await?;
             let decision = outcome.decisions.pop().map_or(Decision::Refused(Refusal::NotFound), |(_, decision)| decision);
             match &decision {
                 Decision::Refused(refusal) => return Err(refusal.clone().into()),
@@ -272,12 +273,13 @@ impl DeviceService {
             return Err(Invalid::new("alias", "an alias is unique: change it one device at a time, or import a table").into());
         }
         let scope = if matches!(action, BulkAction::Restore(_)) { DeviceListScope::Deleted } else { DeviceListScope::Active };
-        let ids = target_ids(&self.store, &self.policy, target, scope).await?;
+        let now = self.clock.now();
+        let ids = target_ids(&self.store, &self.policy, target, scope, now).await?;
         let actions: Vec<_> = ids.into_iter().map(|id| (id, action.clone())).collect();
         let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal.clone());
         let mode = if dry_run { Mode::DryRun } else { Mode::Each };
         let outcome =
-            run_detached(async move { apply_actions(&store, actions, &by, AuditContext::Bulk, mode, restore_within).await }).await?;
+            run_detached(async move { apply_actions(&store, actions, &by, AuditContext::Bulk, mode, restore_within, now).await }).await?;
         let ActionsOutcome { before, decisions, .. } = outcome;
         let outcome = |(id, decision)| BulkOutcome { id, alias: before.get(&id).map(|device| device.editable.alias.clone()), decision };
         Ok(decisions.into_iter().map(outcome).collect())
@@ -290,6 +292,7 @@ pub(super) async fn target_ids(
     policy: &DevicePolicy,
     target: BulkTarget,
     scope: DeviceListScope,
+    now: Timestamp,
 ) -> Result<Vec<DeviceId>, ServiceError> {
     let too_many = |field| Invalid::new(field, format!("more than {BULK_MAX} devices"));
     let mut ids = match target {
@@ -297,7 +300,7 @@ pub(super) async fn target_ids(
         BulkTarget::Ids(ids) if ids.len() > BULK_MAX => return Err(too_many("ids").into()),
         BulkTarget::Ids(ids) => ids,
         BulkTarget::Filter(filter) => {
-            let thresholds = StatusThresholds::at(clock::now(), policy);
+            let thresholds = StatusThresholds::at(now, policy);
             let ids = store.device_ids(&filter.checked()?, scope, thresholds, BULK_MAX as i64 + 1).await?;
             if ids.len() > BULK_MAX {
                 return Err(too_many("filter").into());

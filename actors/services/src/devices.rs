@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use clock::Clock;
 use domain::access::{Permission, Principal};
 use domain::device::{DeviceListScope, DevicePolicy, DeviceState, DeviceView, LegacyPushDevice, MonitoredApp};
 use domain::invalid::in_range;
@@ -41,6 +42,7 @@ pub struct DevicePage {
 
 /// Devices, for display.
 pub struct DeviceService {
+    pub(super) clock: Clock,
     pub(super) store: Store,
     pub(super) router: DeviceRouter,
     pub(super) view: Arc<FleetView>,
@@ -58,6 +60,7 @@ pub struct DeviceService {
 impl DeviceService {
     /// The service over a store and the devices of a node.
     pub fn new(
+        clock: Clock,
         store: Store,
         router: DeviceRouter,
         view: Arc<FleetView>,
@@ -66,7 +69,7 @@ impl DeviceService {
         export_stall_timeout: Duration,
     ) -> Self {
         let permits = || Arc::new(Semaphore::new(TABLES_AT_A_TIME));
-        Self { store, router, view, policy, restore_within, exports: permits(), export_stall_timeout, imports: permits() }
+        Self { clock, store, router, view, policy, restore_within, exports: permits(), export_stall_timeout, imports: permits() }
     }
 
     /// A page of devices, as last stored.
@@ -86,7 +89,7 @@ impl DeviceService {
         let limit = in_range("limit", limit, 1, PAGE_MAX)?;
         let filter = filter.checked()?;
         let after = after.map(|cursor| cursor.checked(sort)).transpose()?;
-        let now = clock::now();
+        let now = self.clock.now();
         let mut rows =
             self.store.devices_page(&filter, scope, sort, after.as_ref(), StatusThresholds::at(now, &self.policy), limit + 1).await?;
         let more = rows.len() as i64 > limit;
@@ -106,7 +109,7 @@ impl DeviceService {
         match self.router.view(id).await {
             Err(ServiceError::NotOwner) => {
                 let stored = self.store.device(id).await?.filter(|stored| stored.deleted_at.is_none());
-                Ok(self.stored_details(stored.ok_or(ServiceError::NotFound("device"))?, clock::now()).view)
+                Ok(self.stored_details(stored.ok_or(ServiceError::NotFound("device"))?, self.clock.now()).view)
             }
             answer => answer,
         }

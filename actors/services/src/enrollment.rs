@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actors::fleet_view::FleetView;
 use actors::messages::device_key;
 use actors::router::DeviceRouter;
+use clock::Clock;
 use domain::access::{Origin, Permission, Principal};
 use domain::enrollment::{EnrollToken, LifetimeLimits, Registration, TokenQuery, TokenRequest};
 use domain::query::PAGE_MAX;
@@ -15,7 +16,6 @@ use enrollment_kit::KitSettings;
 use link::messages::DeviceRequest;
 use secrecy::SecretBox;
 use store::{EnrollOutcome, NewDevice, NewEnrollToken, Store};
-use uuid::Uuid;
 
 use super::settings::{AuthSettings, EnrollmentSettings};
 use super::throttle::{FailureThrottle, address_of};
@@ -57,6 +57,7 @@ pub struct Enrolled {
 
 /// Enrollment.
 pub struct EnrollmentService {
+    pub(super) clock: Clock,
     pub(super) store: Store,
     router: DeviceRouter,
     view: Arc<FleetView>,
@@ -73,6 +74,7 @@ impl EnrollmentService {
     /// The service over a store and the devices of a node.
     #[allow(clippy::too_many_arguments, reason = "each is one thing the service works with, named at the one call")]
     pub fn new(
+        clock: Clock,
         store: Store,
         router: DeviceRouter,
         view: Arc<FleetView>,
@@ -84,10 +86,10 @@ impl EnrollmentService {
         metrics: Metrics,
     ) -> Self {
         let EnrollmentSettings { lifetime, failures } = settings;
-        let throttle = FailureThrottle::new(failures, auth.failure_keys_max);
+        let throttle = FailureThrottle::new(clock.clone(), failures, auth.failure_keys_max);
         let device_token_bcrypt_cost = auth.device_token_bcrypt_cost;
         let kit = EnrollmentKit::new(kit, &master_key);
-        Self { store, router, view, bcrypt, master_key, device_token_bcrypt_cost, lifetime, throttle, kit, metrics }
+        Self { clock, store, router, view, bcrypt, master_key, device_token_bcrypt_cost, lifetime, throttle, kit, metrics }
     }
 
     /// Creates tokens.
@@ -96,7 +98,7 @@ impl EnrollmentService {
     /// Forbidden, a value out of its limits, or an alias that a device has; none is made then.
     pub async fn create(&self, principal: &Principal, request: TokenRequest) -> Result<Vec<NewToken>, ServiceError> {
         principal.require(Permission::ManageEnrollment)?;
-        let now = clock::now();
+        let now = self.clock.now();
         let batch = request.checked(self.lifetime, now)?;
         let aliases: Vec<String> = batch.aliases.iter().flatten().cloned().collect();
         let held = self.store.devices_by_alias(&aliases).await?;
@@ -107,7 +109,7 @@ impl EnrollmentService {
         let mut made = Vec::with_capacity(batch.aliases.len());
         let mut rows = Vec::with_capacity(batch.aliases.len());
         for alias in batch.aliases {
-            let (id, token) = (EnrollTokenId(Uuid::now_v7()), random_token()?);
+            let (id, token) = (EnrollTokenId(self.clock.new_id()), random_token()?);
             rows.push(NewEnrollToken { id, secret_sha256: sha256(&token).to_vec(), alias: alias.clone() });
             made.push(NewToken { id, token, alias, expires_at: batch.expires_at });
         }
@@ -124,7 +126,7 @@ impl EnrollmentService {
     pub async fn tokens(&self, principal: &Principal, query: TokenQuery) -> Result<TokenPage, ServiceError> {
         principal.require(Permission::ViewEnrollment)?;
         let limit = domain::invalid::in_range("limit", query.limit, 1, PAGE_MAX)?;
-        let mut tokens = self.store.enroll_tokens(TokenQuery { limit: limit + 1, ..query }, clock::now()).await?;
+        let mut tokens = self.store.enroll_tokens(TokenQuery { limit: limit + 1, ..query }, self.clock.now()).await?;
         let more = tokens.len() as i64 > limit;
         tokens.truncate(limit as usize);
         let next = if more { tokens.last().map(|token| token.id) } else { None };
@@ -137,7 +139,7 @@ impl EnrollmentService {
     /// Forbidden, there is no such token, or it has enrolled its device already.
     pub async fn revoke(&self, principal: &Principal, id: EnrollTokenId) -> Result<(), ServiceError> {
         principal.require(Permission::ManageEnrollment)?;
-        let outcome = self.store.revoke_enroll_token(id, principal, clock::now()).await?;
+        let outcome = self.store.revoke_enroll_token(id, principal, self.clock.now()).await?;
         self.view.enrollment_changed();
         match outcome {
             None => Err(ServiceError::NotFound("enrollment token")),
@@ -176,7 +178,7 @@ impl EnrollmentService {
     }
 
     async fn enroll_unthrottled(&self, token: &str, registration: Registration, origin: Origin) -> Result<Enrolled, ServiceError> {
-        let now = clock::now();
+        let now = self.clock.now();
         // Looked at before bcrypt is spent on it; `Store::enroll` decides.
         let usable = self.store.usable_enroll_token(&sha256(token), now).await?.ok_or(ServiceError::Unauthorized)?;
         let registration = registration.checked()?;
@@ -185,9 +187,9 @@ impl EnrollmentService {
         };
         let secret = random_token()?;
         let device = NewDevice {
-            id: DeviceId(Uuid::now_v7()),
+            id: DeviceId(self.clock.new_id()),
             alias: alias.clone(),
-            token_id: DeviceTokenId(Uuid::now_v7()),
+            token_id: DeviceTokenId(self.clock.new_id()),
             token_secret_bcrypt: self.bcrypt.hash(secret.clone(), self.device_token_bcrypt_cost).await?,
             registration,
         };

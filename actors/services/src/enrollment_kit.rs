@@ -88,7 +88,7 @@ impl EnrollmentService {
         let server_url = self.kit.server_url(options.server_url)?;
         let known = self.usable(&options.tokens).await?;
         let apk = if options.install {
-            let expires_at = known.iter().map(|token| token.expires_at).max().unwrap_or_else(clock::now);
+            let expires_at = known.iter().map(|token| token.expires_at).max().unwrap_or_else(|| self.clock.now());
             Some((self.kit.apk_url(&server_url, expires_at), self.kit.apk.facts().await?.sha256.clone()))
         } else {
             None
@@ -105,7 +105,7 @@ impl EnrollmentService {
         })?;
         let ids: Vec<_> = known.iter().map(|token| token.id.to_string()).collect();
         let told = json!({ "ids": ids, "shell": options.shell.as_str() });
-        given(&self.store, principal, AuditAction::EnrollScriptMade, Target::EnrollTokens(ids.len()), told).await?;
+        given(&self.store, principal, AuditAction::EnrollScriptMade, Target::EnrollTokens(ids.len()), told, self.clock.now()).await?;
         let what = if options.batch { "enroll-batch" } else { "enroll" };
         Ok(Script { file_name: format!("{what}.{}", options.shell.extension()), text })
     }
@@ -139,7 +139,8 @@ impl EnrollmentService {
             wifi: wifi.as_ref(),
         });
         let told = json!({ "wifi": wifi.is_some() });
-        given(&self.store, principal, AuditAction::EnrollCodeMade, Target::EnrollToken(known.id, known.alias), told).await?;
+        given(&self.store, principal, AuditAction::EnrollCodeMade, Target::EnrollToken(known.id, known.alias), told, self.clock.now())
+            .await?;
         Ok(EnrollmentCode { svg: qr::picture(&payload.to_string())?, payload, expires_at: known.expires_at })
     }
 
@@ -149,7 +150,7 @@ impl EnrollmentService {
     /// Unauthorized for a token that is not known, throttled after too many of those from one address.
     pub async fn token_progress(&self, token: &str, address: IpAddr) -> Result<TokenProgress, ServiceError> {
         let found = match token.len() {
-            1..=TOKEN_MAX_BYTES => self.store.enroll_token_progress(&sha256(token), clock::now()).await?,
+            1..=TOKEN_MAX_BYTES => self.store.enroll_token_progress(&sha256(token), self.clock.now()).await?,
             _ => None,
         };
         match found {
@@ -167,7 +168,7 @@ impl EnrollmentService {
         if ids.len() as i64 > BATCH_MAX {
             return Err(Invalid::new("ids", format!("more than {BATCH_MAX}")).into());
         }
-        let mut found = self.store.enroll_tokens_progress(ids, clock::now()).await?;
+        let mut found = self.store.enroll_tokens_progress(ids, self.clock.now()).await?;
         found.sort_by_key(|progress| ids.iter().position(|id| *id == progress.id));
         Ok(found)
     }
@@ -178,7 +179,7 @@ impl EnrollmentService {
     /// Unauthorized when the address is not ours or has expired; not found when there is no APK;
     /// overloaded when too many downloads run.
     pub async fn agent_apk(&self, expires: i64, signature: &str) -> Result<ApkDownload, ServiceError> {
-        if !self.kit.signer.holds(apk::signed_url::AGENT_APK.1, expires, signature, clock::now()) {
+        if !self.kit.signer.holds(apk::signed_url::AGENT_APK.1, expires, signature, self.clock.now()) {
             return Err(ServiceError::Unauthorized);
         }
         self.kit.apk.open().await
@@ -197,7 +198,7 @@ impl EnrollmentService {
             }
             secrets.push(secret);
         }
-        let found = self.store.usable_enroll_tokens(&secrets, clock::now()).await?;
+        let found = self.store.usable_enroll_tokens(&secrets, self.clock.now()).await?;
         let in_order = secrets.iter().enumerate().map(|(index, secret)| {
             let known = found.iter().find(|known| known.secret_sha256 == *secret).cloned();
             known.ok_or_else(|| Invalid::new(format!("tokens[{index}]"), "not a usable token").into())

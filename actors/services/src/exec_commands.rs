@@ -26,7 +26,7 @@ impl CommandService {
     pub async fn allow_exec(&self, principal: &Principal, command: ExecCommand) -> Result<(), ServiceError> {
         principal.require(Permission::ManageExec)?;
         let command = command.checked()?;
-        match self.store.put_exec_command(&command, principal, clock::now(), ALLOWED_MAX).await? {
+        match self.store.put_exec_command(&command, principal, self.clock.now(), ALLOWED_MAX).await? {
             true => Ok(()),
             false => Err(ServiceError::WrongState("the limit of 200 allowed commands is reached; remove one first")),
         }
@@ -38,7 +38,7 @@ impl CommandService {
     /// Forbidden, or there is no such command.
     pub async fn disallow_exec(&self, principal: &Principal, name: &str) -> Result<(), ServiceError> {
         principal.require(Permission::ManageExec)?;
-        match self.store.delete_exec_command(name, principal, clock::now()).await? {
+        match self.store.delete_exec_command(name, principal, self.clock.now()).await? {
             true => Ok(()),
             false => Err(ServiceError::NotFound("allowed command")),
         }

@@ -1,11 +1,11 @@
 //! Filters that people keep, and share if they like.
 
+use clock::Clock;
 use domain::access::{Permission, Principal};
 use domain::query::DeviceFilter;
 use domain::saved_filter::SavedFilter;
 use domain::{Invalid, SavedFilterId, ServiceError, UserId, name};
 use store::Store;
-use uuid::Uuid;
 
 /// Most filters of one account.
 const OWNED_MAX: i64 = 100;
@@ -38,6 +38,7 @@ pub struct FilterPatch {
 
 /// Filters that people keep.
 pub struct FilterService {
+    clock: Clock,
     store: Store,
 }
 
@@ -64,8 +65,8 @@ impl FilterRequest {
 
 impl FilterService {
     /// The service over a store.
-    pub fn new(store: Store) -> Self {
-        Self { store }
+    pub fn new(clock: Clock, store: Store) -> Self {
+        Self { clock, store }
     }
 
     /// The caller's filters, then those that others share, each by name.
@@ -91,7 +92,7 @@ impl FilterService {
     pub async fn create(&self, principal: &Principal, request: FilterRequest) -> Result<SavedFilter, ServiceError> {
         let owner = keeper(principal)?;
         let FilterRequest { name, filter, shared } = request.checked()?;
-        let (id, now) = (SavedFilterId(Uuid::now_v7()), clock::now());
+        let (id, now) = (SavedFilterId(self.clock.new_id()), self.clock.now());
         let filter =
             SavedFilter { id, owner, owner_name: principal.username().to_owned(), name, filter, shared, created_at: now, changed_at: now };
         match self.store.insert_saved_filter(&filter, OWNED_MAX, principal).await? {
@@ -113,7 +114,7 @@ impl FilterService {
             shared: patch.shared.unwrap_or(before.shared),
         };
         let FilterRequest { name, filter, shared } = request.checked()?;
-        let after = SavedFilter { owner, name, filter, shared, changed_at: clock::now(), ..before };
+        let after = SavedFilter { owner, name, filter, shared, changed_at: self.clock.now(), ..before };
         match self.store.update_saved_filter(&after, principal).await? {
             true => Ok(after),
             false => Err(ServiceError::NotFound("filter")),
@@ -125,7 +126,7 @@ impl FilterService {
     /// # Errors
     /// Forbidden; not found when it is not the caller's, shared or not.
     pub async fn delete(&self, principal: &Principal, id: SavedFilterId) -> Result<(), ServiceError> {
-        match self.store.delete_saved_filter(id, keeper(principal)?, principal, clock::now()).await? {
+        match self.store.delete_saved_filter(id, keeper(principal)?, principal, self.clock.now()).await? {
             true => Ok(()),
             false => Err(ServiceError::NotFound("filter")),
         }

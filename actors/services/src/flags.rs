@@ -1,5 +1,6 @@
 //! Features that are on or off for the whole cluster, for display.
 
+use clock::Clock;
 use domain::ServiceError;
 use domain::access::{Permission, Principal};
 use domain::flag::{Flag, FlagSetting};
@@ -18,12 +19,13 @@ pub struct FlagState {
 
 /// Flags, for display.
 pub struct FlagService {
+    clock: Clock,
     store: Store,
 }
 
 impl FlagService {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store }
+    pub(crate) fn new(clock: Clock, store: Store) -> Self {
+        Self { clock, store }
     }
 
     /// Every flag as it is.
@@ -61,7 +63,7 @@ impl FlagService {
             (Flag::DeploymentsKillSwitch, true) => principal.require(Permission::ManageDeployments)?,
             _ => principal.require(Permission::ManageFlags)?,
         }
-        self.store.set_flag(flag, enabled, principal, clock::now()).await?;
+        self.store.set_flag(flag, enabled, principal, self.clock.now()).await?;
         tracing::info!(event = "flag.set", flag = flag.as_str(), enabled);
         let set = self.store.flag_rows().await?.into_iter().find(|row| row.name == flag.as_str());
         Ok(FlagState { flag, enabled: set.as_ref().is_some_and(|row| row.enabled), set })

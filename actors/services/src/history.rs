@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::{Days, NaiveDate, NaiveTime, TimeDelta};
+use clock::Clock;
 use domain::access::{Permission, Principal};
 use domain::device::DevicePolicy;
 use domain::distribution::Distributions;
@@ -57,6 +58,7 @@ pub struct EventPage {
 
 /// Kind of the event.
 pub struct HistoryService {
+    clock: Clock,
     store: Store,
     view: Arc<FleetView>,
     policy: DevicePolicy,
@@ -64,8 +66,8 @@ pub struct HistoryService {
 
 impl HistoryService {
     /// The service over a store and the fleet.
-    pub fn new(store: Store, view: Arc<FleetView>, policy: DevicePolicy) -> Self {
-        Self { store, view, policy }
+    pub fn new(clock: Clock, store: Store, view: Arc<FleetView>, policy: DevicePolicy) -> Self {
+        Self { clock, store, view, policy }
     }
 
     /// History of a device, as evenly spaced points. Also of a device that was deleted, for
@@ -75,7 +77,7 @@ impl HistoryService {
     /// Forbidden, a range or number of points out of its limits, or there is no such device.
     pub async fn device(&self, principal: &Principal, id: DeviceId, request: HistoryRequest) -> Result<DeviceHistory, ServiceError> {
         principal.require(Permission::ViewDevices)?;
-        let now = clock::now();
+        let now = self.clock.now();
         let plan = request.plan(now)?;
         self.store.device_access(id).await?.ok_or(ServiceError::NotFound("device"))?;
         // Heartbeats are removed before hours are: what reaches back that far is plotted by the hour.
@@ -163,7 +165,7 @@ impl HistoryService {
     pub async fn fleet(&self, principal: &Principal, hours: i64) -> Result<Vec<FleetSample>, ServiceError> {
         principal.require(Permission::ViewDevices)?;
         let hours = in_range("hours", hours, 1, FLEET_HOURS_MAX)?;
-        Ok(self.store.fleet_samples(clock::now() - TimeDelta::hours(hours)).await?)
+        Ok(self.store.fleet_samples(self.clock.now() - TimeDelta::hours(hours)).await?)
     }
 
     /// Distributions of the fleet, at most a second old.

@@ -37,7 +37,7 @@ impl ApkService {
         package("package", name)?;
         let signers = signers("signers_sha256", signers_sha256)?;
         bounded("note", note, PACKAGE_NOTE_MAX_CHARS)?;
-        let put = self.store.put_package(name, &signers, note, principal, clock::now(), PACKAGES_MAX).await?;
+        let put = self.store.put_package(name, &signers, note, principal, self.clock.now(), PACKAGES_MAX).await?;
         let new = put.ok_or(ServiceError::WrongState("the limit of 1,000 managed packages is reached; remove one first"))?;
         let row = self.store.package(name).await?.ok_or(ServiceError::NotFound("package"))?;
         Ok((row, new))
@@ -49,7 +49,7 @@ impl ApkService {
     /// Forbidden, there is no such package, or it has APKs.
     pub async fn remove_package(&self, principal: &Principal, name: &str) -> Result<(), ServiceError> {
         principal.require(Permission::ManagePackages)?;
-        match self.store.delete_package(name, principal, clock::now()).await? {
+        match self.store.delete_package(name, principal, self.clock.now()).await? {
             RemovePackageOutcome::Removed => Ok(()),
             RemovePackageOutcome::Unknown => Err(ServiceError::NotFound("package")),
             RemovePackageOutcome::HasApks(apks) => {

@@ -16,7 +16,10 @@ const GUESSES_MIN_LOG10: f64 = 6.0;
 /// It is too short or too long, or one of the first that somebody would try.
 pub fn check_password(field: &str, password: &str, username: &str) -> Result<(), Invalid> {
     if password.chars().count() < PASSWORD_MIN_CHARS || password.len() > PASSWORD_MAX_BYTES {
-        return Err(Invalid::new(field, format!("must have at least {PASSWORD_MIN_CHARS} characters and at most {PASSWORD_MAX_BYTES} bytes")));
+        return Err(Invalid::new(
+            field,
+            format!("must have at least {PASSWORD_MIN_CHARS} characters and at most {PASSWORD_MAX_BYTES} bytes"),
+        ));
     }
     if password.contains('\0') {
         return Err(Invalid::new(field, "NUL is not allowed"));

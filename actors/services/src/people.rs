@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use clock::Clock;
 use store::Store;
 
 use super::access_trail::AccessTrail;
@@ -16,6 +17,7 @@ use crate::metrics::Metrics;
 
 /// Dependencies of the services for people.
 pub(crate) struct PeopleParts {
+    pub(crate) clock: Clock,
     pub(crate) store: Store,
     pub(crate) signer: Arc<TokenSigner>,
     pub(crate) bcrypt: Bcrypt,
@@ -36,11 +38,12 @@ pub(crate) struct People {
 impl PeopleParts {
     /// The services; all of them count the same failures and forget at the same moment.
     pub(crate) fn services(self) -> People {
-        let Self { store, signer, bcrypt, settings, credentials, tokens, trail, metrics } = self;
+        let Self { clock, store, signer, bcrypt, settings, credentials, tokens, trail, metrics } = self;
         let passwords = Arc::new(Passwords::new(bcrypt, settings.password_bcrypt_cost));
-        let guard = Arc::new(SignInGuard::new(store.clone(), &settings, metrics.clone()));
+        let guard = Arc::new(SignInGuard::new(clock.clone(), store.clone(), &settings, metrics.clone()));
         People {
             accounts: AccountService::new(
+                clock.clone(),
                 store.clone(),
                 Arc::clone(&passwords),
                 Arc::clone(&guard),
@@ -48,12 +51,13 @@ impl PeopleParts {
                 settings.sessions_per_user_max,
             ),
             api_tokens: ApiTokenService::new(
+                clock.clone(),
                 store.clone(),
                 Arc::clone(&credentials),
                 settings.api_token_lifetime,
                 settings.api_tokens_per_user_max,
             ),
-            auth: AuthService::new(store, signer, settings, passwords, guard, credentials, tokens, trail, metrics),
+            auth: AuthService::new(clock, store, signer, settings, passwords, guard, credentials, tokens, trail, metrics),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Slows down who guesses passwords: per address on this node, per name on all nodes.
 
+use clock::Clock;
 use domain::ServiceError;
 use domain::access::Origin;
 use domain::lockout::{Attempt, LockoutPolicy};
@@ -14,6 +15,7 @@ use crate::metrics::Metrics;
 
 /// Counts failed sign-ins. It answers the same whether or not there is such an account.
 pub(crate) struct SignInGuard {
+    clock: Clock,
     store: Store,
     addresses: FailureThrottle,
     policy: LockoutPolicy,
@@ -29,9 +31,9 @@ pub(crate) struct CountedAttempt {
 }
 
 impl SignInGuard {
-    pub(crate) fn new(store: Store, settings: &AuthSettings, metrics: Metrics) -> Self {
-        let addresses = FailureThrottle::new(settings.failures, settings.failure_keys_max);
-        Self { store, addresses, policy: settings.lockout, metrics }
+    pub(crate) fn new(clock: Clock, store: Store, settings: &AuthSettings, metrics: Metrics) -> Self {
+        let addresses = FailureThrottle::new(clock.clone(), settings.failures, settings.failure_keys_max);
+        Self { clock, store, addresses, policy: settings.lockout, metrics }
     }
 
     /// Lets an attempt go on, counted as failed until told otherwise.
@@ -45,7 +47,7 @@ impl SignInGuard {
             self.metrics.logins.with_label_values(&["throttled"]).inc();
             return Err(throttled);
         }
-        match self.store.sign_in_attempt(&name, username, self.policy, origin, clock::now()).await? {
+        match self.store.sign_in_attempt(&name, username, self.policy, origin, self.clock.now()).await? {
             Attempt::Locked { retry_after_s } => {
                 self.metrics.logins.with_label_values(&["locked"]).inc();
                 Err(ServiceError::Throttled { retry_after_s })

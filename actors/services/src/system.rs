@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actors::router::DeviceRouter;
 use actors::{ClusterStart, Runtime, Secrets, StartError};
+use clock::Clock;
 use store::Store;
 
 use crate::credential_cache::CredentialCache;
@@ -20,6 +21,8 @@ use crate::{
 
 /// The running system of a node.
 pub struct System {
+    /// Clock of the node.
+    pub clock: Clock,
     /// Sign-in, and who is behind a bearer token.
     pub auth: AuthService,
     /// Accounts and their sign-ins.
@@ -68,12 +71,13 @@ impl System {
         secrets: Secrets,
         cluster: ClusterStart,
         metrics: Metrics,
+        clock: Clock,
     ) -> Result<Arc<Self>, StartError> {
         let Secrets { master_key, jwt_key } = secrets;
         let credentials = Arc::new(CredentialCache::new(settings.auth.session_cache_ttl));
         let cache = Arc::clone(&credentials);
         let forget_people = Box::new(move || cache.forget());
-        let runtime = Runtime::start(store, &settings.runtime, master_key, cluster, forget_people, metrics.actors.clone()).await?;
+        let runtime = Runtime::start(store, &settings.runtime, master_key, cluster, forget_people, metrics.actors.clone(), clock).await?;
         Ok(Arc::new(assemble(runtime, credentials, TokenSigner::new(&jwt_key), settings, metrics)))
     }
 
@@ -97,15 +101,16 @@ impl System {
 
 /// Puts the system together.
 fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSigner, settings: Settings, metrics: Metrics) -> System {
-    let Runtime { store, view, router, .. } = &runtime;
+    let Runtime { clock, store, view, router, .. } = &runtime;
     let Settings { runtime: limits, auth, enrollment, kit, commands, export_stall_timeout } = settings;
     // Permits of their own, so that a flood of sign-ins does not hold up devices.
     let bcrypt_of_people = Bcrypt::new(auth.bcrypt_concurrency, auth.bcrypt_wait);
     let bcrypt = Bcrypt::new(auth.bcrypt_concurrency, auth.bcrypt_wait);
     let signer = Arc::new(signer);
-    let tokens = TokenGuard::new(&auth);
-    let trail = Arc::new(AccessTrail::new(store.clone(), auth.refusals_audited_per_minute, metrics.clone()));
+    let tokens = TokenGuard::new(clock.clone(), &auth);
+    let trail = Arc::new(AccessTrail::new(clock.clone(), store.clone(), auth.refusals_audited_per_minute, metrics.clone()));
     let people = PeopleParts {
+        clock: clock.clone(),
         store: store.clone(),
         signer: Arc::clone(&signer),
         bcrypt: bcrypt_of_people,
@@ -117,6 +122,7 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
     }
     .services();
     let command_service = Arc::new(CommandService::new(
+        clock.clone(),
         store.clone(),
         router.clone(),
         Arc::clone(view),
@@ -126,6 +132,7 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
         export_stall_timeout,
     ));
     let agent_builds = Arc::new(AgentBuildService::new(AgentBuildParts {
+        clock: clock.clone(),
         store: store.clone(),
         router: router.clone(),
         view: Arc::clone(view),
@@ -138,11 +145,13 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
     }));
     System {
         trail,
+        clock: clock.clone(),
         auth: people.auth,
         accounts: people.accounts,
         api_tokens: people.api_tokens,
         agent_builds,
         enrollment: EnrollmentService::new(
+            clock.clone(),
             store.clone(),
             router.clone(),
             Arc::clone(view),
@@ -154,6 +163,7 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
             metrics.clone(),
         ),
         devices: Arc::new(DeviceService::new(
+            clock.clone(),
             store.clone(),
             router.clone(),
             Arc::clone(view),
@@ -163,6 +173,7 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
         )),
         commands: command_service,
         deployments: Arc::new(DeploymentService::new(
+            clock.clone(),
             store.clone(),
             router.clone(),
             Arc::clone(view),
@@ -170,12 +181,13 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
             limits.deployments,
             export_stall_timeout,
         )),
-        flags: FlagService::new(store.clone()),
-        apks: ApkService::new(store.clone(), Arc::clone(&runtime.library)),
-        history: HistoryService::new(store.clone(), Arc::clone(view), limits.device),
-        audit: AuditService::new(store.clone(), export_stall_timeout),
-        filters: FilterService::new(store.clone()),
+        flags: FlagService::new(clock.clone(), store.clone()),
+        apks: ApkService::new(clock.clone(), store.clone(), Arc::clone(&runtime.library)),
+        history: HistoryService::new(clock.clone(), store.clone(), Arc::clone(view), limits.device),
+        audit: AuditService::new(clock.clone(), store.clone(), export_stall_timeout),
+        filters: FilterService::new(clock.clone(), store.clone()),
         cluster: ClusterService::new(
+            clock.clone(),
             store.clone(),
             runtime.cluster_view.clone(),
             Arc::clone(&runtime.links),
@@ -183,6 +195,7 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
             runtime.name.clone(),
         ),
         agent: AgentService::new(
+            clock.clone(),
             store.clone(),
             router.clone(),
             runtime.commands.clone(),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use clock::Clock;
 use domain::ServiceError;
 use domain::access::Origin;
 use domain::throttle::{FailureLimit, Failures};
@@ -11,22 +12,23 @@ use moka::sync::Cache;
 
 /// Failed attempts by key, a bounded number of keys.
 pub(crate) struct FailureThrottle {
+    clock: Clock,
     failures: Cache<String, Failures>,
     limit: FailureLimit,
 }
 
 impl FailureThrottle {
-    pub(crate) fn new(limit: FailureLimit, keys_max: u64) -> Self {
+    pub(crate) fn new(clock: Clock, limit: FailureLimit, keys_max: u64) -> Self {
         // Whatever was not touched for an hour has long been forgiven.
         let failures = Cache::builder().max_capacity(keys_max).time_to_idle(Duration::from_secs(3600)).build();
-        Self { failures, limit }
+        Self { clock, failures, limit }
     }
 
     /// Lets an attempt go on unless `key` failed too often lately, and counts it as
     /// failed already: attempts side by side must not all slip through while the
     /// first is still being checked. A success is subtracted again.
     pub(crate) fn attempt(&self, key: &str) -> Result<(), ServiceError> {
-        let now = clock::now();
+        let now = self.clock.now();
         let mut refused = None;
         self.failures.entry_by_ref(key).and_compute_with(|known| {
             let failures = known.map_or(Failures::none(now), |entry| entry.into_value());
@@ -38,7 +40,7 @@ impl FailureThrottle {
 
     /// Uncounts the attempt of `key`, which succeeded.
     pub(crate) fn succeeded(&self, key: &str) {
-        let now = clock::now();
+        let now = self.clock.now();
         self.failures.entry_by_ref(key).and_compute_with(|known| match known {
             Some(entry) => Op::Put(entry.into_value().forgiven_once(self.limit, now)),
             None => Op::Nop,

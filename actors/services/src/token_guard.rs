@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use clock::Clock;
 use domain::ServiceError;
 use domain::rate::counted_as;
 
@@ -24,8 +25,8 @@ pub(crate) struct CountedToken<'a> {
 }
 
 impl TokenGuard {
-    pub(crate) fn new(settings: &AuthSettings) -> Self {
-        Self { failures: Arc::new(FailureThrottle::new(settings.token_failures, settings.failure_keys_max)) }
+    pub(crate) fn new(clock: Clock, settings: &AuthSettings) -> Self {
+        Self { failures: Arc::new(FailureThrottle::new(clock, settings.token_failures, settings.failure_keys_max)) }
     }
 
     /// Lets a look-up go on.

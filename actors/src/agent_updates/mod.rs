@@ -95,8 +95,3 @@ pub fn hour_of(at: Timestamp) -> Timestamp {
     let second = at.timestamp();
     chrono::DateTime::from_timestamp(second - second.rem_euclid(3600), 0).unwrap_or(at)
 }
-
-/// The hour that it is.
-pub fn this_hour() -> Timestamp {
-    hour_of(clock::now())
-}

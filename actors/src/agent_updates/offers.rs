@@ -1,8 +1,9 @@
 //! The builds that are offered, read again every second, so that no check asks the database.
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use clock::{Clock, Moment};
 use domain::AgentBuildId;
 use domain::rollout::{AgentBuild, BuildState, PromotedBuild};
 use prometheus::IntGauge;
@@ -14,7 +15,7 @@ pub const BUILDS_MAX: i64 = 500;
 /// Builds that were read at a time.
 pub struct CirculatingBuilds {
     /// Time of the read.
-    asked_at: Instant,
+    asked_at: Moment,
     /// The builds that are promoted.
     pub builds: Vec<AgentBuild>,
 }
@@ -38,6 +39,7 @@ impl CirculatingBuilds {
 
 /// The newest reading.
 pub struct Offers {
+    clock: Clock,
     known: RwLock<Option<Arc<CirculatingBuilds>>>,
     /// Age beyond which offers are not answered with: a halt may have been missed.
     stale_after: Duration,
@@ -46,19 +48,19 @@ pub struct Offers {
 
 impl Offers {
     /// Nothing is known yet.
-    pub fn new(stale_after: Duration, halted: IntGauge) -> Self {
-        Self { known: RwLock::new(None), stale_after, halted }
+    pub fn new(clock: Clock, stale_after: Duration, halted: IntGauge) -> Self {
+        Self { clock, known: RwLock::new(None), stale_after, halted }
     }
 
     /// The offers, unless they were last read too long ago.
     pub fn known(&self) -> Option<Arc<CirculatingBuilds>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner).clone();
-        known.filter(|known| known.asked_at.elapsed() < self.stale_after)
+        known.filter(|known| self.clock.elapsed(known.asked_at) < self.stale_after)
     }
 
     /// Reads what is offered.
     pub async fn refresh(&self, store: &Store) -> Result<(), StoreError> {
-        let asked_at = Instant::now();
+        let asked_at = self.clock.monotonic();
         let rows = store.circulating_agent_builds(BUILDS_MAX).await?;
         let (builds, halted): (Vec<_>, Vec<_>) = rows.into_iter().partition(|build| build.state == BuildState::Promoted);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);

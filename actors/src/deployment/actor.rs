@@ -23,7 +23,6 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use store::{Applied, ApplyPlan, ChangedTask, DeploymentReading, RefusedCommand, StoreError, TaskStart};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::cache::TaskCache;
 use super::params::params;
@@ -303,7 +302,14 @@ impl DriverState {
             let (params, params_shown) = params(&reading.row, apk, &url, attempt);
             let snapshot = snapshot_of(&self.context.view, &reading.row.package, task.device);
             let version_before = snapshot.and_then(|snapshot| snapshot.version_code);
-            TaskStart { device: task.device, command: CommandId(Uuid::now_v7()), attempt, params, params_shown, version_before }
+            TaskStart {
+                device: task.device,
+                command: CommandId(self.context.clock.new_id()),
+                attempt,
+                params,
+                params_shown,
+                version_before,
+            }
         };
         indexes.iter().filter_map(|index| self.cache.tasks().get(*index)).map(start).collect()
     }

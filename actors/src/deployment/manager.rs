@@ -119,7 +119,7 @@ impl ManagerState {
             tracing::info!(event = "deployment.driven", deployment_id = %id, epoch = epoch.0);
             self.running.insert(id, (epoch, actor));
         }
-        self.context.gauges.set(&self.context.metrics, clock::now());
+        self.context.gauges.set(&self.context.metrics, self.context.clock.now());
         Ok(())
     }
 }

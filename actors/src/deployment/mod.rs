@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use clock::Clock;
 use domain::deployment::DeviceSnapshot;
 use domain::device::Connectivity;
 use domain::{ApkId, DeviceId, Timestamp};
@@ -58,6 +59,7 @@ pub struct DeploymentSettings {
 
 /// Dependencies that all deployment actors of a node share.
 pub(crate) struct DeploymentContext {
+    pub(crate) clock: Clock,
     pub(crate) store: Store,
     pub(crate) view: Arc<FleetView>,
     pub(crate) ownership: Arc<Ownership>,

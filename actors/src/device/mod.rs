@@ -7,8 +7,8 @@ mod precondition;
 mod queue;
 
 use std::sync::Arc;
-use std::time::Instant;
 
+use clock::{Clock, Moment};
 use domain::command::{Channels, DispatchEvent, DispatchPolicy};
 use domain::condition::{self, Condition};
 use domain::device::{Admission, DeviceEffect, DeviceEvent, DevicePolicy, DeviceState, DeviceView, LastStatus};
@@ -51,7 +51,7 @@ pub enum DeviceMsg {
     /// A request, from any node.
     Request(DeviceRequest, RpcReplyPort<Result<DeviceReply, ServiceError>>),
     /// The stored device, read at this moment after another node may have written it.
-    Refresh(Instant, Box<StoredDevice>),
+    Refresh(Moment, Box<StoredDevice>),
     /// Outcome of recording events.
     ChangeRecorded(RecordOutcome),
     /// The delay after a refused record has ended.
@@ -74,6 +74,8 @@ const RECORD_RETRY_DELAY: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
 
 /// Dependencies that all device actors of a node share.
 pub struct DeviceContext {
+    /// Clock of the node.
+    pub clock: Clock,
     /// Fleet view to which the state is published.
     pub view: Arc<FleetView>,
     /// Writers of heartbeats.
@@ -120,7 +122,7 @@ pub struct DeviceArguments {
     /// Stored state of the device.
     pub state: DeviceState,
     /// When it was read from the store.
-    pub read_at: Instant,
+    pub read_at: Moment,
     /// Stored push token.
     pub fcm_token: Option<String>,
     /// Version of the device key.
@@ -155,10 +157,10 @@ pub struct DeviceActorState {
     /// Whether recording is paused after a refusal, so that a permanent refusal does not loop.
     paused: bool,
     /// When the recorded condition was last read or written. One that was read before is older.
-    recorded_at: Instant,
+    recorded_at: Moment,
     /// When what this actor knows was read from the store, or told by whoever wrote it. What was
     /// read before that is older, and is not taken over.
-    known_at: Instant,
+    known_at: Moment,
     supervisor: Arc<dyn DeviceSupervisor>,
     lease: ShardLease,
     context: Arc<DeviceContext>,
@@ -204,7 +206,7 @@ impl Actor for DeviceActor {
             }
             // Not before this node acts for it; something may have happened while nobody did.
             if condition::compare(&state.recorded.1, &state.device, &state.context.policy).is_some() {
-                state.watch_until(clock::now() + LEASE_RECHECK);
+                state.recheck_lease();
             }
         }
         Ok(state)
@@ -230,7 +232,7 @@ impl Actor for DeviceActor {
                 state.record(&me);
             }
             // Without its lease a node judges nobody; it looks again once it may.
-            DeviceMsg::DeadlinePassed if !state.acts() => state.watch_until(clock::now() + LEASE_RECHECK),
+            DeviceMsg::DeadlinePassed if !state.acts() => state.recheck_lease(),
             DeviceMsg::DeadlinePassed => {
                 state.apply(DeviceEvent::DeadlinePassed);
                 state.record(&me);
@@ -312,7 +314,7 @@ impl DeviceActorState {
             DeviceRequest::AccessChanged { generation, deleted } => {
                 self.apply(DeviceEvent::CredentialsRevoked { generation });
                 if deleted && self.device.lifecycle == domain::device::Lifecycle::Active {
-                    self.known_at = Instant::now();
+                    self.known_at = self.context.clock.monotonic();
                     self.apply(DeviceEvent::Deleted);
                     // It may have been restored since; only the store knows.
                     self.supervisor.reload(self.device.identity.id);
@@ -322,7 +324,7 @@ impl DeviceActorState {
         Ok(DeviceReply::Done)
     }
 
-    fn refresh(&mut self, read_at: Instant, mut stored: StoredDevice) {
+    fn refresh(&mut self, read_at: Moment, mut stored: StoredDevice) {
         if read_at < self.known_at {
             return;
         }
@@ -367,7 +369,7 @@ impl DeviceActorState {
     /// Schedules another try; an online device retries with its next heartbeat.
     fn record_later(&self) {
         if self.device.connectivity != domain::device::Connectivity::Online {
-            self.watch_until(clock::now() + RECORD_RETRY_DELAY);
+            self.watch_until(self.context.clock.now() + RECORD_RETRY_DELAY);
         }
     }
 
@@ -376,7 +378,7 @@ impl DeviceActorState {
         match outcome {
             RecordOutcome::Recorded => {
                 self.recorded = (self.recorded.0 + 1, condition);
-                self.recorded_at = Instant::now();
+                self.recorded_at = self.context.clock.monotonic();
                 // More may have happened meanwhile.
                 self.record(me);
             }
@@ -436,7 +438,7 @@ impl DeviceActorState {
             fcm_token: self.fcm_token.as_deref(),
             last: self.device.last.as_deref(),
             context: &self.context,
-            now: clock::now(),
+            now: self.context.clock.now(),
         }
     }
 
@@ -446,7 +448,7 @@ impl DeviceActorState {
             return;
         }
         if !self.acts() {
-            return self.watch_until(clock::now() + LEASE_RECHECK);
+            return self.recheck_lease();
         }
         let mut commands = std::mem::take(&mut self.commands);
         commands.drive(event, &self.driver(me));
@@ -512,7 +514,7 @@ impl DeviceActorState {
     }
 
     fn apply(&mut self, event: DeviceEvent) {
-        for effect in self.device.apply(event, clock::now(), &self.context.policy) {
+        for effect in self.device.apply(event, self.context.clock.now(), &self.context.policy) {
             match effect {
                 DeviceEffect::Publish => self.publish(),
                 DeviceEffect::Withdraw => self.context.view.withdraw(self.device.identity.id, self.lease.epoch),
@@ -528,6 +530,11 @@ impl DeviceActorState {
 
     fn publish(&self) {
         self.context.view.publish(self.shown(), self.lease.epoch);
+    }
+
+    /// Looks again later whether this node acts for the device.
+    fn recheck_lease(&self) {
+        self.watch_until(self.context.clock.now() + LEASE_RECHECK);
     }
 
     fn watch_until(&self, deadline: Timestamp) {

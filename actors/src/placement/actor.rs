@@ -278,7 +278,7 @@ impl PlacementState {
         let ids: Vec<ShardId> = shards.iter().map(|claimed| claimed.shard).collect();
         let reported = async {
             self.send_revoked_access(ids.clone()).await?;
-            refresh_changed(&self.start.store, &self.start.shards, &ids).await
+            refresh_changed(&self.start.store, &self.start.context.clock, &self.start.shards, &ids).await
         };
         if let Err(cause) = reported.await {
             self.stop_devices(actors.into_keys().collect()).await;
@@ -392,7 +392,7 @@ impl PlacementState {
     async fn refresh(&mut self) -> Result<(), StoreError> {
         let started = Instant::now();
         let actors = self.running.iter().map(|(shard, (_, actor))| (*shard, actor.clone())).collect();
-        let read_at = std::time::Instant::now();
+        let read_at = self.start.context.clock.monotonic();
         let devices = distribute(&self.start.store, &actors, &|devices| ShardMsg::Refresh(read_at, devices)).await?;
         let shards: Vec<ShardId> = self.running.keys().copied().collect();
         self.send_revoked_access(shards.clone()).await?;

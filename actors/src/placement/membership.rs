@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use clock::{Clock, Moment};
 use domain::NodeId;
 use domain::cluster::Node;
 use link::protocol::{PROTOCOL_MIN, negotiated};
@@ -15,7 +16,7 @@ use uuid::Uuid;
 
 use super::PlacementMsg;
 use crate::metrics::Metrics;
-use crate::ownership::{Moment, Ownership};
+use crate::ownership::Ownership;
 
 /// Most renewals under way: with a database that takes seconds, the next must not wait for the last.
 const RENEWALS_MAX: usize = 4;
@@ -96,9 +97,10 @@ pub struct Membership {
     options: ClusterOptions,
     store: Store,
     ownership: Arc<Ownership>,
+    clock: Clock,
     node: Mutex<NodeId>,
-    /// Since when the lease has held without a break, ms of [`Moment`]'s clock.
-    steady_since_ms: AtomicI64,
+    /// Since when the lease has held without a break, ns of the monotonic clock.
+    steady_since_ns: AtomicI64,
     metrics: Metrics,
 }
 
@@ -108,7 +110,13 @@ impl Membership {
     /// # Errors
     /// The database belongs to another cluster, the name is taken, a live node could not be talked to,
     /// or the database is unavailable.
-    pub async fn join(options: ClusterOptions, store: Store, ownership: Arc<Ownership>, metrics: Metrics) -> Result<Arc<Self>, JoinError> {
+    pub async fn join(
+        options: ClusterOptions,
+        store: Store,
+        ownership: Arc<Ownership>,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<Arc<Self>, JoinError> {
         let (found, fingerprint) = store.cluster_identity(&options.cluster, &options.key_fingerprint).await?;
         if found != options.cluster {
             return Err(JoinError::OtherCluster { given: options.cluster, found });
@@ -122,7 +130,7 @@ impl Membership {
             return Err(JoinError::NoCommonProtocol { peer: row.name.clone(), peer_speaks: row.protocols, own_max: options.protocol_max });
         }
         let node = Mutex::new(NodeId(Uuid::nil()));
-        let membership = Arc::new(Self { options, store, ownership, node, steady_since_ms: AtomicI64::new(0), metrics });
+        let membership = Arc::new(Self { options, store, ownership, clock, node, steady_since_ns: AtomicI64::new(0), metrics });
         membership.register().await?;
         Ok(membership)
     }
@@ -137,7 +145,7 @@ impl Membership {
         let patience = Instant::now() + 2 * options.lease_ttl;
         loop {
             let new = NewNode {
-                id: NodeId(Uuid::now_v7()),
+                id: NodeId(self.clock.new_id()),
                 name: options.node.clone(),
                 cluster_addr: options.cluster_addr.clone(),
                 http_url: options.http_url.clone(),
@@ -146,7 +154,7 @@ impl Membership {
                 protocol_max: i32::from(options.protocol_max),
                 lock_identity: options.lock_identity.clone(),
             };
-            let sent = Moment::now();
+            let sent = self.clock.monotonic();
             match self.store.join_cluster(&new, ttl_ms).await? {
                 JoinOutcome::Joined => {
                     *self.node.lock().unwrap_or_else(PoisonError::into_inner) = new.id;
@@ -179,13 +187,13 @@ impl Membership {
     /// Whether the lease has held long enough to trust that others whose leases ran out are gone,
     /// rather than only as slow to come back from an outage of the database as this node was.
     pub(crate) fn is_steady(&self) -> bool {
-        let since = self.steady_since_ms.load(Ordering::Acquire);
-        self.ownership.lease_holds() && Moment::from_ms(since).elapsed() >= self.options.steady_after
+        let since = self.steady_since_ns.load(Ordering::Acquire);
+        self.ownership.lease_holds() && self.clock.elapsed(Moment::from_ns(since)) >= self.options.steady_after
     }
 
     fn renewed(&self, sent: Moment) {
         if !self.ownership.lease_holds() {
-            self.steady_since_ms.store(Moment::now().as_ms(), Ordering::Release);
+            self.steady_since_ns.store(self.clock.monotonic().as_ns(), Ordering::Release);
         }
         self.ownership.renewed(sent, self.options.fence_after);
         self.metrics.lease_holds.set(i64::from(self.ownership.lease_holds()));
@@ -212,7 +220,7 @@ impl Membership {
     }
 
     async fn renew(&self, placement: &ActorRef<PlacementMsg>) {
-        let (node, sent) = (self.node(), Moment::now());
+        let (node, sent) = (self.node(), self.clock.monotonic());
         let ttl = self.options.lease_ttl;
         match timeout(ttl, self.store.renew_lease(node, ttl.as_millis() as i64)).await {
             Ok(Ok(Some(_))) => {

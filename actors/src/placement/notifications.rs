@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use clock::{Clock, Moment};
 use domain::shard::{ShardId, shard_of};
 use domain::{DeploymentId, DeviceId};
 use link::messages::{DeviceRequest, PendingCommand};
@@ -27,6 +28,8 @@ const MISSED_S: i32 = 180;
 
 /// Listener for the notifications of other nodes.
 pub(crate) struct NotifyListener {
+    /// Clock of the node.
+    pub(crate) clock: Clock,
     /// Store with its own connections.
     pub(crate) store: Store,
     /// Actors of this node's devices.
@@ -96,7 +99,7 @@ impl NotifyListener {
                 send_pending_commands(&self.store, &self.shards, &running(&self.shards), of).await?;
             }
             if !changed.is_empty() {
-                let read_at = Instant::now();
+                let read_at = self.clock.monotonic();
                 let found = self.store.devices_by_id(&changed).await?;
                 let there: HashSet<DeviceId> = found.iter().map(|device| device.identity.id).collect();
                 changed.retain(|id| !there.contains(id));
@@ -114,7 +117,7 @@ impl NotifyListener {
         let running = running(&self.shards);
         self.store.revoked_devices(&running).await?.into_iter().for_each(|access| send_access(&self.directory, access));
         send_pending_commands(&self.store, &self.shards, &running, OpenCommandScope::MadeWithin(MISSED_S)).await?;
-        refresh_changed(&self.store, &self.shards, &running).await
+        refresh_changed(&self.store, &self.clock, &self.shards, &running).await
     }
 }
 
@@ -153,14 +156,14 @@ pub(super) async fn send_pending_commands(
 }
 
 /// Refreshes the devices of these shards that were changed lately.
-pub(super) async fn refresh_changed(store: &Store, table: &ShardTable, shards: &[ShardId]) -> Result<(), StoreError> {
-    let read_at = Instant::now();
+pub(super) async fn refresh_changed(store: &Store, clock: &Clock, table: &ShardTable, shards: &[ShardId]) -> Result<(), StoreError> {
+    let read_at = clock.monotonic();
     refresh_devices(table, read_at, store.devices_changed_within(shards, MISSED_S).await?);
     Ok(())
 }
 
 /// Sends devices that were read at this moment to their shards.
-fn refresh_devices(table: &ShardTable, read_at: Instant, devices: Vec<StoredDevice>) {
+fn refresh_devices(table: &ShardTable, read_at: Moment, devices: Vec<StoredDevice>) {
     let mut by_shard: HashMap<ShardId, Vec<StoredDevice>> = HashMap::new();
     for device in devices {
         by_shard.entry(shard_of(device.identity.id)).or_default().push(device);

@@ -8,7 +8,6 @@ use domain::reconcile::{wait_before_next_run, wait_for_lock};
 use futures_util::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
-use rand::RngExt;
 use tokio::time::{Instant, timeout};
 
 use super::registry::Shared;
@@ -60,7 +59,7 @@ impl Running {
                 }
             },
         };
-        let run = Run { now: clock::now(), batch_rows: self.shared.settings.batch_rows, lease };
+        let run = Run { now: self.shared.clock.now(), batch_rows: self.shared.settings.batch_rows, lease };
         let started = Instant::now();
         let _lock = match self.shared.lock(self.reconciler.name, self.reconciler.locks).await {
             Ok(Some(lock)) => lock,
@@ -96,11 +95,12 @@ impl Running {
         self.timer += 1;
         let timer = self.timer;
         let interval = self.reconciler.interval;
+        let chance = self.shared.clock.randomness().fraction();
         let wait = match next {
             Next::Lock => wait_for_lock(interval),
             Next::Interval => {
                 let failures = self.shared.failures_in_a_row(self.reconciler.name);
-                wait_before_next_run(interval, failures, self.shared.settings.backoff_max, rand::rng().random())
+                wait_before_next_run(interval, failures, self.shared.settings.backoff_max, chance)
             }
         };
         me.send_after(wait, move || ReconcilerMsg::Due(timer));

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use clock::Clock;
 use domain::reconcile::ReconcilerStatus;
 use domain::{ServiceError, Timestamp};
 use futures_util::FutureExt;
@@ -27,6 +28,7 @@ const ERROR_MAX_CHARS: usize = 200;
 
 /// State that all reconcilers of a node share.
 pub(super) struct Shared {
+    pub(super) clock: Clock,
     pub(super) ownership: Arc<Ownership>,
     pub(super) settings: ReconcileSettings,
     pub(super) stopping: CancellationToken,
@@ -132,13 +134,14 @@ pub struct Reconcilers {
 impl Reconcilers {
     /// None yet. Runs that are under way are given up once `stopping` is cancelled.
     pub fn new(
+        clock: Clock,
         ownership: Arc<Ownership>,
         locks: Arc<dyn RunLocks>,
         settings: ReconcileSettings,
         metrics: Metrics,
         stopping: CancellationToken,
     ) -> Self {
-        let shared = Shared { ownership, settings, stopping, locks, metrics, statuses: Mutex::default() };
+        let shared = Shared { clock, ownership, settings, stopping, locks, metrics, statuses: Mutex::default() };
         Self { shared: Arc::new(shared), handles: Mutex::default() }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apk::ApkLibrary;
+use clock::Clock;
 use link::Links;
 use link::cluster_view::ClusterView;
 use ractor::ActorRef;
@@ -30,7 +31,7 @@ use crate::settings::Settings;
 use crate::sockets::SocketHub;
 use crate::writers::CommandWriter;
 use crate::{history, partition};
-pub use start::{ClusterStart, Secrets, StartError};
+pub use start::{ClusterStart, NetworkStart, Secrets, StartError};
 
 /// How long the database may take to note that this node leaves.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,6 +40,8 @@ const RECONCILERS_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The running actors of a node, and what services call.
 pub struct Runtime {
+    /// Clock of the node.
+    pub clock: Clock,
     /// The database.
     pub store: Store,
     /// Name of this node.
@@ -100,11 +103,12 @@ impl Runtime {
         cluster: ClusterStart,
         forget_people: Box<dyn Fn() + Send + Sync>,
         metrics: Metrics,
+        clock: Clock,
     ) -> Result<Self, StartError> {
-        partition::ensure(&store, &metrics, clock::now()).await?;
+        partition::ensure(&store, &metrics, clock.now()).await?;
         let library = ApkLibrary::open(settings.apks.clone(), &master_key)?;
 
-        let mut core = runtime::Core::new(store, metrics, master_key, settings);
+        let mut core = runtime::Core::new(clock, store, metrics, master_key, settings);
         let writers = runtime::start_writers(&mut core, settings)?;
         let members = runtime::join_cluster(&mut core, &writers, cluster, settings).await?;
         let deployments = runtime::start_deployments(&core, &members, &library, settings).await?;
@@ -115,10 +119,11 @@ impl Runtime {
         // A day may have ended while no node ran.
         core.reconcilers.wake(history::DEVICE_HOURS);
 
-        let runtime::Core { store, metrics: _, master_key, view, ownership, sockets, reconcilers, tasks, stopping } = core;
+        let runtime::Core { clock, store, metrics: _, master_key, view, ownership, sockets, reconcilers, tasks, stopping } = core;
         let runtime::Members { name, membership, placement, links, router, view: cluster_view, leaving, .. } = members;
         let runtime::Writers { commands, task_reports, tasks: writers, closing: writers_closing, .. } = writers;
         Ok(Self {
+            clock,
             store,
             name,
             master_key,

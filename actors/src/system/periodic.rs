@@ -31,7 +31,7 @@ pub(super) async fn start_reconcilers(
 ) -> Result<AgentBuilds, ServiceError> {
     let (store, updates) = (&core.store, &settings.agent_updates);
     let builds = AgentBuilds {
-        offers: Arc::new(Offers::new(updates.stale_after, core.metrics.agent_builds_halted.clone())),
+        offers: Arc::new(Offers::new(core.clock.clone(), updates.stale_after, core.metrics.agent_builds_halted.clone())),
         counters: Arc::default(),
     };
     // Known before the first device asks.

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use apk::ApkLibrary;
+use clock::Clock;
 use dashmap::DashMap;
 use domain::ServiceError;
-use link::Links;
 use link::cluster_view::ClusterView;
+use link::{ClusterNetwork, Links, Network};
 use push::{PushSender, PushSetupError};
 use ractor::{Actor, ActorRef};
 use secrecy::SecretBox;
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::start::{ClusterStart, StartError};
+use super::start::{ClusterStart, NetworkStart, StartError};
 use crate::deployment::reports::TaskReports;
 use crate::deployment::{DeploymentContext, DeploymentManager, Gauges, ManagerMsg};
 use crate::device::DeviceContext;
@@ -40,6 +41,7 @@ const FIRST_RECONCILES_MAX: usize = 24;
 
 /// State that every subsystem shares, and the tasks of all of them.
 pub(super) struct Core {
+    pub(super) clock: Clock,
     pub(super) store: Store,
     pub(super) metrics: Metrics,
     pub(super) master_key: Arc<SecretBox<Vec<u8>>>,
@@ -52,20 +54,27 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(store: Store, metrics: Metrics, master_key: SecretBox<Vec<u8>>, settings: &Settings) -> Self {
+    pub(super) fn new(clock: Clock, store: Store, metrics: Metrics, master_key: SecretBox<Vec<u8>>, settings: &Settings) -> Self {
         let (mut tasks, stopping) = (JoinSet::new(), CancellationToken::new());
-        let view = FleetView::new(settings.device);
+        let view = FleetView::new(settings.device, clock.clone());
         tasks.spawn(Arc::clone(&view).keep_counting());
-        let ownership = Arc::new(Ownership::default());
-        let reconcilers =
-            Reconcilers::new(Arc::clone(&ownership), Arc::new(store.clone()), settings.reconcile, metrics.clone(), stopping.clone());
+        let ownership = Arc::new(Ownership::new(clock.clone()));
+        let reconcilers = Reconcilers::new(
+            clock.clone(),
+            Arc::clone(&ownership),
+            Arc::new(store.clone()),
+            settings.reconcile,
+            metrics.clone(),
+            stopping.clone(),
+        );
         Self {
             store,
             metrics,
             master_key: Arc::new(master_key),
             view,
             ownership,
-            sockets: Arc::default(),
+            sockets: Arc::new(SocketHub::new(clock.clone())),
+            clock,
             reconcilers: Arc::new(reconcilers),
             tasks,
             stopping,
@@ -89,7 +98,7 @@ pub(super) struct Writers {
 /// Starts the writers, and push.
 pub(super) fn start_writers(core: &mut Core, settings: &Settings) -> Result<Writers, PushSetupError> {
     let (mut tasks, closing) = (JoinSet::new(), CancellationToken::new());
-    let push = PushSender::start(&mut core.tasks, settings.fcm.clone(), settings.unified_push.clone(), &core.metrics.push)?;
+    let push = PushSender::start(&mut core.tasks, &core.clock, settings.fcm.clone(), settings.unified_push.clone(), &core.metrics.push)?;
     let heartbeats =
         HeartbeatWriters::start(&mut tasks, &core.store, &settings.heartbeat, &core.view, &core.ownership, &closing, &core.metrics);
     let commands = CommandWriter::start(&mut tasks, core.store.clone(), &closing, &core.metrics);
@@ -127,9 +136,10 @@ pub(super) async fn join_cluster(
     cluster: ClusterStart,
     settings: &Settings,
 ) -> Result<Members, StartError> {
-    let ClusterStart { options, link, listener, tls, store: cluster_store, feed_interval, owner_wait } = cluster;
+    let ClusterStart { options, link, network, store: cluster_store, feed_interval, owner_wait } = cluster;
     let name = options.node.clone();
-    let membership = Membership::join(options, cluster_store.clone(), Arc::clone(&core.ownership), core.metrics.clone()).await?;
+    let (ownership, clock) = (Arc::clone(&core.ownership), core.clock.clone());
+    let membership = Membership::join(options, cluster_store.clone(), ownership, clock, core.metrics.clone()).await?;
     let (publish_view, view) = watch::channel(ClusterView::unknown(membership.node()));
     let parts = PlacementParts {
         cluster_store,
@@ -156,7 +166,13 @@ pub(super) async fn join_cluster(
     let refresh = placement.clone();
     // A peer that was out of reach may have written for our devices.
     let on_up = Box::new(move || drop(refresh.cast(PlacementMsg::Refresh)));
-    let links = Links::start(&name, listener, tls, link, view.clone(), on_up, core.metrics.link.clone()).await?;
+    let network: Arc<dyn Network> = match network {
+        NetworkStart::Tls { listener, tls } => {
+            Arc::new(ClusterNetwork::start(&name, listener, tls, link.clone(), &core.clock, core.metrics.link.clone()).await?)
+        }
+        NetworkStart::Running(network) => network,
+    };
+    let links = Links::start(&name, network, link, view.clone(), core.clock.clone(), on_up, core.metrics.link.clone()).await?;
     core.sockets.connect(&links);
     let router = DeviceRouter::new(RouterParts {
         ownership: Arc::clone(&core.ownership),
@@ -186,6 +202,7 @@ pub(super) async fn join_cluster(
 /// State that all device actors of this node share.
 fn device_context(core: &Core, writers: &Writers, settings: &Settings) -> Arc<DeviceContext> {
     Arc::new(DeviceContext {
+        clock: core.clock.clone(),
         dispatch: settings.dispatch,
         legacy_push: settings.legacy_push,
         commands: writers.commands.clone(),
@@ -211,6 +228,7 @@ pub(super) async fn start_deployments(
 ) -> Result<ActorRef<ManagerMsg>, ServiceError> {
     let addresses = Arc::clone(library);
     let context = Arc::new(DeploymentContext {
+        clock: core.clock.clone(),
         store: core.store.clone(),
         view: Arc::clone(&core.view),
         ownership: Arc::clone(&core.ownership),
@@ -232,6 +250,7 @@ pub(super) fn listen_for_notifications(
 ) {
     let manager = deployments.clone();
     let listener = NotifyListener {
+        clock: core.clock.clone(),
         store: members.parts.cluster_store.clone(),
         directory: Arc::clone(&members.parts.directory),
         shards: Arc::clone(&members.parts.shards),

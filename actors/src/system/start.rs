@@ -1,10 +1,11 @@
 //! Arguments of a node's start, and its errors.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::ServiceError;
 use link::tls::LinkTls;
-use link::{LinkSettings, LinkStartError};
+use link::{LinkSettings, LinkStartError, Network};
 use push::PushSetupError;
 use secrecy::SecretBox;
 use store::Store;
@@ -26,16 +27,27 @@ pub struct ClusterStart {
     pub options: ClusterOptions,
     /// Limits and deadlines of the link.
     pub link: LinkSettings,
-    /// Listener to which peers connect.
-    pub listener: TcpListener,
-    /// Certificates of the link: the one shown, and those accepted.
-    pub tls: LinkTls,
+    /// Network to the other nodes.
+    pub network: NetworkStart,
     /// The database over connections of its own, so that a flood of heartbeats does not cost the lease.
     pub store: Store,
     /// How often the other nodes are asked what changed.
     pub feed_interval: Duration,
     /// How long the owner of a device is waited for.
     pub owner_wait: Duration,
+}
+
+/// Network to the other nodes, to be started or running.
+pub enum NetworkStart {
+    /// Sessions over TLS.
+    Tls {
+        /// Listener to which peers connect.
+        listener: TcpListener,
+        /// Certificates of the link: the one shown, and those accepted.
+        tls: LinkTls,
+    },
+    /// One that runs already, as nodes in one process have it.
+    Running(Arc<dyn Network>),
 }
 
 /// Error in starting a system.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
+use clock::Clock;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -40,7 +41,7 @@ impl StoredSignIn {
     }
 
     pub(super) fn is_stale(&self) -> bool {
-        clock::now() + RENEW_BEFORE >= self.sign_in.expires_at
+        Clock::system().now() + RENEW_BEFORE >= self.sign_in.expires_at
     }
 
     /// Exchanges the refresh token, which works once, for the next pair.

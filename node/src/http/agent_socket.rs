@@ -186,7 +186,7 @@ impl Session {
     }
 
     async fn heartbeat(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
-        let incoming = match convert::heartbeat(self.credentials.device_id, text, &self.app.opted_in, clock::now()) {
+        let incoming = match convert::heartbeat(self.credentials.device_id, text, &self.app.opted_in, self.app.system.clock.now()) {
             Ok(incoming) => incoming,
             Err(error) => return self.refused(id, &error).await,
         };
@@ -259,7 +259,7 @@ impl Session {
     }
 
     async fn ask_to_reconnect(&mut self) -> Result<(), Closed> {
-        let wait_ms = self.app.config.socket.reconnect_after_max_ms as f64 * rand::random::<f64>();
+        let wait_ms = self.app.config.socket.reconnect_after_max_ms as f64 * self.app.system.clock.randomness().fraction();
         self.send_frame(&DownFrame::Reconnect { after_ms: wait_ms as u64 }).await?;
         self.close(CLOSE_GOING_AWAY, "reconnect").await
     }

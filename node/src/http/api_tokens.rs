@@ -55,7 +55,7 @@ pub(crate) async fn list(
         None => None,
     };
     let page = app.system.api_tokens.tokens(&principal, owner, after, query.limit.unwrap_or(PAGE_DEFAULT)).await?;
-    let now = clock::now();
+    let now = app.system.clock.now();
     Ok(Json(Page {
         items: page.tokens.into_iter().map(|token| present::api_token(token, now)).collect(),
         next_cursor: page.next.map(|id| id.to_string()),
@@ -77,7 +77,7 @@ pub(crate) async fn create(
     let request: CreateApiToken = body::json(&app, &headers, body).await?;
     let request = ApiTokenRequest { name: request.name, scopes: request.scopes, expires_in_s: request.expires_in_seconds };
     let made = app.system.api_tokens.create(&principal, request).await?;
-    let shown = present::api_token(made.token, clock::now());
+    let shown = present::api_token(made.token, app.system.clock.now());
     Ok((StatusCode::CREATED, Json(CreatedApiToken { shown, token: made.secret.expose_secret().to_owned() })))
 }
 

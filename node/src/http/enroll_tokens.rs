@@ -85,7 +85,7 @@ pub(crate) async fn list(
     };
     let status = query.status.map(|name| TokenStatus::parse("status", &name)).transpose()?;
     let page = app.system.enrollment.tokens(&principal, TokenQuery { status, after, limit: query.limit.unwrap_or(PAGE_DEFAULT) }).await?;
-    let now = clock::now();
+    let now = app.system.clock.now();
     Ok(Json(Page {
         items: page.tokens.iter().map(|token| present::enroll_token(token, now)).collect(),
         next_cursor: page.next.map(|id| id.to_string()),

@@ -35,7 +35,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person)
     put, path = "/v1/exec-commands/{name}", tag = "commands", security(("person" = ["exec:manage"])),
     params(("name" = String, Path, description = "1..64 of a-z, 0-9, '.', '_', '-'")),
     request_body = ExecCommandRequest,
-    responses((status = 204, description = "Allowed"), ConflictRefusal, BodyRefusals, PersonRefusals)
+    responses((status = 204, description = "Allowed"), NotFoundRefusal, ConflictRefusal, BodyRefusals, PersonRefusals)
 )]
 pub(crate) async fn put(
     State(app): State<Arc<App>>,

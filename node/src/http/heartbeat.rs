@@ -31,14 +31,14 @@ pub(crate) async fn one(
     body: Body,
 ) -> Result<(OwnerHeader, Json<HeartbeatResponse>), ApiError> {
     let bytes = body::read(&app, &headers, body, app.config.http.body_limit_bytes).await?;
-    let incoming = convert::heartbeat(credentials.device_id, &bytes, &app.opted_in, clock::now())?;
+    let incoming = convert::heartbeat(credentials.device_id, &bytes, &app.opted_in, app.system.clock.now())?;
     app.observability.count_unusable(&incoming.status.telemetry);
     let acknowledged = app.system.agent.store_heartbeat(credentials, None, incoming).await?;
     let response = HeartbeatResponse {
         ok: true,
         next_heartbeat_seconds: app.system.agent.next_heartbeat_s(),
         commands: acknowledged.commands.iter().map(present::command).collect(),
-        server_time: present::time(clock::now()),
+        server_time: present::time(app.system.clock.now()),
     };
     Ok((owner_header(&present::owner(&acknowledged)), Json(response)))
 }
@@ -74,7 +74,7 @@ pub(crate) async fn list(
         results,
         next_heartbeat_seconds: app.system.agent.next_heartbeat_s(),
         commands,
-        server_time: present::time(clock::now()),
+        server_time: present::time(app.system.clock.now()),
     };
     Ok((owner_header(&owner), Json(response)))
 }
@@ -94,7 +94,7 @@ async fn store(
     credentials: DeviceCredentials,
     given: &[&[u8]],
 ) -> Result<(Vec<HeartbeatOutcome>, String, Vec<Command>), ApiError> {
-    let now = clock::now();
+    let now = app.system.clock.now();
     let mut results: Vec<_> = (0..given.len()).map(|index| HeartbeatOutcome { index, status: 200, detail: None }).collect();
     let mut accepted = Vec::with_capacity(given.len());
     let mut places = Vec::with_capacity(given.len());

@@ -183,17 +183,23 @@ async fn each_act_leaves_one_entry_and_no_secret() {
         (post(), "/v1/users", &admin, r#"{"username":"ANN","password":"quite a long password"}"#, 409),
         (post(), "/v1/register", &enroll_token, "{}", 401),
         (delete(), &device, "nobody", "", 401),
-        (post(), "/v1/auth/login", "", r#"{"username":"bob","password":"not the password"}"#, 401),
     ] {
         let (answer, entries) = trail.call(method, path, bearer, body).await;
         assert_eq!((answer.status, entries.len()), (status, 0), "{path} {body}: {entries:#?}");
     }
 
+    // A sign-in that failed leaves the name that was tried, not the password.
+    let (answer, entries) = trail.call(post(), "/v1/auth/login", "", r#"{"username":"bob","password":"not the password"}"#).await;
+    assert_eq!((answer.status, entries.len()), (401, 1), "{entries:#?}");
+    let failed = (&entries[0]["action"], &entries[0]["target"]["name"], &entries[0]["address"]);
+    assert_eq!(failed, (&json!("account.sign_in_failed"), &json!("bob"), &json!("127.0.0.1")));
+
     // One entry for a lock-out, not one for each guess.
     let guess = json!({"username": "ann", "password": "not the password"}).to_string();
     let mut left = 0;
     for _ in 0..5 {
-        left += trail.call(post(), "/v1/auth/login", "", &guess).await.1.len();
+        let (_, entries) = trail.call(post(), "/v1/auth/login", "", &guess).await;
+        left += entries.iter().filter(|entry| entry["action"] == "account.locked").count();
     }
     let locked = trail.entries("action=account.locked").await;
     assert_eq!((left, locked.len()), (1, 1), "{locked:#?}");

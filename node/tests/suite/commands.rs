@@ -409,7 +409,7 @@ async fn a_batch_tells_what_it_would_do_does_it_at_its_rate_and_counts_what_beca
     let canceled = post(&bench.client, &format!("/v1/command-batches/{id}/cancel"), &bench.admin, &json!({})).await.json();
     assert_eq!((&canceled["counts"]["failed"], &canceled["counts"]["canceled"]), (&json!(1), &json!(5)), "{canceled}");
     let trail = bench.sql("SELECT action FROM audit_entry WHERE action LIKE 'command%' ORDER BY seq");
-    assert_eq!(trail, "command_batch.sent\ncommand_batch.canceled");
+    assert_eq!(trail, "command_batch.sent\ncommand_batch.exported\ncommand_batch.canceled");
     for (target, field) in [
         (json!({}), "target.ids"),
         (json!({"ids": []}), "ids"),

@@ -135,7 +135,7 @@ async fn an_operator_runs_the_fleet_from_a_terminal() {
     std::fs::write(&table, std::fs::read_to_string(&table).unwrap().replace("front", "back")).unwrap();
     let preview = terminal.good(&["devices", "import", file]);
     assert!(preview.contains("1 device would change") && preview.contains("back"), "{preview}");
-    assert!(terminal.good(&["devices", "import", file, "--apply"]).contains("1 devices changed"));
+    assert!(terminal.good(&["devices", "import", file, "--apply"]).contains("1 device changed"));
     assert_eq!(terminal.json(&["devices", "show", "shop-1"])["tags"], json!(["back", "till"]));
     assert!(terminal.good(&["devices", "events", "shop-1"]).contains("edited"));
 

@@ -61,9 +61,12 @@ async fn an_account_signs_in_however_its_name_is_written_and_no_other_gets_it() 
 #[tokio::test]
 async fn a_password_of_as_many_bytes_as_the_limit_allows_works_everywhere() {
     let mut options = options();
-    options.admin_password = "y".repeat(72);
+    options.admin_password = "correct horse battery staple, ".repeat(3)[..72].to_owned();
     let bench = Bench::with(options).await;
-    let (first, second) = ("ä".repeat(36), "x".repeat(72));
+    let (first, second) = (
+        "späte Äpfel über öde Hügel, würzig äußerst süß dafür füllen!".to_owned(),
+        "many an old tractor leaves the barn at dawn, and none is ever late to it".to_owned(),
+    );
     let new = |password: &str| json!({"username": "ann", "role": "viewer", "password": password});
     let too_long = bench.client.post("/v1/users", Some(&bench.admin), &new(&"x".repeat(73))).await.unwrap();
     assert_eq!((too_long.status, too_long.json()["field"].as_str()), (422, Some("password")));

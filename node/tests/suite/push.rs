@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use chaos::fcm::{FakeFcm, FakeFcmOptions, Fault, FaultScope};
 use chaos::harness::TempDir;
+use clock::Clock;
 use domain::DeviceId;
 use domain::rate::RateLimit;
 use push::FcmSettings;
@@ -91,7 +92,7 @@ impl Push {
         change(&mut settings);
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
         let mut tasks = JoinSet::new();
-        let sender = PushSender::start(&mut tasks, Some(settings), None, &metrics).unwrap();
+        let sender = PushSender::start(&mut tasks, &Clock::system(), Some(settings), None, &metrics).unwrap();
         Self { fake, sender, metrics, tasks, _folder: folder }
     }
 
@@ -370,7 +371,7 @@ async fn a_full_queue_says_so_at_once_and_a_stop_tells_all_that_wait() {
 #[tokio::test]
 async fn without_settings_push_is_off() {
     let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
-    let sender = PushSender::start(&mut JoinSet::new(), None, None, &metrics).unwrap();
+    let sender = PushSender::start(&mut JoinSet::new(), &Clock::system(), None, None, &metrics).unwrap();
     let (told, outcome) = oneshot::channel();
     sender.submit(message(1), tell(told));
     assert_eq!(wait(outcome).await, PushOutcome::Off);

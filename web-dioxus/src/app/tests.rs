@@ -19,6 +19,7 @@ use crate::url_state::DevicesUrl;
 async fn shown(path: &str, devices: u128, role: Role) -> String {
     let fleet = fleet(devices);
     let session = Session {
+        clock: clock::Clock::system(),
         system: Weak::new(),
         runtime: tokio::runtime::Handle::current(),
         watch: FleetWatch::new(Arc::clone(&fleet), POLICY),

@@ -30,7 +30,7 @@ pub(crate) enum RowLabel {
 #[component]
 pub(crate) fn CommandRows(rows: Arc<Vec<CommandView>>, named: RowLabel, label: String, onchange: EventHandler<()>) -> Element {
     let mut asked = use_signal(|| None::<CommandView>);
-    let now = clock::now();
+    let now = use_session().clock.now();
     rsx! {
         ul { class: "command-rows", aria_label: "{label}",
             for row in rows.iter() {

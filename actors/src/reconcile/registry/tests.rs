@@ -1,5 +1,6 @@
 use super::*;
 use crate::reconcile::{Reconcile, Run, ShardLease};
+use clock::SimulatedClock;
 use domain::shard::{Epoch, ShardId};
 use std::sync::atomic::AtomicU64;
 use tokio::sync::mpsc;
@@ -36,6 +37,10 @@ impl Reconcile for Work {
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+fn clock() -> Clock {
+    SimulatedClock::new(chrono::DateTime::UNIX_EPOCH).clock(1)
+}
+
 /// The locks of a cluster whose nodes are in this process.
 #[derive(Clone, Default)]
 struct Locks(Arc<Mutex<Vec<String>>>);
@@ -70,7 +75,7 @@ fn reconcilers_of_node(ownership: Arc<Ownership>, locks: Locks) -> (Reconcilers,
     let settings = ReconcileSettings { run_timeout: MINUTE, backoff_max: 4 * MINUTE, batch_rows: 10 };
     let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
     let stopping = CancellationToken::new();
-    (Reconcilers::new(ownership, Arc::new(locks), settings, metrics, stopping.clone()), stopping)
+    (Reconcilers::new(clock(), ownership, Arc::new(locks), settings, metrics, stopping.clone()), stopping)
 }
 
 fn work(behaviour: fn(u64) -> Behaviour) -> (Work, mpsc::UnboundedReceiver<(u64, Option<Epoch>)>) {
@@ -92,7 +97,7 @@ async fn recorded(reconcilers: &Reconcilers, runs: u64) -> ReconcilerStatus {
 
 #[tokio::test(start_paused = true)]
 async fn it_runs_at_its_interval_and_sooner_when_it_is_woken() {
-    let (reconcilers, _stopping) = reconcilers(Arc::default());
+    let (reconcilers, _stopping) = reconcilers(Arc::new(Ownership::new(clock())));
     let (work, mut runs) = work(Behaviour::Change);
     reconcilers.start(Reconciler::per_node("tests", MINUTE, work)).await.unwrap();
     let started = tokio::time::Instant::now();
@@ -111,7 +116,7 @@ async fn it_runs_at_its_interval_and_sooner_when_it_is_woken() {
 
 #[tokio::test(start_paused = true)]
 async fn failures_panics_and_hanging_runs_are_counted_and_tried_again_more_slowly() {
-    let (reconcilers, _stopping) = reconcilers(Arc::default());
+    let (reconcilers, _stopping) = reconcilers(Arc::new(Ownership::new(clock())));
     let (work, mut runs) = work(|run| match run {
         1 => Behaviour::Fail,
         2 => Behaviour::Panic,
@@ -136,13 +141,14 @@ async fn failures_panics_and_hanging_runs_are_counted_and_tried_again_more_slowl
 
 #[tokio::test(start_paused = true)]
 async fn one_per_cluster_runs_where_its_shard_is_owned() {
-    let ownership = Arc::new(Ownership::default());
+    let clock = clock();
+    let ownership = Arc::new(Ownership::new(clock.clone()));
     let (reconcilers, _stopping) = reconcilers(Arc::clone(&ownership));
     let (work, mut runs) = work(|_| Behaviour::Fail);
     reconcilers.start(Reconciler::per_cluster("tests", ShardId(7), MINUTE, work)).await.unwrap();
     tokio::time::sleep(10 * MINUTE).await;
     assert!(runs.try_recv().is_err(), "another node runs it");
-    ownership.renewed(crate::ownership::Moment::now(), Duration::from_secs(3600));
+    ownership.renewed(clock.monotonic(), Duration::from_secs(3600));
     ownership.begin(ShardId(7), Epoch(3));
     assert_eq!(runs.recv().await.unwrap(), (1, Some(Epoch(3))));
     assert_eq!(recorded(&reconcilers, 1).await.failures_in_a_row, 1);
@@ -156,7 +162,7 @@ async fn one_per_cluster_runs_where_its_shard_is_owned() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_gives_a_run_up_and_lets_those_run_once_more_that_have_to() {
     static LAST: AtomicU64 = AtomicU64::new(0);
-    let (reconcilers, stopping) = reconcilers(Arc::default());
+    let (reconcilers, stopping) = reconcilers(Arc::new(Ownership::new(clock())));
     let (hanging, mut runs) = work(|_| Behaviour::Hang);
     let (flushing, mut flushed) = work(|run| {
         LAST.store(run, Ordering::Release);
@@ -175,8 +181,9 @@ async fn a_stop_gives_a_run_up_and_lets_those_run_once_more_that_have_to() {
 
 /// A node that owns the shard of the reconciler.
 fn owner(epoch: i64) -> Arc<Ownership> {
-    let ownership = Arc::new(Ownership::default());
-    ownership.renewed(crate::ownership::Moment::now(), Duration::from_secs(3600));
+    let clock = clock();
+    let ownership = Arc::new(Ownership::new(clock.clone()));
+    ownership.renewed(clock.monotonic(), Duration::from_secs(3600));
     ownership.begin(ShardId(7), Epoch(epoch));
     ownership
 }
@@ -215,7 +222,7 @@ async fn a_run_whose_statements_compare_the_epoch_needs_no_lock() {
 
 #[tokio::test(start_paused = true)]
 async fn a_run_that_is_under_way_says_since_when() {
-    let (reconcilers, _stopping) = reconcilers(Arc::default());
+    let (reconcilers, _stopping) = reconcilers(Arc::new(Ownership::new(clock())));
     let (work, mut runs) = work(|run| if run == 2 { Behaviour::Hang } else { Behaviour::Change(1) });
     reconcilers.start(Reconciler::per_node("tests", MINUTE, work).at_start()).await.unwrap();
     runs.recv().await.unwrap();
@@ -230,7 +237,7 @@ async fn a_run_that_is_under_way_says_since_when() {
 
 #[tokio::test(start_paused = true)]
 async fn batches_go_on_until_one_is_not_full() {
-    let run = Run { now: clock::now(), batch_rows: 10, lease: None };
+    let run = Run { now: clock().now(), batch_rows: 10, lease: None };
     let mut left = 25_u64;
     let mut limits = vec![];
     let removed = run.in_batches(|limit| {
@@ -243,6 +250,6 @@ async fn batches_go_on_until_one_is_not_full() {
     assert_eq!((limits, left), (vec![10, 10, 10], 0));
     let removed = run.in_batches_of(3, |limit| async move { Ok(limit as u64 - 1) });
     assert_eq!(removed.await.unwrap(), 2);
-    let over = Run { lease: Some(ShardLease { ownership: Arc::default(), shard: ShardId(7), epoch: Epoch(1) }), ..run };
+    let over = Run { lease: Some(ShardLease { ownership: Arc::new(Ownership::new(clock())), shard: ShardId(7), epoch: Epoch(1) }), ..run };
     assert_eq!(over.in_batches(|_| async { Err(StoreError::Corrupt("another node runs this by now")) }).await.unwrap(), 0);
 }

@@ -39,7 +39,7 @@ async fn users(db: &TestDatabase) -> (UserId, UserId) {
 async fn people_see_their_own_filters_and_shared_ones() {
     let db = TestDatabase::new().await;
     let (anna, bob) = users(&db).await;
-    for one in [filter(10, anna, "b", false), filter(11, anna, "B", true), filter(12, bob, "a", false), filter(13, bob, "c", true)] {
+    for one in [filter(10, anna, "b", false), filter(11, anna, "A b", true), filter(12, bob, "a", false), filter(13, bob, "c", true)] {
         assert!(insert(&db, &one, 9).await.unwrap());
     }
     let names = async |viewer, limit| {
@@ -47,11 +47,11 @@ async fn people_see_their_own_filters_and_shared_ones() {
         found.into_iter().map(|filter| (filter.owner_name, filter.name)).collect::<Vec<_>>()
     };
     let own = |owner: &str, name: &str| (owner.to_owned(), name.to_owned());
-    assert_eq!(names(anna, 9).await, [own("anna", "B"), own("anna", "b"), own("bob", "c")]);
+    assert_eq!(names(anna, 9).await, [own("anna", "A b"), own("anna", "b"), own("bob", "c")]);
     assert_eq!(names(bob, 2).await, [own("bob", "a"), own("bob", "c")]);
     let seen = async |number, viewer| db.store().saved_filter(SavedFilterId(uuid(number)), viewer).await.unwrap();
     assert!(seen(10, bob).await.is_none(), "it is not shared");
-    assert_eq!(seen(11, bob).await.unwrap().filter, filter(11, anna, "B", true).filter);
+    assert_eq!(seen(11, bob).await.unwrap().filter, filter(11, anna, "A b", true).filter);
     assert!(seen(99, anna).await.is_none());
 }
 

@@ -161,7 +161,7 @@ async fn a_version_goes_from_its_row_to_the_fleet_and_is_watched_to_the_end() {
 
     // By state in the list, whose link leads back to it.
     chromium.page(&bench, "/deployments").await;
-    chromium.says("[data-testid=deployment-row]", "3 succeeded").await;
+    chromium.says("[data-testid=deployment-row]", "3 installed, 100 %").await;
     chromium.click("[data-testid=state-running]").await;
     chromium.says("[data-testid=empty-state]", "No deployments in this state").await;
     chromium.click("[data-testid=state-finished]").await;

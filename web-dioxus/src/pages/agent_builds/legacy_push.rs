@@ -5,7 +5,7 @@ use domain::Timestamp;
 use domain::query::PAGE_DEFAULT;
 
 use super::LegacyDevices;
-use crate::components::{Go, time_ago};
+use crate::components::{RouteLink, time_ago};
 use crate::format;
 use crate::route::Route;
 
@@ -28,7 +28,7 @@ pub(super) fn LegacyPush(shown: LegacyDevices, now: Timestamp) -> Element {
                     tbody {
                         for device in shown.devices.iter() {
                             tr { key: "{device.id}",
-                                td { Go { to: Route::device(device.id), "{device.alias}" } }
+                                td { RouteLink { to: Route::device(device.id), "{device.alias}" } }
                                 td { {time_ago(device.result_at, &format::relative(now, device.result_at))} }
                             }
                         }

@@ -88,7 +88,7 @@ fn Page(manages: bool) -> Element {
         let versions = system.agent_builds.adoption(&principal, STATS_HOURS_DEFAULT).await?;
         let (devices, next) = system.devices.legacy_push(&principal, None, None).await?;
         let legacy = LegacyDevices { devices, has_more: next.is_some() };
-        Ok(PageData { builds, versions, legacy, at: clock::now() })
+        Ok(PageData { builds, versions, legacy, at: system.clock.now() })
     });
     let reading = page.read();
     let done = move |()| {

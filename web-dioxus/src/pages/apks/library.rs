@@ -51,7 +51,7 @@ pub(super) fn Library(query: ApksUrl, changed: u32, onupload: EventHandler<()>) 
             Ok((Arc::new(apks), next))
         });
     let reading = list.read();
-    let now = clock::now();
+    let now = session.clock.now();
     rsx! {
         section { class: "card", aria_labelledby: "apks-title", aria_busy: reading.loading.to_string(),
             h2 { id: "apks-title", class: "visually-hidden", "Versions" }

@@ -36,7 +36,7 @@ pub(super) fn PackageList() -> Element {
     let mut dialog = use_signal(|| None::<OpenDialog>);
     let list = use_polling((), POLL_INTERVAL, |system, principal, ()| async move { Ok(Arc::new(system.apks.packages(&principal).await?)) });
     let reading = list.read();
-    let now = clock::now();
+    let now = session.clock.now();
     let close = move |()| {
         dialog.set(None);
         list.again();

@@ -151,10 +151,11 @@ fn Entries(query: AuditUrl) -> Element {
     let mut wanted = use_signal(|| PAGE);
     let mut open = use_signal(|| None::<i64>);
     let list = use_polling((query.clone(), wanted()), POLL_INTERVAL, |system, principal, (query, wanted)| async move {
-        read(system, principal, query.filter(clock::now()), wanted).await
+        let filter = query.filter(system.clock.now());
+        read(system, principal, filter, wanted).await
     });
     let reading = list.read();
-    let now = clock::now();
+    let now = use_session().clock.now();
     rsx! {
         section { class: "card", aria_label: "Entries", aria_busy: reading.loading.to_string(),
             if let Some(problem) = &reading.problem {

@@ -47,6 +47,7 @@ impl ClusterSnapshot {
 pub(crate) fn Cluster() -> Element {
     use_title("Cluster");
     let session = use_session();
+    let clock = session.clock.clone();
     let mut snapshot = use_signal(|| None::<ClusterSnapshot>);
     let mut problem = use_signal(|| None::<String>);
     use_future(move || {
@@ -58,7 +59,7 @@ pub(crate) fn Cluster() -> Element {
                 let overview = session.call(|system, principal| async move { system.cluster.overview(&principal).await }).await;
                 match overview {
                     Ok(overview) => {
-                        snapshot.set(Some(ClusterSnapshot { overview: Rc::new(overview), at: clock::now() }));
+                        snapshot.set(Some(ClusterSnapshot { overview: Rc::new(overview), at: session.clock.now() }));
                         problem.set(None);
                     }
                     // The last state stays while the database is unavailable.
@@ -67,7 +68,7 @@ pub(crate) fn Cluster() -> Element {
             }
         }
     });
-    let shown = snapshot();
+    let (shown, now) = (snapshot(), clock.now());
     let lead = match &shown {
         Some(snapshot) => {
             let owned = snapshot.overview.shards.iter().filter(|shard| shard.owner.is_some()).count();
@@ -85,7 +86,7 @@ pub(crate) fn Cluster() -> Element {
             div { class: "notice bad", role: "alert", "data-testid": "cluster-problem", {icon(Glyph::Alert)}
                 span { "{problem} "
                     if let Some(snapshot) = &shown {
-                        "Last read " {time_ago(snapshot.at, &format::relative(clock::now(), snapshot.at))} ". "
+                        "Last read " {time_ago(snapshot.at, &format::relative(now, snapshot.at))} ". "
                     }
                     "Retrying every second."
                 }

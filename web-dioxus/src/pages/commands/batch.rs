@@ -113,7 +113,7 @@ fn Page(details: BatchDetails, query: BatchUrl, onchange: EventHandler<()>) -> E
     let devices = format::count(batch.devices.unsigned_abs() as usize, "device", "devices");
     let title = format!("{action} to {devices}");
     use_title(&title);
-    let now = clock::now();
+    let now = session.clock.now();
     let (id, open) = (batch.id, details.open());
     let permission = ActionKind::parse("action", &batch.action).map_or(Permission::SendCommands, ActionKind::permission);
     let params = params_line(&batch.action, &batch.params);

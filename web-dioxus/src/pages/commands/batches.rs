@@ -31,7 +31,7 @@ pub(super) fn Batches() -> Element {
         |system, principal, after| async move { system.commands.batches(&principal, after, Some(PAGE)).await },
     );
     let reading = list.read();
-    let now = clock::now();
+    let now = session.clock.now();
     rsx! {
         section { class: "card", aria_labelledby: "batches-title", aria_busy: reading.loading.to_string(),
             h2 { id: "batches-title", class: "visually-hidden", "Batches" }

@@ -35,7 +35,7 @@ pub(super) fn BlockedNotice() -> Element {
     let reading = flags.read();
     let Some(states) = reading.value.as_deref() else { return rsx! {} };
     let manages = session.may(Permission::ManageFlags);
-    let now = clock::now();
+    let now = session.clock.now();
     let (flag, on, action) = match blocked(states) {
         Some(BlockReason::KillSwitch) => (Flag::DeploymentsKillSwitch, false, "Resume deployments"),
         Some(BlockReason::FlagOff) => (Flag::DeploymentsEnabled, true, "Enable deployments"),

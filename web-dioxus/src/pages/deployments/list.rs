@@ -40,7 +40,7 @@ pub(super) fn List(query: DeploymentsUrl) -> Element {
         },
     );
     let reading = list.read();
-    let now = clock::now();
+    let now = session.clock.now();
     rsx! {
         section { class: "card", aria_labelledby: "deployments-title", aria_busy: reading.loading.to_string(),
             h2 { id: "deployments-title", class: "visually-hidden", "Deployments" }

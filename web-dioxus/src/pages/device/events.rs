@@ -10,6 +10,7 @@ use serde_json::Value;
 use services::EventView;
 
 use crate::components::{Glyph, LocalTime, Problem, Skeleton, icon, local_time, time_ago};
+use crate::context::use_session;
 use crate::format;
 use crate::polling::use_polling;
 
@@ -67,7 +68,7 @@ pub(super) fn Events(id: DeviceId) -> Element {
         Ok((page.events, page.next.is_some()))
     });
     let reading = events.read();
-    let now = clock::now();
+    let now = use_session().clock.now();
     rsx! {
         section { class: "card", aria_labelledby: "events-title", aria_busy: reading.loading.to_string(),
             div { class: "card-head",

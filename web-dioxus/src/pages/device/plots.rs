@@ -37,7 +37,7 @@ pub(super) fn Plots(id: DeviceId, range: Range) -> Element {
     let session = use_session();
     let history = use_polling((id, range), POLL_INTERVAL, |system, principal, (id, range)| async move {
         let (length, points) = span(range);
-        let now = clock::now();
+        let now = system.clock.now();
         system.history.device(&principal, id, HistoryRequest { from: Some(now - length), to: Some(now), points: Some(points) }).await
     });
     let reading = history.read();

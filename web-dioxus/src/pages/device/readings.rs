@@ -11,10 +11,10 @@ use crate::context::use_session;
 use crate::format::{self, UNKNOWN};
 
 #[component]
-pub(super) fn Readings(view: DeviceView, telemetry: Telemetry) -> Element {
+pub(super) fn Readings(view: DeviceView, telemetry: Telemetry, as_of: Option<(Timestamp, String)>, foreground: Option<String>) -> Element {
     let policy = use_session().policy;
     let t = &telemetry;
-    let stale = view.connectivity != Connectivity::Online;
+    let stale = as_of.is_some();
     let low = t.battery_pct.is_some_and(|pct| pct < policy.low_battery_pct);
     let charging = t.charging == Some(true);
     let battery_tone = if charging {

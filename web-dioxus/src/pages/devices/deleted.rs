@@ -40,7 +40,7 @@ pub(crate) fn DeletedDevices() -> Element {
     });
     let reading = list.read();
     let manages = session.may(Permission::ManageDevices);
-    let now = clock::now();
+    let now = session.clock.now();
     rsx! {
         nav { class: "crumbs", aria_label: "Breadcrumb", RouteLink { to: Route::Devices { query: DevicesUrl::default() }, "Devices" } span { aria_hidden: "true", "/" } span { "Deleted" } }
         PageHeader { title: "Deleted devices", lead: "They can be restored during the retention period, then they are permanently removed." }

@@ -99,10 +99,10 @@ pub(super) fn DevicesTable(state: DevicesState, selects: bool) -> Element {
     let session = use_session();
     let mut scrolled = use_signal(|| 0usize);
     let tick = use_fleet(LIVE, |fleet, now| (fleet.revision(), now.timestamp()));
-    let (fleet, policy) = (session.fleet.clone(), session.policy);
+    let (fleet, policy, clock) = (session.fleet.clone(), session.policy, session.clock.clone());
     let rows = use_memo(move || {
         tick();
-        let now = clock::now();
+        let now = clock.now();
         let order = state.order.read();
         let url = state.url.read();
         let ids: &[DeviceId] = order.as_ref().map_or(&[], |order| order);

@@ -34,7 +34,7 @@ struct TokenPage {
 }
 
 async fn read(system: Arc<System>, principal: Principal, status: Option<TokenStatus>, wanted: i64) -> Result<TokenPage, ServiceError> {
-    let mut tokens_page = TokenPage { tokens: Vec::new(), more: false, at: clock::now() };
+    let mut tokens_page = TokenPage { tokens: Vec::new(), more: false, at: system.clock.now() };
     let mut after = None;
     loop {
         let limit = (wanted - tokens_page.tokens.len() as i64).min(PAGE_MAX);

@@ -82,6 +82,7 @@ fn AttentionList(title: String, reason: Reason, attention: Attention, more: Devi
 
 #[component]
 fn AttentionRow(reason: Reason, view: DeviceView) -> Element {
+    let now = use_session().clock.now();
     let telemetry = view.last.as_ref().map(|last| &last.telemetry);
     let detail = match reason {
         Reason::AppDown => {
@@ -96,7 +97,7 @@ fn AttentionRow(reason: Reason, view: DeviceView) -> Element {
         Reason::Offline => rsx! {
             span { class: "muted",
                 if let Some(at) = view.last_seen_at {
-                    {time_ago(at, &format::relative(clock::now(), at))}
+                    {time_ago(at, &format::relative(now, at))}
                 }
             }
         },

@@ -18,7 +18,7 @@ const HOURS: i64 = 24;
 #[component]
 pub(super) fn OnlineHistory() -> Element {
     let samples = use_polling((), POLL_INTERVAL, |system, principal, ()| async move {
-        Ok((system.history.fleet(&principal, HOURS).await?, clock::now()))
+        Ok((system.history.fleet(&principal, HOURS).await?, system.clock.now()))
     });
     let reading = samples.read();
     rsx! {

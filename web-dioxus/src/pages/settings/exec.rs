@@ -34,7 +34,7 @@ pub(super) fn ExecCommands() -> Element {
     let mut dialog = use_signal(|| None::<OpenDialog>);
     let list = use_polling((), POLL_INTERVAL, |system, principal, ()| async move { system.commands.exec_commands(&principal).await });
     let reading = list.read();
-    let now = clock::now();
+    let now = use_session().clock.now();
     let done = move |()| {
         dialog.set(None);
         list.again();

@@ -94,7 +94,7 @@ pub(super) fn Sessions() -> Element {
 /// Sign-ins, the newest first; what is one's own session cannot be ended here.
 #[component]
 pub(super) fn SignInList(sign_ins: Rc<Vec<SignIn>>, own: Option<SessionId>, onend: EventHandler<SessionId>) -> Element {
-    let now = clock::now();
+    let now = use_session().clock.now();
     rsx! {
         ul { class: "rows",
             for sign_in in sign_ins.iter() {

@@ -91,7 +91,7 @@ pub(super) fn Tokens() -> Element {
         Ok((page.tokens, page.next.is_some()))
     });
     let reading = list.read();
-    let now = clock::now();
+    let now = session.clock.now();
     let own = session.principal.user_id();
     rsx! {
         KeptSecret { name: "api-token", secret: made().map(|token| token.to_lines()), onrestore: move |lines: String| made.set(CreatedToken::from_lines(&lines)) }

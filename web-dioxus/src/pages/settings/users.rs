@@ -79,7 +79,7 @@ pub(super) fn Users() -> Element {
     });
     let own = session.principal.user_id();
     let reading = list.read();
-    let now = clock::now();
+    let now = session.clock.now();
     let done = move |()| {
         dialog.set(None);
         list.again();

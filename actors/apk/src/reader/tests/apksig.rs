@@ -30,8 +30,11 @@ pub(super) fn cases() -> BTreeMap<String, Vec<u8>> {
     archive.entries().map(|(name, entry)| read((name, entry))).collect()
 }
 
-/// API levels, and of each case what a device of each of them finds: signers, or `None`.
-fn verdicts() -> (Vec<i32>, BTreeMap<String, Vec<Option<Vec<String>>>>) {
+/// Signers that a device finds in a file; `None` when it refuses the file.
+type Verdict = Option<Vec<String>>;
+
+/// API levels, and of each case the verdict of a device of each of them.
+fn verdicts() -> (Vec<i32>, BTreeMap<String, Vec<Verdict>>) {
     let text = std::fs::read_to_string(folder().join("verdicts.tsv")).unwrap();
     let mut lines = text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split('\t'));
     let levels = lines.next().unwrap().skip(1).map(|level| level.parse().unwrap()).collect();

@@ -6,6 +6,7 @@ use domain::{DeploymentId, Timestamp};
 
 use crate::components::deployment_widgets::{event_detail, event_text, poll_interval};
 use crate::components::{Pager, Problem, RouteLink, Skeleton, time_ago};
+use crate::context::use_session;
 use crate::format;
 use crate::polling::use_paced_polling;
 use crate::route::Route;
@@ -23,7 +24,7 @@ pub(super) fn Events(id: DeploymentId, unfinished: bool) -> Element {
         |system, principal, (id, _, after): (_, bool, _)| async move { system.deployments.events(&principal, id, after, Some(PAGE)).await },
     );
     let reading = list.read();
-    let now = clock::now();
+    let now = use_session().clock.now();
     rsx! {
         section { class: "card", aria_labelledby: "events-title", aria_busy: reading.loading.to_string(), "data-testid": "deployment-events",
             h2 { id: "events-title", "Events" }

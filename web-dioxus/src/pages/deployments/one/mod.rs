@@ -92,10 +92,11 @@ fn Live(id: DeploymentId, query: DeploymentUrl) -> Element {
 
 #[component]
 fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler<()>) -> Element {
-    let manages = use_session().may(Permission::ManageDeployments);
+    let session = use_session();
+    let manages = session.may(Permission::ManageDeployments);
     let row = &details.deployment;
     use_title(&row.name);
-    let now = clock::now();
+    let now = session.clock.now();
     let id = row.id;
     let unfinished = row.finished_at.is_none();
     let version = format!("{} {} ({})", row.package, row.version_name, row.version_code);

@@ -9,6 +9,7 @@ use domain::{DeploymentId, Timestamp};
 
 use crate::components::deployment_widgets::{poll_interval, reason_text, stage_text, task_badge, task_state_text};
 use crate::components::{Problem, RouteLink, Skeleton, time_ago};
+use crate::context::use_session;
 use crate::deployments_url::DeploymentUrl;
 use crate::format;
 use crate::polling::use_paced_polling;
@@ -107,7 +108,7 @@ fn reasons() -> impl Iterator<Item = Reason> {
 #[component]
 fn Table(all: i64, first: usize, rows: Vec<Rc<TaskView>>, shown: String, onscroll: EventHandler<f64>) -> Element {
     let count = usize::try_from(all).unwrap_or_default();
-    let now = clock::now();
+    let now = use_session().clock.now();
     let height = (count * ROW_PX).min(ROW_PX * VISIBLE_ROWS / 2 * 3) + 38;
     rsx! {
         div {

@@ -1,0 +1,137 @@
+//! Settings of a simulated node: the defaults, as far as they matter here.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::placement::ClusterOptions;
+use actors::settings::{
+    AgentUpdateSettings, DeploymentSettings, FailuresKept, HeartbeatSettings, HistorySettings, ReconcileSettings, Settings,
+};
+use actors::{ClusterStart, NetworkStart};
+use apk::ApkSettings;
+use chrono::TimeDelta;
+use domain::command::DispatchPolicy;
+use domain::device::DevicePolicy;
+use domain::rollout::HaltPolicy;
+use link::protocol::PROTOCOL_MAX;
+use link::{LinkSettings, Network};
+use secrecy::SecretBox;
+use store::{PoolOptions, Store};
+
+/// Time to live of a lease.
+pub(crate) const LEASE_TTL: Duration = Duration::from_secs(5);
+/// Charge below which a battery counts as low.
+pub(crate) const LOW_BATTERY_PCT: i16 = 20;
+/// How long the owner of a device is waited for.
+const OWNER_WAIT: Duration = Duration::from_millis(300);
+/// Time for a commit.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(12);
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+pub(crate) fn settings(folder: &Path) -> Settings {
+    Settings {
+        heartbeat: HeartbeatSettings {
+            interval_s: 300,
+            in_flight_max: 4096,
+            writers: 2,
+            writer_queue_max: 8192,
+            batch_rows_max: 500,
+            linger: Duration::ZERO,
+            commit_timeout: COMMIT_TIMEOUT,
+            retry_after_s: 2,
+        },
+        device: DevicePolicy { offline_after: TimeDelta::seconds(900), low_battery_pct: LOW_BATTERY_PCT, app_stale_after_s: 600 },
+        history: HistorySettings {
+            restore_within: TimeDelta::days(7),
+            events_kept: TimeDelta::days(90),
+            hours_kept: TimeDelta::days(92),
+            commands_kept: TimeDelta::days(90),
+            idempotency_keys_kept: TimeDelta::hours(48),
+            interval: ms(60_000),
+        },
+        partition_interval: ms(600_000),
+        clock_offset_max: TimeDelta::milliseconds(500),
+        reconcile: ReconcileSettings { run_timeout: ms(3_600_000), backoff_max: ms(300_000), batch_rows: 1_000 },
+        fcm: None,
+        legacy_push: true,
+        unified_push: None,
+        dispatch: DispatchPolicy {
+            socket_wait: TimeDelta::seconds(5),
+            push_wait: TimeDelta::seconds(30),
+            heartbeat_wait: TimeDelta::seconds(10),
+            pushes_max: 3,
+        },
+        sign_in_failures: FailuresKept { age: TimeDelta::days(1), names_max: 1_000 },
+        agent_updates: AgentUpdateSettings {
+            package: "com.nexmdm".into(),
+            refresh_interval: ms(5_000),
+            stale_after: ms(20_000),
+            flush: ms(60_000),
+            halt: HaltPolicy { verify_failures_max: 3, failure_rate_pct: 20, min_count: 10 },
+            counters_kept: TimeDelta::days(92),
+            outcomes_kept: TimeDelta::days(92),
+        },
+        deployments: DeploymentSettings {
+            accept_within: TimeDelta::seconds(120),
+            silent_within: TimeDelta::seconds(1_800),
+            devices_max: 1_000,
+            open_max: 100,
+            starts_per_second: 400,
+            reconcile_interval: ms(500),
+            kept: TimeDelta::days(365),
+        },
+        apks: ApkSettings::in_folder(folder),
+    }
+}
+
+pub(crate) fn master_key() -> SecretBox<Vec<u8>> {
+    SecretBox::new(Box::new(vec![1; 32]))
+}
+
+pub(crate) fn store(url: &str, max_connections: u32) -> Store {
+    let options = PoolOptions { max_connections, acquire_timeout: ms(2_000), statement_timeout: ms(60_000) };
+    Store::new(url, options).expect("a URL of ours")
+}
+
+/// How a start of a node takes part in the cluster. Its URL is another one at each start.
+pub(crate) fn cluster(name: &str, http_url: &str, store: Store, network: Arc<dyn Network>) -> ClusterStart {
+    ClusterStart {
+        options: ClusterOptions {
+            cluster: "simulated".into(),
+            node: name.to_owned(),
+            cluster_addr: name.to_owned(),
+            http_url: http_url.to_owned(),
+            version: "simulated".into(),
+            lock_identity: format!("lock of {name}"),
+            key_fingerprint: vec![7; 32],
+            lease_ttl: LEASE_TTL,
+            renew_interval: ms(1_000),
+            fence_after: ms(3_500),
+            steady_after: ms(3_000),
+            protocol_max: PROTOCOL_MAX,
+        },
+        link: LinkSettings {
+            handshake_timeout: ms(2_000),
+            idle_after: ms(2_000),
+            ping_interval: ms(400),
+            taken_timeout: OWNER_WAIT,
+            commit_timeout: COMMIT_TIMEOUT,
+            calls_max: 1_024,
+            bytes_max: 8 << 20,
+            queue_max: 8_192,
+            batch_max: 100,
+            taken_max: 4_096,
+            redial: (ms(200), ms(5_000)),
+            addresses: vec![],
+            protocol_max: PROTOCOL_MAX,
+        },
+        network: NetworkStart::Running(network),
+        store,
+        feed_interval: ms(500),
+        owner_wait: OWNER_WAIT,
+    }
+}
