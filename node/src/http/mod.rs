@@ -51,7 +51,7 @@ mod route_table;
 mod schemas;
 mod server;
 mod table;
-mod tls;
+pub(crate) mod tls;
 mod users;
 
 use std::sync::Arc;
@@ -78,7 +78,7 @@ pub(crate) use crate::api_error::ApiError;
 pub(crate) use crate::config::RouteClass;
 pub(crate) use closed::serve_metrics;
 pub(crate) use observe::Observability;
-pub(crate) use server::serve;
+pub(crate) use server::{Face, serve};
 
 /// State of every handler.
 pub(crate) struct App {
