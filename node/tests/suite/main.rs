@@ -28,6 +28,7 @@ mod openapi;
 mod operate;
 mod outage;
 mod people;
+mod proxies;
 mod push;
 mod reconcilers;
 mod security;
