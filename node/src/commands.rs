@@ -15,8 +15,8 @@ use services::console::Console;
 
 use crate::cli::{AuditCommand, TokenCommand, UserCommand};
 use crate::config::{self, Advice, Config};
-use crate::database::{Database, for_console, start_embedded};
-use crate::{secrets, serve};
+use crate::database::{Database, for_console, given_url, start_embedded};
+use crate::{http, secrets, serve};
 
 /// `nexmdm config check`: reading it was the check.
 ///
@@ -24,6 +24,8 @@ use crate::{secrets, serve};
 /// Something is wrong; with `strict`, or unsafe.
 pub(crate) fn config_check(config: &Config, strict: bool) -> anyhow::Result<()> {
     secrets::check_given(config)?;
+    given_url(config)?;
+    http::tls::check(config)?;
     if let Some(fcm) = config.settings().runtime.fcm {
         push::PushSender::check(&fcm)?;
     }

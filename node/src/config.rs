@@ -22,6 +22,8 @@ mod fcm;
 mod heartbeat;
 mod http;
 mod metrics;
+mod plain_text;
+mod public_url;
 mod rate_limits;
 mod sections;
 mod telemetry;
@@ -44,9 +46,7 @@ impl Config {
     /// # Errors
     /// Names the key that is unknown or whose value is bad, and the reason.
     pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
-        let variables =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
-        Self::parse(file, variables)
+        Self::parse(file, plain_text::variables(std::env::vars_os())?)
     }
 
     fn parse(file: Option<&Path>, variables: std::collections::HashMap<String, String>) -> anyhow::Result<Self> {
@@ -57,6 +57,7 @@ impl Config {
         }
         let variables = Environment::with_prefix("NEXMDM").prefix_separator("__").separator("__").source(Some(variables));
         let merged = sources.add_source(variables).build()?;
+        plain_text::check(&merged.cache)?;
         let config: Self = serde_path_to_error::deserialize(merged).map_err(|error| {
             let path = error.path().to_string();
             anyhow::anyhow!("configuration, at `{path}`: {}", error.into_inner())
@@ -165,10 +166,11 @@ impl Config {
 
     /// URL of this node for devices and people, without a slash at the end.
     pub(crate) fn public_url(&self) -> String {
-        match self.http.public_url.trim_end_matches('/') {
+        match self.http.public_url.as_str() {
             "" if self.http.tls_certificate_file.is_empty() => format!("http://{}", self.http.listen),
             "" => format!("https://{}", self.http.listen),
-            url => url.to_owned(),
+            // Checked when it was read.
+            url => public_url::normalized(url).unwrap_or_else(|_| url.to_owned()),
         }
     }
 }
@@ -216,6 +218,16 @@ pub(crate) mod tests {
             ("NEXMDM__RATE_LIMITS__API_BURST", "0", "rate_limits.api_burst"),
             ("NEXMDM__AUTH__LOCKOUT_SECONDS", "901", "auth.lockout_seconds"),
             ("NEXMDM__HTTP__PUBLIC_URL", "ftp://x", "http.public_url"),
+            ("NEXMDM__HTTP__PUBLIC_URL", "https://mdm.example.com\r", "http.public_url"),
+            ("NEXMDM__HTTP__PUBLIC_URL", "https://mdm.example.com?x", "http.public_url"),
+            ("NEXMDM__HTTP__PUBLIC_URL", "https://", "http.public_url"),
+            ("NEXMDM__HTTP__PUBLIC_URL", "https://mdm.example.com/mdm", "http.public_url"),
+            ("NEXMDM__DATA_DIR", "/srv/nexmdm\n", "data_dir"),
+            ("NEXMDM__CLUSTER__NODE_NAME", "node-1\r", "cluster.node_name"),
+            ("NEXMDM__CLUSTER__NAME", "nexmdm\r", "cluster.name"),
+            ("NEXMDM__APKS__STORE_URL", "s3://bucket\r", "apks.store_url"),
+            ("NEXMDM__SECRETS__JWT_KEY_FILE", "/etc/jwt\r", "secrets.jwt_key_file"),
+            ("NEXMDM__ADMIN__INITIAL_PASSWORD", "a long password\r", "admin.initial_password"),
             ("NEXMDM__FCM__BASE_URL", "fcm.googleapis.com", "fcm.base_url"),
             ("NEXMDM__FCM__PER_DEVICE_PER_MINUTE", "241", "fcm.per_device_per_minute"),
             ("NEXMDM__APKS__UPLOAD_LIMIT_BYTES", "2147483648", "apks.upload_limit_bytes"),

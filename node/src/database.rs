@@ -1,9 +1,10 @@
 //! The database of a node: the one it is given, or its private PostgreSQL.
 
+use std::env::VarError;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use domain::ServiceError;
 use embedded_postgres::{EmbeddedOptions, EmbeddedPostgres, ServerSettings};
 use store::{PoolOptions, Store};
@@ -28,6 +29,30 @@ const SPARE_CONNECTIONS: u32 = 160;
 /// How long a polite stop of the private PostgreSQL may take; it must fit into a node's own.
 const EMBEDDED_STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// The URL may hold a password: messages do not repeat it.
+fn unreadable() -> anyhow::Error {
+    anyhow::anyhow!("the database URL (DATABASE_URL, database.url) does not read as postgres://...")
+}
+
+/// The URL of the database, unless it is the private one.
+///
+/// # Errors
+/// It is no URL of PostgreSQL.
+pub(crate) fn given_url(config: &Config) -> anyhow::Result<Option<String>> {
+    let variable = match std::env::var("DATABASE_URL") {
+        Err(VarError::NotUnicode(_)) => bail!("DATABASE_URL is not UTF-8"),
+        variable => variable.ok().filter(|url| !url.is_empty()),
+    };
+    let Some(url) = variable.or_else(|| config.database.url.get().map(str::to_owned)) else { return Ok(None) };
+    if let Some(c) = url.chars().find(|c| c.is_control() || c.is_whitespace()) {
+        bail!("the database URL (DATABASE_URL, database.url) has a blank or control character (U+{:04X})", u32::from(c));
+    }
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(unreadable());
+    }
+    Ok(Some(url))
+}
+
 /// Starts the private PostgreSQL if no database is given.
 ///
 /// # Errors
@@ -50,9 +75,7 @@ impl Database {
     /// # Errors
     /// The database cannot be started, reached or migrated.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
-        let given = std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
-        let given = given.or_else(|| config.database.url.get().map(str::to_owned));
-        let (url, embedded) = match given {
+        let (url, embedded) = match given_url(config)? {
             Some(url) => (url, None),
             None => {
                 let embedded = start_embedded(config).await?;
@@ -64,23 +87,23 @@ impl Database {
             acquire_timeout: Duration::from_millis(config.database.acquire_timeout_ms),
             statement_timeout: Duration::from_millis(config.database.statement_timeout_ms),
         };
-        // The URL may hold a password: the message must not repeat it.
-        let unreadable = || anyhow::anyhow!("the database URL does not read as postgres://...");
-        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            return Err(unreadable());
-        }
         let store = Store::new(&url, options).map_err(|_| unreadable())?;
         let options = PoolOptions { max_connections: config.cluster.pool_max_connections, ..options };
         let cluster_store = Store::new(&url, options).map_err(|_| unreadable())?;
         let database = Self { store, cluster_store, embedded: embedded.map(Mutex::new) };
-        match database.store.migrate().await {
+        match database.prepare().await {
             Ok(()) => Ok(database),
             Err(error) => {
-                let failed = Err(anyhow::Error::new(error)).context("the database migration failed");
                 database.close().await?;
-                failed
+                Err(error)
             }
         }
+    }
+
+    /// Checks the server, and migrates.
+    async fn prepare(&self) -> anyhow::Result<()> {
+        self.store.check_server().await.context("the database cannot be used")?;
+        self.store.migrate().await.context("the database migration failed")
     }
 
     /// The shell command that opens the private database.
@@ -128,5 +151,9 @@ impl Database {
 
 /// A service's refusal as a message for a person at the console.
 pub(crate) fn for_console(error: ServiceError) -> anyhow::Error {
-    anyhow::anyhow!("{error}")
+    match error {
+        // Services log the cause, which callers of the API must not see; a person at the console has that log.
+        ServiceError::Internal => anyhow::anyhow!("a call to the database or the system failed; the log line above has the cause"),
+        error => anyhow::anyhow!("{error}"),
+    }
 }

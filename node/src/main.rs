@@ -11,6 +11,7 @@ mod ctl;
 mod database;
 mod deployment_params;
 mod device_body;
+mod disk;
 mod http;
 mod present;
 mod secrets;

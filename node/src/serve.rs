@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::{self, NodeLock};
 use crate::config::{self, Advice, Config, MetricsAccess};
 use crate::database::{Database, for_console};
-use crate::http::{self, App, Observability};
+use crate::disk;
+use crate::http::{self, App, Face, Observability};
 use crate::secrets;
 
 /// How long actors and writers may take to finish once requests are done.
@@ -36,6 +37,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     // With the usual mode: a private PostgreSQL that runs as another user has to pass through.
     std::fs::create_dir_all(&config.data_dir).with_context(|| format!("data_dir {}", config.data_dir.display()))?;
     let lock = NodeLock::take(&config.data_dir)?;
+    disk::warn_if_low(&config);
     let secrets = secrets::load(&config)?;
     let database = Database::open(&config).await?;
     let served = serve(&config, secrets, &database, &lock).await;
@@ -65,10 +67,11 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
 
     let stopping = CancellationToken::new();
     let app = Arc::new(App::new(Arc::clone(&system), config, observability, stopping.clone())?);
+    let face = Face::new(Arc::clone(&app))?;
     if let Some(listener) = metrics_listener {
         tokio::spawn(http::serve_metrics(listener, Arc::clone(&app)));
     }
-    let server = tokio::spawn(http::serve(listener, Arc::clone(&app)));
+    let server = tokio::spawn(http::serve(listener, face));
     announce(config, database.psql_command().await, password.as_deref())?;
     tracing::info!(event = "node.ready", listen = %config.http.listen);
 
@@ -94,7 +97,7 @@ async fn first_admin(system: &System, config: &Config) -> anyhow::Result<Option<
         None => (services::crypto::random_token().map_err(for_console)?, true),
     };
     let added = system.accounts.add_first_admin("admin", &SecretString::from(password.clone())).await;
-    let added = added.map_err(|error| anyhow::anyhow!("admin.initial_password: {error}"))?;
+    let added = added.context("the account of the first admin")?;
     Ok((added && made_up).then_some(password))
 }
 

@@ -24,9 +24,6 @@ pub(crate) async fn upload(
     headers: HeaderMap,
     file: Bytes,
 ) -> Response {
-    if !signin::same_origin(&headers) {
-        return StatusCode::FORBIDDEN.into_response();
-    }
     let principal = match signin::principal(&dashboard, request_origin, &headers).await {
         Ok(principal) => principal,
         Err(error) => return signin::status_of(&error).into_response(),

@@ -112,7 +112,8 @@ pub fn access_token(headers: &axum::http::HeaderMap) -> Option<&str> {
     cookies::read(headers, cookies::ACCESS)
 }
 
-/// The dashboard, with a fallback that answers every path it does not know.
+/// The dashboard, with a fallback that answers every path it does not know. It expects that requests which pages of other sites cause are
+/// refused before: upgrades and state-changing requests with a foreign `Origin`, or with a cookie and none.
 /// Call it inside the runtime that the services run on.
 ///
 /// # Errors

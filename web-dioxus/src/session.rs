@@ -95,6 +95,7 @@ struct Account {
 enum Refusal {
     Origin,
     SignIn,
+    Upgrade,
     UserLimit,
     NodeLimit,
     Rate,
@@ -105,6 +106,7 @@ impl Refusal {
         match self {
             Self::Origin => "origin",
             Self::SignIn => "sign_in",
+            Self::Upgrade => "not_a_websocket",
             Self::UserLimit => "sessions_per_user_max",
             Self::NodeLimit => "sessions_max",
             Self::Rate => "rate",
@@ -181,8 +183,13 @@ impl Sessions {
 
     fn explain(&self, refusal: Refusal) -> String {
         match refusal {
-            Refusal::Origin => "This request comes from another origin.".into(),
+            Refusal::Origin => "This request has no Origin header.".into(),
             Refusal::SignIn => "Sign in first.".into(),
+            Refusal::Upgrade => {
+                "This is no WebSocket upgrade: a proxy in between has to pass it on (nginx: proxy_http_version 1.1 and the headers \
+                                 Upgrade and Connection)."
+                    .into()
+            }
             Refusal::UserLimit => format!("You have {} pages open, which is the limit. Close one.", self.per_user_max),
             Refusal::NodeLimit => format!("{} pages are open on this server, which is the limit.", self.max),
             Refusal::Rate => "Too many pages were opened in a short time. Retrying in a moment.".into(),
@@ -228,9 +235,8 @@ pub(crate) async fn upgrade(
     socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let sessions = &dashboard.sessions;
-    // Browsers let any site open a socket to any other, cookies included.
-    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
-    let Some(origin) = origin.filter(|_| signin::same_origin(&headers)).map(str::to_owned) else {
+    // A browser names it with every socket; the node has refused those of other sites.
+    let Some(origin) = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).map(str::to_owned) else {
         return sessions.refuse(Refusal::Origin, StatusCode::FORBIDDEN);
     };
     let principal = match signin::principal(&dashboard, request_origin, &headers).await {
@@ -240,7 +246,12 @@ pub(crate) async fn upgrade(
     let (Principal::User { user_id: user, .. }, Ok(fleet)) = (&principal, dashboard.system.devices.fleet(&principal)) else {
         return sessions.refuse(Refusal::SignIn, StatusCode::FORBIDDEN);
     };
-    let (Ok(Query(mount)), Ok(socket)) = (mount, socket) else { return StatusCode::BAD_REQUEST.into_response() };
+    let Ok(Query(mount)) = mount else { return StatusCode::BAD_REQUEST.into_response() };
+    let Ok(socket) = socket else {
+        // A browser asks for nothing else here, so that a proxy has changed it; no page opens.
+        tracing::warn!(event = "dashboard.not_a_websocket", problem = sessions.explain(Refusal::Upgrade));
+        return sessions.refuse(Refusal::Upgrade, StatusCode::UPGRADE_REQUIRED);
+    };
     let local = mount.path.starts_with('/') && !mount.path.starts_with("//") && mount.path.len() <= PATH_BYTES_MAX;
     let path = if local { mount.path } else { "/".into() };
     let place = match sessions.admit(*user) {

@@ -96,8 +96,8 @@ pub fn checked_server_url(url: &str) -> Result<String, Invalid> {
     }
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     let rest = rest.ok_or_else(|| invalid("begins with neither http:// nor https://"))?;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]@+,=%".contains(c);
-    if rest.is_empty() || rest.starts_with('/') || !rest.chars().all(allowed) {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]+,=%".contains(c);
+    if rest.is_empty() || rest.starts_with(['/', ':']) || !rest.chars().all(allowed) {
         return Err(invalid("not an address like https://mdm.example.com"));
     }
     Ok(url.to_owned())
@@ -111,7 +111,19 @@ mod tests {
     fn a_server_url_is_an_address_and_nothing_else() {
         assert_eq!(checked_server_url("https://mdm.example.com/").unwrap(), "https://mdm.example.com");
         assert_eq!(checked_server_url("http://[::1]:8080/a").unwrap(), "http://[::1]:8080/a");
-        for wrong in ["", "mdm.example.com", "ftp://x", "http://", "http:///x", "http://a b", "http://a\"b", "http://a\nb", "http://a`b"] {
+        for wrong in [
+            "",
+            "mdm.example.com",
+            "ftp://x",
+            "http://",
+            "http:///x",
+            "http://:80",
+            "http://u@a",
+            "http://a b",
+            "http://a\"b",
+            "http://a\nb",
+            "http://a`b",
+        ] {
             assert_eq!(checked_server_url(wrong).unwrap_err().field, "server_url", "{wrong:?}");
         }
         assert!(checked_server_url(&format!("http://{}", "a".repeat(300))).is_err());

@@ -11,7 +11,7 @@ use domain::name::{Skeleton, same};
 use domain::query::PAGE_MAX;
 use domain::{Invalid, ServiceError, SessionId, UserId};
 use secrecy::{ExposeSecret, SecretString};
-use store::{AccountOutcome, NewUser, Store};
+use store::{AccountOutcome, NewUser, Store, StoreError};
 
 use super::credential_cache::CredentialCache;
 use super::passwords::Passwords;
@@ -24,6 +24,17 @@ pub struct AccountPage {
     pub accounts: Vec<Account>,
     /// Cursor of the next page; `None`: this is the last one.
     pub next: Option<String>,
+}
+
+/// Error in adding the first admin.
+#[derive(Debug, thiserror::Error)]
+pub enum FirstAdminError {
+    /// The password is refused, or cannot be hashed.
+    #[error(transparent)]
+    Refused(#[from] ServiceError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Accounts and their sign-ins.
@@ -131,13 +142,13 @@ impl AccountService {
     ///
     /// # Errors
     /// A value out of its limits.
-    pub async fn add_first_admin(&self, username: &str, password: &SecretString) -> Result<bool, ServiceError> {
+    pub async fn add_first_admin(&self, username: &str, password: &SecretString) -> Result<bool, FirstAdminError> {
         if self.store.any_user().await? {
             return Ok(false);
         }
-        let hash = self.passwords.hash("password", password, username).await?;
-        let user =
-            NewUser { id: UserId(self.clock.new_id()), username: &checked_username(username)?, password_bcrypt: &hash, role: Role::Admin };
+        let hash = self.passwords.hash("admin.initial_password", password, username).await?;
+        let username = checked_username(username).map_err(ServiceError::from)?;
+        let user = NewUser { id: UserId(self.clock.new_id()), username: &username, password_bcrypt: &hash, role: Role::Admin };
         Ok(self.store.insert_first_user(user, &Principal::system(), self.clock.now()).await?)
     }
 

@@ -46,7 +46,7 @@ mod token_guard;
 
 pub use self::enrollment_kit::{EnrollmentCode, Script, ScriptOptions, is_settled};
 pub use access_trail::AccessTrail;
-pub use accounts::{AccountPage, AccountService};
+pub use accounts::{AccountPage, AccountService, FirstAdminError};
 pub use agent::AgentService;
 use agent_builds::AgentBuildParts;
 pub use agent_builds::{AgentBuildService, AgentUpdate, BuildDetails, BuildStats, NudgePlan, STATS_HOURS_DEFAULT, STATS_HOURS_MAX};

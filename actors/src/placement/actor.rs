@@ -47,8 +47,8 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) enum PlacementMsg {
     /// Reconcile.
     Reconcile,
-    /// Reconcile, and reply whether it succeeded.
-    ReconcileAndReply(RpcReplyPort<bool>),
+    /// Reconcile, and reply with the cause if it failed.
+    ReconcileAndReply(RpcReplyPort<Result<(), String>>),
     /// Read all devices of this node again, because other nodes may have written for them.
     Refresh,
     /// Stop acting for all shards, and reconcile no more.
@@ -120,7 +120,8 @@ impl Actor for PlacementActor {
             PlacementMsg::Reconcile => {
                 // Wake-ups during the last reconcile count as one.
                 state.start.reconcile_pending.store(false, Ordering::Release);
-                state.reconcile_and_log(&me).await;
+                // The log has the cause, and the next reconcile comes by itself.
+                let _ = state.reconcile_and_log(&me).await;
             }
             PlacementMsg::ReconcileAndReply(reply) => drop(reply.send(state.reconcile_and_log(&me).await)),
             PlacementMsg::Refresh => {
@@ -169,15 +170,10 @@ impl Actor for PlacementActor {
 }
 
 impl PlacementState {
-    /// Reconciles; returns whether it succeeded.
-    async fn reconcile_and_log(&mut self, me: &ActorRef<PlacementMsg>) -> bool {
-        match self.reconcile(me).await {
-            Ok(()) => true,
-            Err(cause) => {
-                tracing::warn!(event = "placement.reconcile_failed", %cause);
-                false
-            }
-        }
+    /// Reconciles; returns the cause if it failed.
+    async fn reconcile_and_log(&mut self, me: &ActorRef<PlacementMsg>) -> Result<(), String> {
+        let reconciled = self.reconcile(me).await;
+        reconciled.inspect_err(|cause| tracing::warn!(event = "placement.reconcile_failed", %cause)).map_err(|cause| cause.to_string())
     }
 
     async fn reconcile(&mut self, me: &ActorRef<PlacementMsg>) -> Result<(), ActorProcessingErr> {

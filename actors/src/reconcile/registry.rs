@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clock::Clock;
+use domain::Timestamp;
 use domain::reconcile::ReconcilerStatus;
-use domain::{ServiceError, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
-use ractor::{Actor, ActorRef};
+use ractor::{Actor, ActorRef, SpawnErr};
 use store::StoreError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -153,7 +153,7 @@ impl Reconcilers {
     ///
     /// # Errors
     /// Its actor does not start.
-    pub(crate) fn start(&self, reconciler: Reconciler) -> BoxFuture<'_, Result<(), ServiceError>> {
+    pub(crate) fn start(&self, reconciler: Reconciler) -> BoxFuture<'_, Result<(), SpawnErr>> {
         let name = reconciler.name;
         let status = ReconcilerStatus {
             name: name.to_owned(),
@@ -164,16 +164,9 @@ impl Reconcilers {
         let woken = Arc::new(AtomicBool::new(false));
         let running = Running { reconciler, shared: Arc::clone(&self.shared), woken: Arc::clone(&woken), timer: 0 };
         async move {
-            match Actor::spawn(None, ReconcilerActor, running).await {
-                Ok((actor, _)) => {
-                    self.handles().push(Handle { name, actor, woken });
-                    Ok(())
-                }
-                Err(cause) => {
-                    tracing::error!(event = "actor.start_failed", reconciler = name, %cause);
-                    Err(ServiceError::Internal)
-                }
-            }
+            let (actor, _) = Actor::spawn(None, ReconcilerActor, running).await?;
+            self.handles().push(Handle { name, actor, woken });
+            Ok(())
         }
         .boxed()
     }

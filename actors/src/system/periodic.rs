@@ -5,10 +5,10 @@ mod clock_offset;
 use std::sync::Arc;
 
 use apk::ApkLibrary;
-use domain::ServiceError;
 use tokio::sync::watch;
 
 use super::runtime::Core;
+use super::start::StartError;
 use crate::agent_updates::{self, CheckCounters, Offers};
 use crate::apk_retention;
 use crate::history::{self, RetentionPeriods};
@@ -28,7 +28,7 @@ pub(super) async fn start_reconcilers(
     library: &Arc<ApkLibrary>,
     caught_up: &watch::Receiver<bool>,
     settings: &Settings,
-) -> Result<AgentBuilds, ServiceError> {
+) -> Result<AgentBuilds, StartError> {
     let (store, updates) = (&core.store, &settings.agent_updates);
     let builds = AgentBuilds {
         offers: Arc::new(Offers::new(core.clock.clone(), updates.stale_after, core.metrics.agent_builds_halted.clone())),

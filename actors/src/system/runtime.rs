@@ -7,7 +7,6 @@ use std::time::Duration;
 use apk::ApkLibrary;
 use clock::Clock;
 use dashmap::DashMap;
-use domain::ServiceError;
 use link::cluster_view::ClusterView;
 use link::{ClusterNetwork, Links, Network};
 use push::{PushSender, PushSetupError};
@@ -159,7 +158,7 @@ pub(super) async fn join_cluster(
         metrics: core.metrics.clone(),
         reconcile_pending: Arc::clone(&parts.reconcile_pending),
     };
-    let placement = Actor::spawn(None, PlacementActor, arguments).await.map_err(not_started)?.0;
+    let placement = Actor::spawn(None, PlacementActor, arguments).await?.0;
     let leaving = CancellationToken::new();
     core.tasks.spawn(Arc::clone(&membership).keep_renewed(placement.clone(), leaving.clone()));
 
@@ -225,7 +224,7 @@ pub(super) async fn start_deployments(
     members: &Members,
     library: &Arc<ApkLibrary>,
     settings: &Settings,
-) -> Result<ActorRef<ManagerMsg>, ServiceError> {
+) -> Result<ActorRef<ManagerMsg>, StartError> {
     let addresses = Arc::clone(library);
     let context = Arc::new(DeploymentContext {
         clock: core.clock.clone(),
@@ -238,7 +237,7 @@ pub(super) async fn start_deployments(
         metrics: core.metrics.clone(),
         gauges: Gauges::default(),
     });
-    Ok(Actor::spawn(None, DeploymentManager, context).await.map_err(not_started)?.0)
+    Ok(Actor::spawn(None, DeploymentManager, context).await?.0)
 }
 
 /// Listens to the notifications of the other nodes.
@@ -286,19 +285,17 @@ pub(super) async fn wait_until_caught_up(mut caught_up: watch::Receiver<bool>) {
     }
 }
 
-fn not_started(cause: ractor::SpawnErr) -> ServiceError {
-    tracing::error!(event = "actor.start_failed", %cause);
-    ServiceError::Internal
-}
-
 /// Waits until this node runs the shards it can have right now.
-async fn first_reconcile(placement: &ActorRef<PlacementMsg>) -> Result<(), ServiceError> {
+async fn first_reconcile(placement: &ActorRef<PlacementMsg>) -> Result<(), StartError> {
+    let mut last = String::new();
     for _ in 0..FIRST_RECONCILES_MAX {
-        if matches!(call(placement, PlacementMsg::ReconcileAndReply).await, Ok(true)) {
-            return Ok(());
+        match call(placement, PlacementMsg::ReconcileAndReply).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(cause)) => last = cause,
+            Err(unanswered) => last = unanswered.to_string(),
         }
     }
-    Err(ServiceError::Unavailable)
+    Err(StartError::Placement(last))
 }
 
 /// Wakes placement; a reconcile that is pending already is not asked for again.

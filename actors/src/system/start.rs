@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::ServiceError;
 use link::tls::LinkTls;
 use link::{LinkSettings, LinkStartError, Network};
 use push::PushSetupError;
 use secrecy::SecretBox;
-use store::Store;
+use store::{Store, StoreError};
 use tokio::net::TcpListener;
 
 use crate::placement::{ClusterOptions, JoinError};
@@ -53,12 +52,18 @@ pub enum NetworkStart {
 /// Error in starting a system.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A service or the database failed.
+    /// The database failed.
     #[error(transparent)]
-    Service(#[from] ServiceError),
+    Store(#[from] StoreError),
+    /// An actor did not start.
+    #[error("an actor did not start: {0}")]
+    Actor(#[from] ractor::SpawnErr),
     /// The node cannot join its cluster.
     #[error(transparent)]
     Join(#[from] JoinError),
+    /// The shards that this node may have could not be taken.
+    #[error("the node cannot take its shards: {0}")]
+    Placement(String),
     /// The link between nodes does not start.
     #[error(transparent)]
     Link(#[from] LinkStartError),
@@ -68,10 +73,4 @@ pub enum StartError {
     /// The store of APKs does not do.
     #[error(transparent)]
     Apks(#[from] domain::Invalid),
-}
-
-impl From<store::StoreError> for StartError {
-    fn from(error: store::StoreError) -> Self {
-        Self::Service(error.into())
-    }
 }

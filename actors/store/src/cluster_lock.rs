@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
 use crate::{Store, StoreError};
@@ -56,15 +55,13 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn try_cluster_lock(&self, name: &str, longest: Duration) -> Result<Option<ClusterLock>, StoreError> {
-        let longest_ms = longest.as_millis().to_string();
-        let options = PgConnectOptions::clone(&self.pool.connect_options()).options([
-            // The lock of a node that is out of reach, or stands still, ends without it.
-            ("tcp_keepalives_idle", "10"),
-            ("tcp_keepalives_interval", "5"),
-            ("tcp_keepalives_count", "3"),
-            ("idle_session_timeout", longest_ms.as_str()),
-        ]);
-        let mut connection = PgConnection::connect_with(&options).await?;
+        let mut connection = PgConnection::connect_with(&self.pool.connect_options()).await?;
+        // The lock of a node that is out of reach, or stands still, ends without it.
+        let settings = format!(
+            "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET idle_session_timeout = {}",
+            longest.as_millis()
+        );
+        crate::configure(&mut connection, &settings).await?;
         let taken = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1, hashtext($2)) AS "taken!""#, CLASS, name)
             .fetch_one(&mut connection)
             .await?;

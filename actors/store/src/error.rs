@@ -3,6 +3,11 @@
 use domain::ServiceError;
 use sqlx::error::DatabaseError;
 
+/// Oldest supported version of PostgreSQL, as `server_version_num` has it.
+pub(crate) const OLDEST_VERSION_NUM: i32 = 150_000;
+/// Only this encoding has every character that people and devices write.
+pub(crate) const ENCODING: &str = "UTF8";
+
 /// A uniqueness rule that a write would have broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conflict {
@@ -14,6 +19,46 @@ pub enum Conflict {
     FilterNameInUse,
     /// Another rule.
     Other,
+}
+
+/// Reason why a database, or the way to it, cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnfitServer {
+    /// The server is too old.
+    #[error("the database server is PostgreSQL {found}; the oldest supported version is {}: upgrade it", OLDEST_VERSION_NUM / 10_000)]
+    Version {
+        /// Its version.
+        found: String,
+    },
+    /// The database cannot hold every text.
+    #[error(
+        "the database {database:?} has the encoding {encoding} instead of {ENCODING}, which alone has every character: make it anew with \
+         CREATE DATABASE ... ENCODING '{ENCODING}' TEMPLATE template0, and restore a dump into it"
+    )]
+    Encoding {
+        /// Name of the database.
+        database: String,
+        /// Its encoding.
+        encoding: String,
+    },
+    /// The server replays another one.
+    #[error("the database server is a standby (pg_is_in_recovery), which takes no writes: let DATABASE_URL lead to the primary")]
+    Standby,
+    /// Transactions cannot write.
+    #[error(
+        "the database {database:?} is read-only (default_transaction_read_only): let DATABASE_URL lead to the primary, or set it to off for \
+         this server, database and role"
+    )]
+    ReadOnly {
+        /// Name of the database.
+        database: String,
+    },
+    /// A pooler gives the connections of PostgreSQL to one client after the other.
+    #[error(
+        "DATABASE_URL leads to a connection pooler in transaction or statement mode, which loses the locks, notifications and settings of a \
+         connection: let it lead to PostgreSQL itself, or set the pooler to session mode (PgBouncer: pool_mode = session)"
+    )]
+    TransactionPooling,
 }
 
 /// A failed statement.
@@ -29,6 +74,9 @@ pub enum StoreError {
     /// The write would break a uniqueness rule; nothing was written.
     #[error("conflicts with an existing row: {0:?}")]
     Conflict(Conflict),
+    /// The server, its database or the way to them cannot be used.
+    #[error(transparent)]
+    Unfit(#[from] UnfitServer),
     /// The migrations could not be applied.
     #[error("migration: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),

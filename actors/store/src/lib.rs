@@ -45,13 +45,16 @@ mod managed_package;
 mod migrate;
 mod partition;
 mod saved_filter;
+mod server_check;
 mod session;
 mod sign_in_failure;
 mod user;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, PgConnection};
 
 pub use account::AccountOutcome;
 pub use agent_build::{AddBuildOutcome, BuildAction, BuildActionOutcome};
@@ -79,7 +82,7 @@ pub use device_edit::DeviceWork;
 pub use device_event::{RecordedChange, StoredEvent};
 pub use device_filter::StatusThresholds;
 pub use enroll_token::{EnrollOutcome, NewEnrollToken, PresentedToken, UsableToken};
-pub use error::{Conflict, StoreError};
+pub use error::{Conflict, StoreError, UnfitServer};
 pub use heartbeat::HeartbeatRow;
 pub use managed_package::RemovePackageOutcome;
 pub use session::{NewSession, Rotation, SessionUser};
@@ -103,6 +106,26 @@ pub struct PoolOptions {
     pub statement_timeout: Duration,
 }
 
+/// Statements that set up a new connection. Not options of its start: poolers refuse or drop those, in session mode as well.
+fn session_settings(statement_timeout: Duration) -> String {
+    let statement_timeout_ms = statement_timeout.as_millis().to_string();
+    let settings = [
+        ("statement_timeout", statement_timeout_ms.as_str()),
+        canonical::KEEPS_CANONICAL_NAMES,
+        ("timezone", "UTC"),
+        // A batch statement is planned once; a generic plan is as good and costs nothing again.
+        ("plan_cache_mode", "force_generic_plan"),
+        // Statements here are short: starting a worker takes longer than it saves.
+        ("max_parallel_workers_per_gather", "0"),
+    ];
+    settings.iter().map(|(name, value)| format!("SET {name} = '{value}';")).collect()
+}
+
+/// Runs statements of ours that set up a connection, in one round trip.
+pub(crate) async fn configure(connection: &mut PgConnection, settings: &str) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(settings)).execute(connection).await.map(drop)
+}
+
 /// How many connections there are, and how many are unused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolUse {
@@ -119,21 +142,18 @@ impl Store {
     /// # Errors
     /// The URL is not one of PostgreSQL.
     pub fn new(url: &str, options: PoolOptions) -> Result<Self, StoreError> {
-        let statement_timeout_ms = options.statement_timeout.as_millis().to_string();
         let connect: PgConnectOptions = url.parse()?;
-        let connect = connect.application_name("nexmdm").options([
-            ("statement_timeout", statement_timeout_ms.as_str()),
-            canonical::KEEPS_CANONICAL_NAMES,
-            ("timezone", "UTC"),
-            // A batch statement is planned once; a generic plan is as good and costs nothing again.
-            ("plan_cache_mode", "force_generic_plan"),
-            // Statements here are short: starting a worker takes longer than it saves.
-            ("max_parallel_workers_per_gather", "0"),
-        ]);
+        // The setting of floats is the server's default, and a pooler may not know it.
+        let connect = connect.application_name("nexmdm").extra_float_digits(None);
+        let settings: Arc<str> = session_settings(options.statement_timeout).into();
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
             .test_before_acquire(false)
+            .after_connect(move |connection, _| {
+                let settings = Arc::clone(&settings);
+                Box::pin(async move { configure(connection, &settings).await })
+            })
             .connect_lazy_with(connect);
         Ok(Self { pool, statement_timeout: options.statement_timeout })
     }

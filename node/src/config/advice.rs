@@ -33,6 +33,22 @@ pub(crate) fn advice(config: &Config) -> Vec<Advice> {
             ),
         );
     }
+    // Nothing else ends the TLS of a node without a certificate that nobody else reaches.
+    let is_behind_proxy = config.is_loopback() && http.tls_certificate_file.is_empty() && config.public_url().starts_with("https://");
+    if is_behind_proxy && http.trusted_proxies.trim().is_empty() {
+        let problem = "empty, and http.public_url is that of a proxy: all clients count as the one address of the proxy, so that the failed \
+                       sign-ins and the requests of one hold up all others: set it to the proxy's address, such as 127.0.0.1, and have the \
+                       proxy send X-Forwarded-For (nginx: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for)";
+        add("http.trusted_proxies", problem.into());
+    }
+    if http.public_url.is_empty() && !http.trusted_proxies.trim().is_empty() {
+        let problem = format!(
+            "empty, and http.trusted_proxies names a proxy: devices and download links get {}, where this node listens, and behind a proxy \
+             that changes the Host no one can sign in: set it to the address of the proxy",
+            config.public_url()
+        );
+        add("http.public_url", problem);
+    }
     if !config.is_loopback() && config.metrics_access() == MetricsAccess::Open {
         add("metrics.access", "open to whoever reaches the node: set it to \"token\" or \"listener\"".into());
     }
@@ -75,6 +91,9 @@ mod tests {
         let (url, proxies) = (("NEXMDM__HTTP__PUBLIC_URL", "https://mdm.example.com"), ("NEXMDM__HTTP__TRUSTED_PROXIES", "10.0.0.1"));
         assert_eq!(named(&[open, url]), ["http.listen"], "whoever reaches the port goes round the proxy");
         assert!(named(&[open, url, proxies]).is_empty());
+        assert_eq!(named(&[url]), ["http.trusted_proxies"]);
+        assert_eq!(named(&[proxies]), ["http.public_url"]);
+        assert!(named(&[url, proxies]).is_empty());
         assert_eq!(named(&[open, url, proxies, ("NEXMDM__METRICS__ACCESS", "open")]), ["metrics.access"]);
         for password in ["1234567890", "password123", "Passw0rd1!", "short"] {
             assert_eq!(named(&[("NEXMDM__ADMIN__INITIAL_PASSWORD", password)]), ["admin.initial_password"], "{password}");

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use domain::Invalid;
 use ipnet::IpNet;
 
-use super::Http;
+use super::{Http, public_url};
 
 impl Http {
     pub(super) fn check(&self) -> Result<(), Invalid> {
-        if !self.public_url.is_empty() && !self.public_url.starts_with("http://") && !self.public_url.starts_with("https://") {
-            return Err(Invalid::new("http.public_url", "begins with neither http:// nor https://"));
+        if !self.public_url.is_empty() {
+            public_url::normalized(&self.public_url)?;
         }
         if self.tls_certificate_file.is_empty() != self.tls_key_file.is_empty() {
             return Err(Invalid::new("http.tls_key_file", "tls_certificate_file and tls_key_file go together"));

@@ -39,6 +39,7 @@ section!(
     /// All settings; `config/default.toml` says what each means.
     Config {
         data_dir: PathBuf,
+        data_dir_free_min_mb: u64,
         http: Http,
         database: Database,
         admin: Admin,

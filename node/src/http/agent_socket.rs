@@ -43,8 +43,11 @@ pub(crate) async fn upgrade(
     Device(credentials): Device,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
-    let upgrade =
-        upgrade.map_err(|_| ApiError::new(StatusCode::UPGRADE_REQUIRED, "not_a_websocket", "this route takes WebSocket upgrades only"))?;
+    let upgrade = upgrade.map_err(|_| {
+        let detail = "this route takes WebSocket upgrades only; a proxy in between has to pass them on (nginx: proxy_http_version 1.1 and the \
+                      headers Upgrade and Connection)";
+        ApiError::new(StatusCode::UPGRADE_REQUIRED, "not_a_websocket", detail)
+    })?;
     app.system.agent.check(credentials).await?;
     let permit = Arc::clone(&app.sockets).try_acquire_owned();
     let permit = permit

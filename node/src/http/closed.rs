@@ -51,7 +51,7 @@ pub(crate) async fn docs(State(app): State<Arc<App>>, request: Request, next: Ne
 }
 
 /// Whether a person is looking, who can be asked to sign in.
-fn is_person(headers: &HeaderMap) -> bool {
+pub(super) fn is_person(headers: &HeaderMap) -> bool {
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     accepts.is_some_and(|accepts| accepts.contains("text/html"))
 }

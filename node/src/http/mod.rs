@@ -51,14 +51,14 @@ mod route_table;
 mod schemas;
 mod server;
 mod table;
-mod tls;
+pub(crate) mod tls;
 mod users;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use domain::Invalid;
 use domain::telemetry::OptIn;
@@ -72,13 +72,14 @@ use utoipa_axum::routes;
 
 use crate::api_error;
 use crate::config::Config;
+use origin::OwnOrigin;
 use rate_limit::RateLimits;
 
 pub(crate) use crate::api_error::ApiError;
 pub(crate) use crate::config::RouteClass;
 pub(crate) use closed::serve_metrics;
 pub(crate) use observe::Observability;
-pub(crate) use server::serve;
+pub(crate) use server::{Face, serve};
 
 /// State of every handler.
 pub(crate) struct App {
@@ -100,6 +101,8 @@ pub(crate) struct App {
     pub(crate) is_https: bool,
     /// URL of the server for devices and people.
     pub(crate) public_url: String,
+    /// The same as the origin of its pages.
+    pub(crate) origin: OwnOrigin,
     /// The configuration.
     pub(crate) config: Config,
 }
@@ -122,6 +125,7 @@ impl App {
             sockets: Arc::new(Semaphore::new(config.socket.connections_max)),
             is_https: config.public_url().starts_with("https://"),
             public_url: config.public_url(),
+            origin: OwnOrigin::new(config.public_url()),
             config: config.clone(),
         })
     }
@@ -281,7 +285,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
                 .layer(from_fn_with_state(Arc::clone(app), body::deadline))
                 .layer(limited(RouteClass::Page)),
         )
-        .layer(from_fn(origin::check))
+        .layer(from_fn_with_state(Arc::clone(app), origin::check))
         .layer(from_fn_with_state(Arc::clone(app), headers::protect))
         .layer(from_fn_with_state(Arc::clone(app), observe::observe)))
 }

@@ -27,18 +27,27 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// Largest head of a request, and buffer per connection.
 const HEAD_MAX_BYTES: usize = 32 * 1024;
 
+/// What a listener serves: the routes, and the TLS in front of them.
+pub(crate) struct Face {
+    app: Arc<App>,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Face {
+    /// The routes of a node, and its certificate, if it has one.
+    ///
+    /// # Errors
+    /// The certificate or its key cannot be read.
+    pub(crate) fn new(app: Arc<App>) -> anyhow::Result<Self> {
+        Ok(Self { router: router(&app)?, tls: tls::acceptor(&app.config, app.stopping.clone())?, app })
+    }
+}
+
 /// Serves until the node stops, then lets connections finish. Answers whether
 /// all of them did in time.
-pub(crate) async fn serve(listener: TcpListener, app: Arc<App>) -> bool {
-    let ready = router(&app).and_then(|router| Ok((router, tls::acceptor(&app.config, app.stopping.clone())?)));
-    let (router, tls) = match ready {
-        Ok(ready) => ready,
-        Err(cause) => {
-            tracing::error!(event = "http.start_failed", cause = format!("{cause:#}"));
-            app.stopping.cancel();
-            return false;
-        }
-    };
+pub(crate) async fn serve(listener: TcpListener, face: Face) -> bool {
+    let Face { app, router, tls } = face;
     let permits = Arc::new(Semaphore::new(app.config.http.connections_max));
     let connections = TaskTracker::new();
     loop {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -64,8 +64,23 @@ fn changed(certificate_file: &Path, key_file: &Path) -> anyhow::Result<ModifiedT
 fn certified_key(certificate_file: &Path, key_file: &Path) -> anyhow::Result<CertifiedKey> {
     let chain = CertificateDer::pem_file_iter(certificate_file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let chain = chain.with_context(|| format!("http.tls_certificate_file {}", certificate_file.display()))?;
+    if chain.is_empty() {
+        bail!("http.tls_certificate_file {}: no certificate is in it", certificate_file.display());
+    }
     let key = PrivateKeyDer::from_pem_file(key_file).with_context(|| format!("http.tls_key_file {}", key_file.display()))?;
     CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).context("http.tls_certificate_file and http.tls_key_file")
+}
+
+/// Reads certificate and key, if files are configured.
+///
+/// # Errors
+/// As [`acceptor`].
+pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
+    let http = &config.http;
+    if !http.tls_certificate_file.is_empty() {
+        certified_key(Path::new(&http.tls_certificate_file), Path::new(&http.tls_key_file))?;
+    }
+    Ok(())
 }
 
 /// TLS acceptor of accepted connections, when files are configured. Looks for renewed ones until `stopping`.

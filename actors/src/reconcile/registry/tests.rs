@@ -1,6 +1,7 @@
 use super::*;
 use crate::reconcile::{Reconcile, Run, ShardLease};
 use clock::SimulatedClock;
+use domain::ServiceError;
 use domain::shard::{Epoch, ShardId};
 use std::sync::atomic::AtomicU64;
 use tokio::sync::mpsc;

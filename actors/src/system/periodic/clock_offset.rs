@@ -40,7 +40,8 @@ impl Reconcile for ClockOffset {
             self.seconds.set(measured.offset.as_seconds_f64());
             if measured.exceeds(self.max) {
                 let (offset_ms, uncertainty_ms) = (measured.offset.num_milliseconds(), measured.uncertainty.num_milliseconds());
-                tracing::warn!(event = "clock.offset_exceeded", offset_ms, uncertainty_ms, max_ms = self.max.num_milliseconds());
+                let (setting, max_ms) = ("cluster.clock_offset_max_ms", self.max.num_milliseconds());
+                tracing::warn!(event = "clock.offset_exceeded", offset_ms, uncertainty_ms, setting, max_ms);
             }
             Ok(0)
         }

@@ -33,5 +33,6 @@ mod packages;
 mod partitions;
 mod placement;
 mod saved_filters;
+mod server_checks;
 mod sessions;
 mod sign_in_failures;

@@ -1,0 +1,106 @@
+//! What a node refuses to start with: by name, with the remedy, and with the cause of every failure.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use chaos::harness::{Node, TempDir};
+use tokio::process::Command;
+
+use crate::common::{Database, eventually, options};
+
+/// Longest time until a node gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a node that does not start says, with these variables.
+async fn refused(variables: &[(&str, &str)]) -> String {
+    let folder = TempDir::new("refused").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nexmdm"));
+    command
+        .env("NEXMDM__DATA_DIR", folder.path())
+        .env("NEXMDM__HTTP__LISTEN", "127.0.0.1:0")
+        .env("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4");
+    command.envs(variables.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
+    let out = tokio::time::timeout(PATIENCE, command.output()).await.expect("it gives up").unwrap();
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert!(!out.status.success(), "{said}");
+    let error = said.lines().find(|line| line.starts_with("error: ")).unwrap_or_else(|| panic!("no error: {said}"));
+    assert!(!error.contains("internal"), "{said}");
+    error.to_owned()
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_used_is_refused_by_name() {
+    let mut database = Database::start();
+    database.sql("CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    let latin = database.url.replace("/nexmdm?", "/latin?");
+    let said = refused(&[("DATABASE_URL", &latin)]).await;
+    assert!(said.contains("LATIN1") && said.contains("UTF8") && said.contains("\"latin\""), "{said}");
+
+    // A standby, as the configuration of the old primary leads to one after a failover.
+    let data = database.sql("SHOW data_directory");
+    database.stop();
+    std::fs::write(format!("{data}/standby.signal"), "").unwrap();
+    database.resume();
+    let said = refused(&[("DATABASE_URL", &database.url)]).await;
+    assert!(said.contains("standby") && said.contains("primary"), "{said}");
+}
+
+/// A table that somebody took away stands for whatever the database may answer.
+#[tokio::test]
+async fn a_failed_start_tells_its_cause() {
+    let database = Database::start();
+    let mut node = Node::start(options().database_url(&database.url)).await.unwrap();
+    node.terminate().await.unwrap();
+    // With the keys of the cluster.
+    let variables = [("DATABASE_URL", database.url.as_str()), ("NEXMDM__DATA_DIR", node.data_dir().to_str().unwrap())];
+    for table in ["app_user", "agent_build", "cluster_node", "shard", "device", "heartbeats"] {
+        database.sql(&format!("ALTER TABLE {table} RENAME TO gone"));
+        let said = refused(&variables).await;
+        assert!(said.contains(table), "{table}: {said}");
+        database.sql(&format!("ALTER TABLE gone RENAME TO {table}"));
+    }
+}
+
+#[tokio::test]
+async fn bad_settings_are_refused_by_name() {
+    let folder = TempDir::new("certificate").unwrap();
+    let file = folder.path().join("tls.pem");
+    std::fs::write(&file, "no certificate").unwrap();
+    let file = file.to_str().unwrap();
+    for (variables, wanted) in [
+        (vec![("NEXMDM__HTTP__PUBLIC_URL", "https://mdm.example.com\r")], "http.public_url"),
+        (vec![("NEXMDM__HTTP__PUBLIC_URL", "https://mdm.example.com/mdm")], "http.public_url"),
+        (vec![("NEXMDM__CLUSTER__NODE_NAME", "node-1\r")], "cluster.node_name"),
+        (vec![("DATABASE_URL", "postgres://u:hunter2@127.0.0.1/x\r")], "DATABASE_URL"),
+        (vec![("NEXMDM__HTTP__TLS_CERTIFICATE_FILE", file), ("NEXMDM__HTTP__TLS_KEY_FILE", file)], "http.tls_certificate_file"),
+    ] {
+        let said = refused(&variables).await;
+        assert!(said.contains(wanted) && !said.contains("hunter2"), "{wanted}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn little_space_in_the_data_folder_is_warned_of() {
+    let node = Node::start(options().env("NEXMDM__DATA_DIR_FREE_MIN_MB", "999999999")).await.unwrap();
+    let log = node.log();
+    assert!(log.contains("disk.low") && log.contains("data_dir_free_min_mb"), "{log}");
+}
+
+/// The database's clock is set an hour back, as its server's may be.
+#[tokio::test]
+async fn a_clock_that_is_off_from_the_databases_is_warned_of() {
+    let database = Database::start();
+    database.sql(
+        "CREATE SCHEMA late;
+         CREATE FUNCTION late.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
+             $$SELECT pg_catalog.clock_timestamp() - interval '1 hour'$$;
+         ALTER DATABASE nexmdm SET search_path = public, late, pg_catalog",
+    );
+    let node = Node::start(options().database_url(&database.url)).await.unwrap();
+    let line =
+        eventually("a warning", async || node.log().lines().find(|line| line.contains("clock.offset_exceeded")).map(str::to_owned)).await;
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let offset_ms = line["offset_ms"].as_i64().unwrap();
+    assert!((3_500_000..3_700_000).contains(&offset_ms), "{line}");
+    assert_eq!((&line["setting"], line["max_ms"].as_i64()), (&"cluster.clock_offset_max_ms".into(), Some(2000)), "{line}");
+}
