@@ -31,6 +31,7 @@ mod people;
 mod push;
 mod reconcilers;
 mod security;
+mod shares;
 mod task_reports;
 mod telemetry;
 mod unified_push;
