@@ -176,11 +176,12 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Limits within a node or between nodes, which nobody who calls is answered with.
-    const INTERNAL: [&str; 20] = [
+    const INTERNAL: [&str; 21] = [
         "agent_updates.verify_failures_max",
         "auth.device_token_cache_max",
         "auth.failure_keys_max",
         "auth.lockout_names_max",
+        "auth.stranger_delay_max_ms",
         "cluster.clock_offset_max_ms",
         "cluster.peer_batch_max",
         "cluster.peer_in_flight_bytes",
