@@ -9,6 +9,8 @@ use prometheus::{
 /// Every metric of this crate, and of the crates below it.
 #[derive(Clone)]
 pub struct Metrics {
+    /// Metrics of pools.
+    pub pools: permits::metrics::PoolMetrics,
     /// Metrics of push messages.
     pub push: push::metrics::Metrics,
     /// Metrics of the link between nodes.
@@ -90,6 +92,7 @@ impl Metrics {
     /// A name is registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
+            pools: permits::metrics::PoolMetrics::register(registry)?,
             push: push::metrics::Metrics::register(registry)?,
             link: link::metrics::Metrics::register(registry)?,
             heartbeats: register_int_counter_vec_with_registry!(

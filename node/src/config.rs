@@ -8,6 +8,8 @@ use chrono::TimeDelta;
 use domain::Invalid;
 use domain::device::DevicePolicy;
 use domain::invalid::in_range;
+use domain::permits::PoolLimits;
+use domain::transfer::MinimumRate;
 use services::settings::Settings;
 
 mod advice;
@@ -16,6 +18,8 @@ mod apks;
 mod auth;
 mod cluster;
 mod commands;
+mod dashboard;
+mod database;
 mod deployments;
 mod enrollment;
 mod fcm;
@@ -26,6 +30,7 @@ mod plain_text;
 mod public_url;
 mod rate_limits;
 mod sections;
+mod socket;
 mod telemetry;
 mod unified_push;
 
@@ -33,8 +38,8 @@ pub(crate) use advice::{Advice, advice};
 pub(crate) use metrics::{DocsAccess, MetricsAccess};
 pub(crate) use rate_limits::RouteClass;
 pub(crate) use sections::{
-    AgentUpdates, Apks, Auth, Cluster, Commands, Config, Deployments, Enrollment, Fcm, Heartbeat, Hidden, Http, Log, LogFormat, RateLimits,
-    Telemetry, UnifiedPush,
+    AgentUpdates, Apks, Auth, Cluster, Commands, Config, Dashboard, Database, Deployments, Enrollment, Fcm, Heartbeat, Hidden, Http, Log,
+    LogFormat, RateLimits, Socket, Telemetry, UnifiedPush,
 };
 
 /// The commented defaults, part of the binary.
@@ -81,6 +86,7 @@ impl Config {
         self.agent_updates.check_ranges("agent_updates")?;
         self.deployments.check_ranges("deployments")?;
         self.apks.check_ranges("apks")?;
+        self.dashboard.check_ranges("dashboard")?;
         self.rate_limits.check_ranges("rate_limits")?;
         self.partition.check_ranges("partition")?;
         self.reconcile.check_ranges("reconcile")?;
@@ -145,11 +151,19 @@ impl Config {
                 agent_apk_locations: self.enrollment.agent_apk_locations(&self.data_dir),
                 // Checked when it was read.
                 agent_signer_sha256: self.enrollment.signer().ok().flatten(),
-                downloads_max: self.enrollment.agent_apk_downloads_max,
-                stall_timeout: Duration::from_millis(self.enrollment.agent_apk_stall_timeout_ms),
+                downloads: PoolLimits {
+                    per_link: self.enrollment.agent_apk_downloads_per_link_max,
+                    ..PoolLimits::of_capacity(self.enrollment.agent_apk_downloads_max)
+                }
+                .with_parts(self.enrollment.agent_apk_downloads_per_address_pct, 0),
+                minimum_rate: MinimumRate {
+                    bytes_per_second: self.enrollment.agent_apk_min_bytes_per_second,
+                    patience: Duration::from_millis(self.enrollment.agent_apk_stall_timeout_ms),
+                },
             },
             commands: self.commands.settings(),
-            export_stall_timeout: Duration::from_millis(self.http.export_stall_timeout_ms),
+            tables: self.http.tables(),
+            reads: self.database.reads(),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::cluster::{self, NodeLock};
 use crate::config::{self, Advice, Config, MetricsAccess};
 use crate::database::{Database, for_console};
 use crate::disk;
-use crate::http::{self, App, Face, Observability};
+use crate::http::{self, App, HttpService, Observability};
 use crate::secrets;
 
 /// How long actors and writers may take to finish once requests are done.
@@ -67,11 +67,11 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
 
     let stopping = CancellationToken::new();
     let app = Arc::new(App::new(Arc::clone(&system), config, observability, stopping.clone())?);
-    let face = Face::new(Arc::clone(&app))?;
+    let service = HttpService::new(Arc::clone(&app))?;
     if let Some(listener) = metrics_listener {
         tokio::spawn(http::serve_metrics(listener, Arc::clone(&app)));
     }
-    let server = tokio::spawn(http::serve(listener, face));
+    let server = tokio::spawn(http::serve(listener, service));
     announce(config, database.psql_command().await, password.as_deref())?;
     tracing::info!(event = "node.ready", listen = %config.http.listen);
 

@@ -49,6 +49,9 @@ use std::sync::Arc;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use domain::access::Principal;
+use domain::permits::{PoolLimits, PoolName};
+use permits::Pool;
+use permits::metrics::PoolMetrics;
 use services::System;
 use tokio_util::sync::CancellationToken;
 
@@ -69,10 +72,10 @@ pub struct DashboardOptions {
     pub build_id: String,
     /// Cookies only travel over TLS.
     pub secure_cookies: bool,
-    /// Most open pages.
-    pub sessions_max: usize,
-    /// Most open pages of one account.
-    pub sessions_per_user_max: usize,
+    /// Shares of the open pages.
+    pub sessions: PoolLimits,
+    /// Metrics of pools.
+    pub pools: PoolMetrics,
     /// Ends every open page when cancelled.
     pub shutdown: CancellationToken,
     /// Registry for the dashboard's metrics.
@@ -129,7 +132,7 @@ pub fn router(system: Arc<System>, options: DashboardOptions) -> Result<axum::Ro
         build_id: options.build_id,
         secure_cookies: options.secure_cookies,
         assets: Assets::new(),
-        sessions: Sessions::new(options.sessions_max, options.sessions_per_user_max, metrics),
+        sessions: Sessions::new(Pool::new(PoolName::DashboardSessions, options.sessions, &options.pools), metrics),
         watch,
         limits: options.limits.into(),
         uploads: Arc::default(),

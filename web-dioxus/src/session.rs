@@ -13,6 +13,8 @@ use axum::response::{IntoResponse, Response};
 use dioxus::prelude::VirtualDom;
 use domain::UserId;
 use domain::access::Principal;
+use domain::permits::{Claim, Limit};
+use permits::{Permit, Pool};
 use prometheus::{IntCounterVec, IntGauge, Registry, register_int_counter_vec_with_registry, register_int_gauge_with_registry};
 use serde::Deserialize;
 use services::System;
@@ -72,20 +74,18 @@ impl DashboardMetrics {
 pub(crate) struct Sessions {
     /// Threads of the pages, each of which stays on one thread.
     pool: LocalPoolHandle,
-    accounts: Mutex<Accounts>,
-    max: usize,
-    per_user_max: usize,
+    open: Pool,
+    openings: Mutex<Openings>,
     metrics: DashboardMetrics,
 }
 
+/// How fast accounts open pages.
 #[derive(Default)]
-struct Accounts {
-    open: usize,
+struct Openings {
     by_user: HashMap<UserId, Account>,
 }
 
 struct Account {
-    open: usize,
     openings_left: f64,
     refilled: Instant,
 }
@@ -96,8 +96,7 @@ enum Refusal {
     Origin,
     SignIn,
     Upgrade,
-    UserLimit,
-    NodeLimit,
+    Limit(Limit),
     Rate,
 }
 
@@ -107,77 +106,65 @@ impl Refusal {
             Self::Origin => "origin",
             Self::SignIn => "sign_in",
             Self::Upgrade => "not_a_websocket",
-            Self::UserLimit => "sessions_per_user_max",
-            Self::NodeLimit => "sessions_max",
+            Self::Limit(Limit::Principal) => "sessions_per_user_max",
+            Self::Limit(Limit::Address) => "sessions_per_address_pct",
+            Self::Limit(Limit::Reserve) => "sessions_reserved_pct",
+            Self::Limit(_) => "sessions_max",
             Self::Rate => "rate",
         }
     }
 }
 
-impl Accounts {
-    /// Admits a page of `user`, or returns the exceeded limit.
-    fn admit(&mut self, user: UserId, max: usize, per_user_max: usize, now: Instant) -> Result<(), Refusal> {
-        self.check(user, max, per_user_max, now)?;
-        self.open += 1;
+impl Openings {
+    /// Counts an opening of `user`; refused when they come too fast.
+    fn admit(&mut self, user: UserId, now: Instant) -> Result<(), Refusal> {
+        self.check(user, now)?;
         if let Some(account) = self.by_user.get_mut(&user) {
             account.openings_left -= 1.0;
-            account.open += 1;
         }
         Ok(())
     }
 
     /// Checks whether `user` may open one more page.
-    fn check(&mut self, user: UserId, max: usize, per_user_max: usize, now: Instant) -> Result<(), Refusal> {
+    fn check(&mut self, user: UserId, now: Instant) -> Result<(), Refusal> {
+        let full = |account: &Account| {
+            let refill = now.saturating_duration_since(account.refilled).as_secs_f64() * OPENINGS_PER_SECOND;
+            (account.openings_left + refill).min(OPENINGS_MAX)
+        };
         if self.by_user.len() > ACCOUNTS_REMEMBERED {
-            self.by_user.retain(|_, account| account.open > 0);
+            self.by_user.retain(|_, account| full(account) < OPENINGS_MAX);
         }
-        let account = self.by_user.entry(user).or_insert(Account { open: 0, openings_left: OPENINGS_MAX, refilled: now });
-        let refill = now.saturating_duration_since(account.refilled).as_secs_f64() * OPENINGS_PER_SECOND;
-        account.openings_left = (account.openings_left + refill).min(OPENINGS_MAX);
-        account.refilled = now;
-        if account.openings_left < 1.0 {
-            return Err(Refusal::Rate);
-        }
-        if account.open >= per_user_max {
-            return Err(Refusal::UserLimit);
-        }
-        if self.open >= max {
-            return Err(Refusal::NodeLimit);
-        }
-        Ok(())
-    }
-
-    fn leave(&mut self, user: UserId) {
-        self.open = self.open.saturating_sub(1);
-        if let Some(account) = self.by_user.get_mut(&user) {
-            account.open = account.open.saturating_sub(1);
-        }
+        let account = self.by_user.entry(user).or_insert(Account { openings_left: OPENINGS_MAX, refilled: now });
+        (account.openings_left, account.refilled) = (full(account), now);
+        if account.openings_left < 1.0 { Err(Refusal::Rate) } else { Ok(()) }
     }
 }
 
 impl Sessions {
-    pub(crate) fn new(max: usize, per_user_max: usize, metrics: DashboardMetrics) -> Arc<Self> {
+    pub(crate) fn new(open: Pool, metrics: DashboardMetrics) -> Arc<Self> {
         // Made for its side effect: it registers how events are read. Its threads end with it.
         drop(dioxus_liveview::LiveViewPool::new());
         let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get().min(4));
-        Arc::new(Self { pool: LocalPoolHandle::new(threads), accounts: Mutex::default(), max, per_user_max, metrics })
+        Arc::new(Self { pool: LocalPoolHandle::new(threads), open, openings: Mutex::default(), metrics })
     }
 
-    fn accounts(&self) -> MutexGuard<'_, Accounts> {
+    fn openings(&self) -> MutexGuard<'_, Openings> {
         // Counters are whole after every statement, so a poisoned lock guards good data.
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.openings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn admit(self: &Arc<Self>, user: UserId) -> Result<SessionPermit, Refusal> {
-        self.accounts().admit(user, self.max, self.per_user_max, Instant::now())?;
+    fn admit(&self, principal: &Principal, user: UserId) -> Result<SessionPermit, Refusal> {
+        self.openings().admit(user, Instant::now())?;
+        let permit = self.open.try_take(Claim::of(principal)).map_err(Refusal::Limit)?;
         self.metrics.sessions.inc();
-        Ok(SessionPermit { sessions: Arc::clone(self), user })
+        Ok(SessionPermit { _permit: permit, open: self.metrics.sessions.clone() })
     }
 
     /// Message if `principal` cannot open one more page right now.
     pub(crate) fn refusal(&self, principal: &Principal) -> Option<String> {
         let user = principal.user_id()?;
-        let checked = self.accounts().check(user, self.max, self.per_user_max, Instant::now());
+        let rate = self.openings().check(user, Instant::now());
+        let checked = rate.and_then(|()| self.open.check(&Claim::of(principal)).map_err(Refusal::Limit));
         checked.err().map(|refusal| self.explain(refusal))
     }
 
@@ -190,8 +177,15 @@ impl Sessions {
                                  Upgrade and Connection)."
                     .into()
             }
-            Refusal::UserLimit => format!("You have {} pages open, which is the limit. Close one.", self.per_user_max),
-            Refusal::NodeLimit => format!("{} pages are open on this server, which is the limit.", self.max),
+            Refusal::Limit(limit) => {
+                let limits = self.open.limits();
+                match limit {
+                    Limit::Principal => format!("You have {} pages open, which is the limit. Close one.", limits.per_principal),
+                    Limit::Address => format!("{} pages are open from your network address, which is the limit.", limits.per_address),
+                    Limit::Reserve => "The pages that are left on this server are reserved for admins.".into(),
+                    _ => format!("{} pages are open on this server, which is the limit.", limits.capacity),
+                }
+            }
             Refusal::Rate => "Too many pages were opened in a short time. Retrying in a moment.".into(),
         }
     }
@@ -209,14 +203,13 @@ impl Sessions {
 
 /// Permit of one open page; returned when dropped.
 struct SessionPermit {
-    sessions: Arc<Sessions>,
-    user: UserId,
+    _permit: Permit,
+    open: IntGauge,
 }
 
 impl Drop for SessionPermit {
     fn drop(&mut self) {
-        self.sessions.accounts().leave(self.user);
-        self.sessions.metrics.sessions.dec();
+        self.open.dec();
     }
 }
 
@@ -254,7 +247,7 @@ pub(crate) async fn upgrade(
     };
     let local = mount.path.starts_with('/') && !mount.path.starts_with("//") && mount.path.len() <= PATH_BYTES_MAX;
     let path = if local { mount.path } else { "/".into() };
-    let place = match sessions.admit(*user) {
+    let place = match sessions.admit(&principal, *user) {
         Ok(place) => place,
         Err(refusal) => return sessions.refuse(refusal, StatusCode::TOO_MANY_REQUESTS),
     };
@@ -312,39 +305,58 @@ async fn watch_sign_in(system: Arc<System>, principal: Principal, ended: Cancell
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::access::{Origin, Role};
+    use domain::permits::{PoolLimits, PoolName};
+    use permits::metrics::PoolMetrics;
 
     const ANN: UserId = UserId(uuid::Uuid::from_u128(1));
     const BOB: UserId = UserId(uuid::Uuid::from_u128(2));
 
+    fn person(user_id: UserId, role: Role, address: u8) -> Principal {
+        Principal::User {
+            user_id,
+            username: "ann".into(),
+            role,
+            session_id: domain::SessionId(uuid::Uuid::nil()),
+            origin: Origin { address: Some(IpAddr::from([192, 0, 2, address])), request_id: None },
+        }
+    }
+
     #[test]
-    fn each_account_and_the_node_have_their_limit() {
-        let (mut accounts, now) = (Accounts::default(), Instant::now());
-        assert_eq!(accounts.admit(ANN, 3, 2, now), Ok(()));
-        assert_eq!(accounts.admit(ANN, 3, 2, now), Ok(()));
-        assert_eq!(accounts.admit(ANN, 3, 2, now), Err(Refusal::UserLimit));
-        assert_eq!(accounts.admit(BOB, 3, 2, now), Ok(()));
-        assert_eq!(accounts.admit(BOB, 3, 2, now), Err(Refusal::NodeLimit));
-        accounts.leave(ANN);
-        assert_eq!(accounts.admit(BOB, 3, 2, now), Ok(()));
+    fn who_opens_all_pages_it_can_leaves_others_and_admins_theirs() {
+        let registry = Registry::new();
+        let limits = PoolLimits { per_principal: 2, ..PoolLimits::of_capacity(5) }.with_parts(60, 20);
+        let pool = Pool::new(PoolName::DashboardSessions, limits, &PoolMetrics::register(&registry).unwrap());
+        let sessions = Sessions::new(pool, DashboardMetrics::register(&registry).unwrap());
+        let open = |user: u128, role, address| {
+            let user = UserId(uuid::Uuid::from_u128(user));
+            sessions.admit(&person(user, role, address), user)
+        };
+        let refused = |user, role, address| open(user, role, address).err();
+        let ann: Vec<_> = (0..2).map(|_| open(1, Role::Viewer, 1).ok().unwrap()).collect();
+        assert_eq!(refused(1, Role::Viewer, 1), Some(Refusal::Limit(Limit::Principal)));
+        let bob = open(2, Role::Viewer, 1).ok().unwrap();
+        assert_eq!(refused(3, Role::Viewer, 1), Some(Refusal::Limit(Limit::Address)));
+        let eve = open(3, Role::Viewer, 2).ok().unwrap();
+        assert_eq!(refused(4, Role::Viewer, 3), Some(Refusal::Limit(Limit::Reserve)));
+        let admin = open(4, Role::Admin, 3).ok().unwrap();
+        assert_eq!(refused(5, Role::Admin, 4), Some(Refusal::Limit(Limit::Capacity)));
+        assert_eq!(sessions.metrics.sessions.get(), 5);
+        drop((ann, bob, eve, admin));
+        assert_eq!(sessions.metrics.sessions.get(), 0);
+        assert!(open(5, Role::Viewer, 1).is_ok());
     }
 
     #[test]
     fn a_page_that_keeps_failing_is_slowed_down() {
-        let (mut accounts, now) = (Accounts::default(), Instant::now());
-        let open_and_fail = |accounts: &mut Accounts, at| {
-            let outcome = accounts.admit(ANN, 9, 9, at);
-            if outcome.is_ok() {
-                accounts.leave(ANN);
-            }
-            outcome
-        };
+        let (mut openings, now) = (Openings::default(), Instant::now());
         for _ in 0..OPENINGS_MAX as usize {
-            assert_eq!(open_and_fail(&mut accounts, now), Ok(()));
+            assert_eq!(openings.admit(ANN, now), Ok(()));
         }
-        assert_eq!(open_and_fail(&mut accounts, now), Err(Refusal::Rate));
+        assert_eq!(openings.admit(ANN, now), Err(Refusal::Rate));
         let later = now + Duration::from_millis(1100);
-        assert_eq!(open_and_fail(&mut accounts, later), Ok(()));
-        assert_eq!(open_and_fail(&mut accounts, later), Err(Refusal::Rate));
-        assert_eq!(accounts.admit(BOB, 9, 9, now), Ok(()), "others are not slowed down");
+        assert_eq!(openings.admit(ANN, later), Ok(()));
+        assert_eq!(openings.admit(ANN, later), Err(Refusal::Rate));
+        assert_eq!(openings.admit(BOB, now), Ok(()), "others are not slowed down");
     }
 }

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::transfer::{MinimumRate, Patience};
+use permits::Permit;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// Bytes read from the file at a time.
@@ -17,14 +19,14 @@ const AHEAD: usize = 2;
 /// Burst after a pause, as time at full rate.
 const BURST: Duration = Duration::from_millis(250);
 
-/// The bytes `from ..= to` of a file, read in a task of its own that holds `permit`. A reader that takes nothing for
-/// `stall_timeout` loses the permit; what it gets then ends early.
+/// The bytes `from ..= to` of a file, read in a task of its own that holds `permit`. A reader that is slower than
+/// `minimum_rate` for too long loses the permit; what it gets then ends early. Waiting for the rate limiter does not count.
 pub fn send_file(
     mut file: File,
     from: u64,
     to: u64,
-    permit: OwnedSemaphorePermit,
-    stall_timeout: Duration,
+    permit: Permit,
+    minimum_rate: MinimumRate,
     rate_limiter: Option<Arc<RateLimiter>>,
 ) -> mpsc::Receiver<std::io::Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(AHEAD);
@@ -35,6 +37,7 @@ pub fn send_file(
             return;
         }
         let mut left = (to + 1).saturating_sub(from);
+        let mut patience = Patience::new(minimum_rate);
         let most = rate_limiter.as_ref().map_or(CHUNK_BYTES, |rate_limiter| rate_limiter.chunk_bytes());
         while left > 0 {
             let mut chunk = vec![0; most.min(usize::try_from(left).unwrap_or(most))];
@@ -54,8 +57,9 @@ pub fn send_file(
                     () = sender.closed() => return,
                 }
             }
-            let failed = read.is_err();
-            let taken = tokio::time::timeout(stall_timeout, sender.send(read)).await;
+            let (failed, bytes, offered) = (read.is_err(), read.as_ref().map_or(0, Bytes::len), Instant::now());
+            let taken = tokio::time::timeout(patience.left(), sender.send(read)).await;
+            patience.moved(bytes, offered.elapsed());
             if failed || !matches!(taken, Ok(Ok(()))) {
                 return;
             }
@@ -100,7 +104,42 @@ impl RateLimiter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::sync::Semaphore;
+    use domain::permits::{Claim, Class, PoolLimits, PoolName};
+    use permits::Pool;
+    use permits::metrics::PoolMetrics;
+
+    const RATE: MinimumRate = MinimumRate { bytes_per_second: 4096, patience: Duration::from_secs(30) };
+
+    fn pool_of_one() -> (Pool, Claim) {
+        let metrics = PoolMetrics::register(&prometheus::Registry::new()).unwrap();
+        (Pool::new(PoolName::Downloads, PoolLimits::of_capacity(1), &metrics), Claim::new(Class::Regular))
+    }
+
+    async fn given_back(pool: &Pool, claim: &Claim) {
+        while pool.check(claim).is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_below_the_minimum_rate_is_cut_off_and_one_above_it_gets_everything() {
+        let path = std::env::temp_dir().join(format!("nexmdm-slow-{}", std::process::id()));
+        std::fs::write(&path, vec![7; 4 << 20]).unwrap();
+        // 64 KiB every 16 s are 4 KiB a second; what was read ahead comes at once.
+        for (gap, whole) in [(Duration::from_secs(15), true), (Duration::from_secs(25), false)] {
+            let (pool, claim) = pool_of_one();
+            let permit = pool.take(claim.clone()).unwrap();
+            let mut bytes = send_file(File::open(&path).await.unwrap(), 0, (4 << 20) - 1, permit, RATE, None);
+            let mut received = 0;
+            while let Some(chunk) = bytes.recv().await {
+                received += chunk.unwrap().len();
+                tokio::time::sleep(gap).await;
+            }
+            assert_eq!(received == 4 << 20, whole, "{received} bytes, one chunk every {gap:?}");
+            given_back(&pool, &claim).await;
+        }
+        std::fs::remove_file(path).unwrap();
+    }
 
     #[tokio::test(start_paused = true)]
     async fn all_together_keep_the_pace() {
@@ -125,14 +164,14 @@ mod tests {
     async fn whoever_hangs_up_gives_the_turn_back_even_while_it_waits_for_the_pace() {
         let path = std::env::temp_dir().join(format!("nexmdm-pace-{}", std::process::id()));
         std::fs::write(&path, vec![7; 1 << 20]).unwrap();
-        let permits = Arc::new(Semaphore::new(1));
-        let permit = Arc::clone(&permits).try_acquire_owned().unwrap();
+        let (pool, claim) = pool_of_one();
+        let permit = pool.take(claim.clone()).unwrap();
         // An hour for the second chunk.
         let rate_limiter = RateLimiter::new(1).unwrap();
-        let mut bytes = send_file(File::open(&path).await.unwrap(), 0, (1 << 20) - 1, permit, Duration::from_secs(30), Some(rate_limiter));
+        let mut bytes = send_file(File::open(&path).await.unwrap(), 0, (1 << 20) - 1, permit, RATE, Some(rate_limiter));
         assert_eq!(bytes.recv().await.unwrap().unwrap().len(), 1 << 10);
         drop(bytes);
-        drop(tokio::time::timeout(Duration::from_secs(10), permits.acquire()).await.unwrap().unwrap());
+        tokio::time::timeout(Duration::from_secs(10), given_back(&pool, &claim)).await.unwrap();
         std::fs::remove_file(path).unwrap();
     }
 }

@@ -27,9 +27,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use domain::apk::Apk;
+use domain::permits::{Claim, PoolName};
+use domain::transfer::MinimumRate;
 use domain::{ApkId, ApkUploadId, Invalid, ServiceError, Timestamp};
+use permits::metrics::PoolMetrics;
+use permits::{Permit, Pool};
 use secrecy::SecretBox;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 
 use cache::{Cache, RequestedFile};
 use file_sender::{RateLimiter, send_file};
@@ -37,7 +41,7 @@ use incoming::{CompleteFile, Incoming};
 use objects::{Objects, disk, part_name};
 use reader::ApkFacts;
 pub use settings::ApkSettings;
-use signed_url::{APK_FILES, UrlSigner};
+use signed_url::{APK_FILES, LinkHolder, UrlSigner};
 
 /// Files that are read and verified at a time; each takes a processor for a while.
 const READS_MAX: usize = 2;
@@ -49,8 +53,8 @@ pub struct ApkLibrary {
     cache: Arc<Cache>,
     incoming: PathBuf,
     signer: UrlSigner,
-    downloads: Arc<Semaphore>,
-    uploads: Arc<Semaphore>,
+    downloads: Pool,
+    uploads: Pool,
     reads: Semaphore,
     rate_limiter: Option<Arc<RateLimiter>>,
 }
@@ -60,8 +64,8 @@ pub struct LibraryFile {
     /// Record of the APK.
     pub apk: Apk,
     file: tokio::fs::File,
-    permit: OwnedSemaphorePermit,
-    stall_timeout: std::time::Duration,
+    permit: Permit,
+    minimum_rate: MinimumRate,
     rate_limiter: Option<Arc<RateLimiter>>,
 }
 
@@ -70,7 +74,7 @@ impl ApkLibrary {
     ///
     /// # Errors
     /// Names the setting that does not do.
-    pub fn open(settings: ApkSettings, master_key: &SecretBox<Vec<u8>>) -> Result<Arc<Self>, Invalid> {
+    pub fn open(settings: ApkSettings, master_key: &SecretBox<Vec<u8>>, metrics: &PoolMetrics) -> Result<Arc<Self>, Invalid> {
         let objects = Objects::open(&settings.store_url, &settings.store_options)?;
         let in_cache_dir = |cause: std::io::Error| Invalid::new("apks.cache_dir", cause.to_string());
         let incoming = settings.cache_dir.join("incoming");
@@ -87,57 +91,63 @@ impl ApkLibrary {
             cache: Arc::new(cache),
             incoming,
             signer: UrlSigner::new(master_key, APK_FILES),
-            downloads: Arc::new(Semaphore::new(settings.downloads_max)),
-            uploads: Arc::new(Semaphore::new(settings.uploads_max)),
+            downloads: Pool::new(PoolName::Downloads, settings.downloads, metrics),
+            uploads: Pool::new(PoolName::Uploads, settings.uploads, metrics),
             reads: Semaphore::new(READS_MAX),
             rate_limiter: RateLimiter::new(settings.download_bytes_per_second),
             settings,
         }))
     }
 
-    /// Signed download address of an APK, and its expiry.
-    pub fn download_url(&self, apk: ApkId, now: Timestamp) -> (String, Timestamp) {
+    /// Signed download address of an APK for `holder`, and its expiry.
+    pub fn download_url(&self, apk: ApkId, holder: Option<LinkHolder>, now: Timestamp) -> (String, Timestamp) {
         let expires_at = now + self.settings.download_url_life;
-        let (path, expires) = (file_path(apk), expires_at.timestamp());
-        let signature = self.signer.sign(&path, expires);
-        (format!("{}{path}?expires={expires}&signature={signature}", self.settings.base_url), expires_at)
+        let (path, expires, base_url) = (file_path(apk), expires_at.timestamp(), &self.settings.base_url);
+        let url = match holder {
+            Some(holder) => {
+                let signature = self.signer.sign_for(holder, &path, expires);
+                format!("{base_url}{path}?expires={expires}&holder={holder}&signature={signature}")
+            }
+            None => format!("{base_url}{path}?expires={expires}&signature={}", self.signer.sign(&path, expires)),
+        };
+        (url, expires_at)
     }
 
     /// Whether an address of [`Self::download_url`] is ours and still holds.
-    pub fn holds(&self, apk: ApkId, expires: i64, signature: &str, now: Timestamp) -> bool {
-        self.signer.holds(&file_path(apk), expires, signature, now)
+    pub fn holds(&self, apk: ApkId, holder: Option<LinkHolder>, expires: i64, signature: &str, now: Timestamp) -> bool {
+        self.signer.holds_for(holder, &file_path(apk), expires, signature, now)
     }
 
-    /// A turn to download.
+    /// A permit to download.
     ///
     /// # Errors
-    /// Overloaded when too many run.
-    pub fn download_permit(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
-        Arc::clone(&self.downloads).try_acquire_owned().map_err(|_| ServiceError::Overloaded("apks.downloads_max"))
+    /// Overloaded when too many run, of all or of one holder, link or address.
+    pub fn download_permit(&self, claim: Claim) -> Result<Permit, ServiceError> {
+        self.downloads.take(claim)
     }
 
-    /// A turn to send this node a file, or a part of one.
+    /// A permit to send this node a file, or a part of one.
     ///
     /// # Errors
-    /// Overloaded when too many run.
-    pub fn upload_permit(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
-        Arc::clone(&self.uploads).try_acquire_owned().map_err(|_| ServiceError::Overloaded("apks.uploads_max"))
+    /// Overloaded when too many run, of all or of one account, API token or address.
+    pub fn upload_permit(&self, claim: Claim) -> Result<Permit, ServiceError> {
+        self.uploads.take(claim)
     }
 
     /// Opens an APK for a download.
     ///
     /// # Errors
     /// The file cannot be had, or not soon.
-    pub async fn file(&self, apk: Apk, permit: OwnedSemaphorePermit) -> Result<LibraryFile, ServiceError> {
-        let stall_timeout = self.settings.stall_timeout;
+    pub async fn file(&self, apk: Apk, permit: Permit) -> Result<LibraryFile, ServiceError> {
+        let minimum_rate = self.settings.minimum_rate;
         let file = match self.objects.local(apk.id) {
             Some(path) => tokio::fs::File::open(path).await.map_err(disk)?,
             None => {
                 let wanted = RequestedFile { apk: apk.id, sha256: apk.sha256.clone(), size: apk.size_bytes.unsigned_abs() };
-                self.cache.file(&self.objects, wanted, stall_timeout).await?
+                self.cache.file(&self.objects, wanted, minimum_rate.patience).await?
             }
         };
-        Ok(LibraryFile { apk, file, permit, stall_timeout, rate_limiter: self.rate_limiter.clone() })
+        Ok(LibraryFile { apk, file, permit, minimum_rate, rate_limiter: self.rate_limiter.clone() })
     }
 
     /// A file that comes in.
@@ -262,10 +272,10 @@ impl UploadedFile {
 }
 
 impl LibraryFile {
-    /// The bytes `from ..= to`, as fast as this node sends files. A reader that takes nothing for the stall timeout
-    /// loses its turn.
+    /// The bytes `from ..= to`, as fast as this node sends files. A reader that is too slow for too long
+    /// loses its permit.
     pub fn bytes(self, from: u64, to: u64) -> mpsc::Receiver<std::io::Result<Bytes>> {
-        send_file(self.file, from, to, self.permit, self.stall_timeout, self.rate_limiter)
+        send_file(self.file, from, to, self.permit, self.minimum_rate, self.rate_limiter)
     }
 }
 

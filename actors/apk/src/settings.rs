@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use domain::permits::PoolLimits;
+use domain::transfer::MinimumRate;
 use secrecy::SecretString;
 
 /// The APK library.
@@ -22,18 +24,20 @@ pub struct ApkSettings {
     pub upload_max_bytes: u64,
     /// Largest part of an upload.
     pub part_max_bytes: usize,
-    /// Most uploads under way, and most bodies that one node takes in at a time.
-    pub uploads_max: usize,
+    /// Shares of the bodies that one node takes in at a time; of the cluster's uploads under way, capacity, reserve and share of one account.
+    pub uploads: PoolLimits,
+    /// Time without a part after which an upload gives its place to one that begins.
+    pub upload_idle: chrono::TimeDelta,
     /// How long an upload is kept that nobody goes on with.
     pub upload_kept: chrono::TimeDelta,
-    /// Most downloads at a time.
-    pub downloads_max: usize,
+    /// Shares of the downloads at a time.
+    pub downloads: PoolLimits,
     /// Rate at which one node sends all files together; 0: unlimited.
     pub download_bytes_per_second: u64,
     /// Life of a download address.
     pub download_url_life: chrono::TimeDelta,
-    /// How long an upload or download may stand still.
-    pub stall_timeout: Duration,
+    /// How slow an upload or download may be, and for how long.
+    pub minimum_rate: MinimumRate,
     /// Versions of a package that are kept; 0: all.
     pub versions_kept: usize,
 }
@@ -49,12 +53,13 @@ impl ApkSettings {
             cache_max_bytes: 2 << 30,
             upload_max_bytes: 500_000_000,
             part_max_bytes: 8 << 20,
-            uploads_max: 16,
+            uploads: PoolLimits { per_principal: 4, ..PoolLimits::of_capacity(16) }.with_parts(50, 25),
+            upload_idle: chrono::TimeDelta::minutes(30),
             upload_kept: chrono::TimeDelta::hours(24),
-            downloads_max: 64,
+            downloads: PoolLimits { per_principal: 8, per_link: 8, ..PoolLimits::of_capacity(64) }.with_parts(50, 25),
             download_bytes_per_second: 0,
             download_url_life: chrono::TimeDelta::hours(24),
-            stall_timeout: Duration::from_secs(30),
+            minimum_rate: MinimumRate { bytes_per_second: 4096, patience: Duration::from_secs(30) },
             versions_kept: 0,
         }
     }

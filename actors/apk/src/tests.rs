@@ -2,10 +2,22 @@
 
 use std::time::Duration;
 
+use domain::DeviceId;
+use domain::permits::{Class, PoolLimits};
+use prometheus::Registry;
 use secrecy::SecretBox;
 use uuid::Uuid;
 
 use super::*;
+
+fn open(settings: ApkSettings) -> Arc<ApkLibrary> {
+    let metrics = PoolMetrics::register(&Registry::new()).unwrap();
+    ApkLibrary::open(settings, &SecretBox::new(Box::new(vec![7; 32])), &metrics).unwrap()
+}
+
+fn anybody() -> Claim {
+    Claim::new(Class::Regular)
+}
 
 struct Folder(PathBuf);
 
@@ -23,7 +35,7 @@ impl Folder {
             cache_max_bytes,
             ..ApkSettings::in_folder(&self.0)
         };
-        ApkLibrary::open(settings, &SecretBox::new(Box::new(vec![7; 32]))).unwrap()
+        open(settings)
     }
 }
 
@@ -64,7 +76,7 @@ fn row(id: ApkId, file: &[u8]) -> Apk {
 }
 
 async fn fetched(library: &ApkLibrary, row: Apk, from: u64, to: u64) -> Result<Vec<u8>, ServiceError> {
-    let mut bytes = library.file(row, library.download_permit()?).await?.bytes(from, to);
+    let mut bytes = library.file(row, library.download_permit(anybody())?).await?.bytes(from, to);
     let mut all = Vec::new();
     while let Some(piece) = bytes.recv().await {
         all.extend_from_slice(&piece.unwrap());
@@ -129,20 +141,31 @@ async fn downloads_have_a_limit_and_addresses_an_end() {
     let folder = Folder::new();
     let store = folder.0.join("shared").to_string_lossy().into_owned();
     let library = folder.library(&store, "a", 1 << 20);
-    let permits: Vec<_> = (0..library.settings.downloads_max).map(|_| library.download_permit().unwrap()).collect();
-    assert!(matches!(library.download_permit(), Err(ServiceError::Overloaded(_))));
-    drop(permits);
-    assert!(library.download_permit().is_ok());
+    let device = |n: u8| {
+        let holder = LinkHolder::Device(DeviceId(Uuid::from_u128(n.into())));
+        LinkHolder::claim(Some(holder), &n.to_string(), Some([192, 0, 2, n].into()))
+    };
+    let greedy: Vec<_> = std::iter::from_fn(|| library.download_permit(device(0)).ok()).take(64).collect();
+    assert_eq!(greedy.len(), 8);
+    let refused = library.download_permit(device(0)).err();
+    assert!(matches!(refused, Some(ServiceError::Overloaded("apks.downloads_per_principal_max"))), "{refused:?}");
+    let others: Vec<_> = (1..41).map(|n| library.download_permit(device(n)).unwrap()).collect();
+    let refused = library.download_permit(device(99)).err();
+    assert!(matches!(refused, Some(ServiceError::Overloaded("apks.downloads_reserved_pct"))), "{refused:?}");
+    let holds_a_task = LinkHolder::claim(Some(LinkHolder::Task(DeviceId(Uuid::from_u128(99)))), "99", None);
+    assert!(library.download_permit(holds_a_task).is_ok());
+    drop((greedy, others));
+    assert!(library.download_permit(device(99)).is_ok());
 
     let now = chrono::DateTime::from_timestamp(1_000_000, 0).unwrap();
-    let (url, expires_at) = library.download_url(id(7), now);
+    let (url, expires_at) = library.download_url(id(7), None, now);
     let (path, query) = url.split_once('?').unwrap();
     assert_eq!(path, format!("{}/v1/apks/{}/file", library.settings.base_url, id(7)));
     let signature = query.split_once("signature=").unwrap().1;
     let expires = expires_at.timestamp();
-    assert!(library.holds(id(7), expires, signature, now));
-    assert!(!library.holds(id(8), expires, signature, now), "another APK");
-    assert!(!library.holds(id(7), expires, signature, expires_at + chrono::TimeDelta::seconds(1)), "expired");
+    assert!(library.holds(id(7), None, expires, signature, now));
+    assert!(!library.holds(id(8), None, expires, signature, now), "another APK");
+    assert!(!library.holds(id(7), None, expires, signature, expires_at + chrono::TimeDelta::seconds(1)), "expired");
 }
 
 #[test]
@@ -155,14 +178,18 @@ fn a_store_that_does_not_do_is_named() {
 #[tokio::test]
 async fn a_reader_that_stalls_loses_its_turn() {
     let folder = Folder::new();
-    let settings = ApkSettings { downloads_max: 1, stall_timeout: Duration::from_millis(50), ..ApkSettings::in_folder(&folder.0) };
-    let library = ApkLibrary::open(settings, &SecretBox::new(Box::new(vec![7; 32]))).unwrap();
+    let settings = ApkSettings {
+        downloads: PoolLimits::of_capacity(1),
+        minimum_rate: MinimumRate { bytes_per_second: 4096, patience: Duration::from_millis(50) },
+        ..ApkSettings::in_folder(&folder.0)
+    };
+    let library = open(settings);
     let big = vec![1; 4 << 20];
     let file = arrived(&library, &big).await;
     library.keep(id(1), file).await.unwrap();
-    let held = library.file(row(id(1), &big), library.download_permit().unwrap()).await.unwrap().bytes(0, (4 << 20) - 1);
+    let held = library.file(row(id(1), &big), library.download_permit(anybody()).unwrap()).await.unwrap().bytes(0, (4 << 20) - 1);
     tokio::time::timeout(Duration::from_secs(10), async {
-        while library.download_permit().is_err() {
+        while library.download_permit(anybody()).is_err() {
             tokio::task::yield_now().await;
         }
     })

@@ -35,6 +35,7 @@ pub mod lockout;
 pub mod name;
 pub mod param;
 pub mod partition;
+pub mod permits;
 pub mod placement;
 pub mod push;
 pub mod quantity;
@@ -49,6 +50,7 @@ pub mod spreadsheet;
 pub mod telemetry;
 pub mod text;
 pub mod throttle;
+pub mod transfer;
 
 pub use ids::{
     AgentBuildId, ApiTokenId, ApkId, ApkUploadId, CommandBatchId, CommandId, DeploymentId, DeviceId, DeviceTokenId, EnrollTokenId, NodeId,

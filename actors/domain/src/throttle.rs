@@ -33,6 +33,11 @@ impl Failures {
         (over > 1e-9).then(|| (over * 60.0 / f64::from(limit.forgiven_per_minute.max(1)) - 1e-6).ceil() as u32)
     }
 
+    /// Failures not yet forgotten at `now`, begun ones included.
+    pub fn recent(&self, limit: FailureLimit, now: Timestamp) -> u32 {
+        (self.level_at(limit, now) - 1e-9).ceil().max(0.0) as u32
+    }
+
     /// With one more failure, at `now`.
     #[must_use]
     pub fn with_failure(self, limit: FailureLimit, now: Timestamp) -> Self {
@@ -68,6 +73,7 @@ mod tests {
             assert_eq!(failures.wait_s(LIMIT, at(0)), None);
             failures = failures.with_failure(LIMIT, at(0));
         }
+        assert_eq!([0, 5, 10, 60].map(|second| failures.recent(LIMIT, at(second))), [3, 3, 2, 0]);
         assert_eq!(failures.wait_s(LIMIT, at(0)), Some(10));
         assert_eq!(failures.wait_s(LIMIT, at(4)), Some(6));
         assert_eq!(failures.wait_s(LIMIT, at(10)), None);

@@ -5,14 +5,16 @@ use std::io::{Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use apk::file_sender::send_file;
 use apk::reader;
 use bytes::Bytes;
 use domain::ServiceError;
+use domain::permits::Claim;
+use domain::transfer::MinimumRate;
+use permits::{Permit, Pool};
 use sha2::{Digest, Sha256};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Mutex, mpsc};
 
 use super::location::{ApkLocation, ApkSource};
 use crate::how_to_get_one;
@@ -82,8 +84,8 @@ struct Reading {
 pub struct AgentApk {
     locations: Vec<ApkLocation>,
     reading: Mutex<Option<Reading>>,
-    downloads: Arc<Semaphore>,
-    stall_timeout: Duration,
+    downloads: Pool,
+    minimum_rate: MinimumRate,
 }
 
 /// An opened APK, of which some bytes can be sent.
@@ -91,14 +93,14 @@ pub struct ApkDownload {
     /// Properties of the whole file.
     pub facts: Arc<ApkFacts>,
     file: tokio::fs::File,
-    permit: OwnedSemaphorePermit,
-    stall_timeout: Duration,
+    permit: Permit,
+    minimum_rate: MinimumRate,
 }
 
 impl AgentApk {
-    /// The first APK found in `locations`, for so many downloads at a time.
-    pub fn new(locations: Vec<ApkLocation>, downloads_max: usize, stall_timeout: Duration) -> Self {
-        Self { locations, reading: Mutex::new(None), downloads: Arc::new(Semaphore::new(downloads_max)), stall_timeout }
+    /// The first APK found in `locations`, with a pool of downloads.
+    pub fn new(locations: Vec<ApkLocation>, downloads: Pool, minimum_rate: MinimumRate) -> Self {
+        Self { locations, reading: Mutex::new(None), downloads, minimum_rate }
     }
 
     /// Location of the APK. It is searched each time, so a file that was just built counts at once.
@@ -160,10 +162,9 @@ impl AgentApk {
     /// Opens the file for a download.
     ///
     /// # Errors
-    /// Overloaded when too many run, not found without an APK, or as [`Self::facts`].
-    pub async fn open(&self) -> Result<ApkDownload, ServiceError> {
-        let permit = Arc::clone(&self.downloads).try_acquire_owned();
-        let permit = permit.map_err(|_| ServiceError::Overloaded("enrollment.agent_apk_downloads_max"))?;
+    /// Overloaded when too many run, of all or of one link or address; not found without an APK, or as [`Self::facts`].
+    pub async fn open(&self, claim: Claim) -> Result<ApkDownload, ServiceError> {
+        let permit = self.downloads.take(claim)?;
         if self.location().await.is_none() {
             return Err(ServiceError::NotFound("agent APK"));
         }
@@ -172,7 +173,7 @@ impl AgentApk {
             tracing::warn!(event = "agent_apk.unreadable", file = %location.file.display(), %cause);
             ServiceError::Unavailable
         })?;
-        Ok(ApkDownload { facts, file, permit, stall_timeout: self.stall_timeout })
+        Ok(ApkDownload { facts, file, permit, minimum_rate: self.minimum_rate })
     }
 }
 
@@ -197,9 +198,9 @@ fn note(file: &Path, facts: &Result<Arc<ApkFacts>, Arc<str>>) {
 }
 
 impl ApkDownload {
-    /// The bytes `from ..= to`. A reader that takes nothing for the stall timeout loses its turn.
+    /// The bytes `from ..= to`. A reader that is too slow for too long loses its permit.
     pub fn bytes(self, from: u64, to: u64) -> mpsc::Receiver<std::io::Result<Bytes>> {
-        send_file(self.file, from, to, self.permit, self.stall_timeout, None)
+        send_file(self.file, from, to, self.permit, self.minimum_rate, None)
     }
 }
 
@@ -233,6 +234,9 @@ fn read(path: &Path) -> std::io::Result<(FileIdentity, ApkFacts)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::permits::{Class, PoolLimits, PoolName};
+    use permits::metrics::PoolMetrics;
+    use std::time::Duration;
 
     fn sized(parts: &[&[u8]]) -> Vec<u8> {
         let body = parts.concat();
@@ -287,6 +291,16 @@ mod tests {
         std::fs::remove_file(path).unwrap();
     }
 
+    fn one_at_a_time(locations: Vec<ApkLocation>) -> AgentApk {
+        let metrics = PoolMetrics::register(&prometheus::Registry::new()).unwrap();
+        let downloads = Pool::new(PoolName::AgentApkDownloads, PoolLimits::of_capacity(1), &metrics);
+        AgentApk::new(locations, downloads, MinimumRate { bytes_per_second: 4096, patience: Duration::from_secs(5) })
+    }
+
+    fn anybody() -> Claim {
+        Claim::new(Class::Regular)
+    }
+
     fn at(source: ApkSource, file: &Path) -> ApkLocation {
         ApkLocation { source, file: file.to_owned() }
     }
@@ -294,18 +308,18 @@ mod tests {
     #[tokio::test]
     async fn a_new_file_is_noticed_and_downloads_are_bounded() {
         let path = write("changes", &signed_apk(b"one"));
-        let apk = AgentApk::new(vec![at(ApkSource::Setting, &path)], 1, Duration::from_secs(5));
+        let apk = one_at_a_time(vec![at(ApkSource::Setting, &path)]);
         let first = apk.facts().await.unwrap();
         assert!(Arc::ptr_eq(&first, &apk.facts().await.unwrap()), "read once");
         std::fs::write(&path, signed_apk(b"another")).unwrap();
         assert_ne!(apk.facts().await.unwrap().sha256, first.sha256);
 
-        let download = apk.open().await.unwrap();
-        assert!(matches!(apk.open().await, Err(ServiceError::Overloaded(_))));
+        let download = apk.open(anybody()).await.unwrap();
+        assert!(matches!(apk.open(anybody()).await, Err(ServiceError::Overloaded(_))));
         let mut bytes = download.bytes(1, 3);
         assert_eq!(bytes.recv().await.unwrap().unwrap(), Bytes::from_static(b"K\x03\x04"));
         assert!(bytes.recv().await.is_none());
-        while apk.open().await.is_err() {
+        while apk.open(anybody()).await.is_err() {
             tokio::task::yield_now().await;
         }
         std::fs::remove_file(path).unwrap();
@@ -316,7 +330,7 @@ mod tests {
         let (first, second) = (write("first", &signed_apk(b"first")), write("second", &signed_apk(b"second")));
         std::fs::remove_file(&first).unwrap();
         let places = vec![at(ApkSource::DataFolder, &first), at(ApkSource::ReleaseBuild, &second)];
-        let apk = AgentApk::new(places, 1, Duration::from_secs(5));
+        let apk = one_at_a_time(places);
         let source = async || apk.location().await.map(|location| location.source);
         assert_eq!(source().await, Some(ApkSource::ReleaseBuild));
         assert_eq!(apk.facts().await.unwrap().signer_sha256, Some(Sha256::digest(b"second").into()));
@@ -327,9 +341,9 @@ mod tests {
         std::fs::remove_file(&second).unwrap();
         assert_eq!(source().await, None);
         assert!(matches!(apk.facts().await, Err(ServiceError::WrongState(why)) if why.contains("make agent")));
-        assert!(matches!(apk.open().await, Err(ServiceError::NotFound(_))));
+        assert!(matches!(apk.open(anybody()).await, Err(ServiceError::NotFound(_))));
         // What the operator names is not passed over.
-        let named = AgentApk::new(vec![at(ApkSource::Setting, &first)], 1, Duration::from_secs(5));
+        let named = one_at_a_time(vec![at(ApkSource::Setting, &first)]);
         assert!(matches!(named.facts().await, Err(ServiceError::WrongState(why)) if why.contains("agent_apk_file cannot be read")));
     }
 
@@ -337,7 +351,7 @@ mod tests {
     async fn a_real_apk_tells_its_version_and_a_damaged_one_what_is_wrong() {
         let fixture = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/apks/agent-121.apk")).unwrap();
         let path = write("real", &fixture);
-        let apk = AgentApk::new(vec![at(ApkSource::DataFolder, &path)], 1, Duration::from_secs(5));
+        let apk = one_at_a_time(vec![at(ApkSource::DataFolder, &path)]);
         let version = apk.facts().await.unwrap().version.clone().unwrap();
         let want = ApkVersion { package: "com.nexmdm".into(), version_code: 121, version_name: "1.0.121".into(), debuggable: Some(false) };
         assert_eq!(version, want);

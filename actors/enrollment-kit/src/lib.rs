@@ -18,7 +18,10 @@ pub mod quote;
 pub mod script;
 mod settings;
 
+use domain::permits::PoolName;
 use domain::{Invalid, Timestamp};
+use permits::Pool;
+use permits::metrics::PoolMetrics;
 use secrecy::SecretBox;
 
 use agent_apk::AgentApk;
@@ -63,9 +66,9 @@ pub struct EnrollmentKit {
 
 impl EnrollmentKit {
     /// The kit of a node; addresses of the APK are signed with a key derived from `master_key`.
-    pub fn new(settings: KitSettings, master_key: &SecretBox<Vec<u8>>) -> Self {
-        let KitSettings { public_url, listen_url, agent_apk_locations, agent_signer_sha256, downloads_max, stall_timeout } = settings;
-        let apk = AgentApk::new(agent_apk_locations, downloads_max, stall_timeout);
+    pub fn new(settings: KitSettings, master_key: &SecretBox<Vec<u8>>, metrics: &PoolMetrics) -> Self {
+        let KitSettings { public_url, listen_url, agent_apk_locations, agent_signer_sha256, downloads, minimum_rate } = settings;
+        let apk = AgentApk::new(agent_apk_locations, Pool::new(PoolName::AgentApkDownloads, downloads, metrics), minimum_rate);
         Self { public_url, listen_url, apk, signer: UrlSigner::new(master_key, AGENT_APK.0), configured_signer: agent_signer_sha256 }
     }
 

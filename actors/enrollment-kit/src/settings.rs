@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use domain::permits::PoolLimits;
+use domain::transfer::MinimumRate;
+
 use super::location::ApkLocation;
 
 /// Scripts, the agent's APK and codes.
@@ -15,10 +18,10 @@ pub struct KitSettings {
     pub agent_apk_locations: Vec<ApkLocation>,
     /// SHA-256 of the certificate that signs it, where the file does not tell.
     pub agent_signer_sha256: Option<[u8; 32]>,
-    /// Most downloads of the APK at a time.
-    pub downloads_max: usize,
-    /// How long a download may stand still.
-    pub stall_timeout: Duration,
+    /// Shares of the downloads of the APK at a time.
+    pub downloads: PoolLimits,
+    /// How slow a download may be, and for how long.
+    pub minimum_rate: MinimumRate,
 }
 
 impl Default for KitSettings {
@@ -28,8 +31,8 @@ impl Default for KitSettings {
             listen_url: "http://127.0.0.1:8080".into(),
             agent_apk_locations: Vec::new(),
             agent_signer_sha256: None,
-            downloads_max: 32,
-            stall_timeout: Duration::from_secs(30),
+            downloads: PoolLimits { per_link: 24, ..PoolLimits::of_capacity(32) }.with_parts(50, 0),
+            minimum_rate: MinimumRate { bytes_per_second: 4096, patience: Duration::from_secs(30) },
         }
     }
 }

@@ -8,6 +8,7 @@ use domain::access::{Origin, Permission, Principal, Role, Scopes};
 use domain::account::{Account, AccountChange, SignIn, checked_username, possible_username};
 use domain::invalid::in_range;
 use domain::name::{Skeleton, same};
+use domain::permits::{Claim, Class};
 use domain::query::PAGE_MAX;
 use domain::{Invalid, ServiceError, SessionId, UserId};
 use secrecy::{ExposeSecret, SecretString};
@@ -112,7 +113,7 @@ impl AccountService {
         covers(principal, role)?;
         let username = checked_username(username)?;
         self.refuse_look_alike(&username).await?;
-        let hash = self.passwords.hash("password", password, &username).await?;
+        let hash = self.passwords.hash(session(principal), "password", password, &username).await?;
         let id = UserId(self.clock.new_id());
         self.store.insert_user(NewUser { id, username: &username, password_bcrypt: &hash, role }, principal, self.clock.now()).await?;
         tracing::info!(event = "account.added", username, %role, by = principal.username());
@@ -146,7 +147,7 @@ impl AccountService {
         if self.store.any_user().await? {
             return Ok(false);
         }
-        let hash = self.passwords.hash("admin.initial_password", password, username).await?;
+        let hash = self.passwords.hash(session(&Principal::system()), "admin.initial_password", password, username).await?;
         let username = checked_username(username).map_err(ServiceError::from)?;
         let user = NewUser { id: UserId(self.clock.new_id()), username: &username, password_bcrypt: &hash, role: Role::Admin };
         Ok(self.store.insert_first_user(user, &Principal::system(), self.clock.now()).await?)
@@ -220,7 +221,7 @@ impl AccountService {
         let (user_id, session_id) = person(principal)?;
         let username = principal.username();
         let counted = self.guard.attempt(username, Origin { address: Some(address), ..principal.origin() }).await?;
-        match self.is_password_of(username, user_id, current).await {
+        match self.is_password_of(principal, user_id, current).await {
             Ok(true) => self.guard.succeeded(counted).await?,
             Ok(false) => return Err(Invalid::new("current_password", "wrong password").into()),
             Err(error) => {
@@ -233,9 +234,9 @@ impl AccountService {
         Ok(())
     }
 
-    async fn is_password_of(&self, username: &str, id: UserId, password: &SecretString) -> Result<bool, ServiceError> {
-        let known = self.store.user_by_name(username).await?.filter(|user| user.id == id);
-        self.passwords.fits(password.expose_secret(), known.as_ref().map(|user| user.password_bcrypt.as_str())).await
+    async fn is_password_of(&self, principal: &Principal, id: UserId, password: &SecretString) -> Result<bool, ServiceError> {
+        let known = self.store.user_by_name(principal.username()).await?.filter(|user| user.id == id);
+        self.passwords.fits(session(principal), password.expose_secret(), known.as_ref().map(|user| user.password_bcrypt.as_str())).await
     }
 
     async fn set_password(
@@ -246,7 +247,7 @@ impl AccountService {
         password: &SecretString,
         kept: Option<SessionId>,
     ) -> Result<(), ServiceError> {
-        let hash = self.passwords.hash(field, password, username).await?;
+        let hash = self.passwords.hash(session(by), field, password, username).await?;
         let known = self.store.set_password(id, &hash, kept, by, self.clock.now()).await?;
         self.credentials.forget();
         if known { Ok(()) } else { Err(ServiceError::NotFound("account")) }
@@ -324,6 +325,11 @@ impl AccountService {
 /// script's token must not make itself an account that does more than the token.
 fn covers(principal: &Principal, role: Role) -> Result<(), ServiceError> {
     Ok(Scopes::of_role(role).iter().try_for_each(|permission| principal.require(permission))?)
+}
+
+/// At bcrypt, whoever is signed in goes before whoever signs in.
+fn session(principal: &Principal) -> Claim {
+    Claim { class: Class::Essential, ..Claim::of(principal) }
 }
 
 /// The account and the sign-in of a person; a script has no say in these things.

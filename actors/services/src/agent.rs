@@ -13,6 +13,7 @@ use actors::writers::CommandWriter;
 use actors::writers::HeartbeatSettings;
 use clock::Clock;
 use domain::interval::{next_heartbeat_seconds, retry_after_seconds};
+use domain::permits::{Claim, Class};
 use domain::text::{self, FCM_TOKEN_MAX_CHARS};
 use domain::{DeviceId, DeviceTokenId, Invalid, ServiceError, Timestamp};
 use link::messages::{DeviceRequest, HeartbeatOutcome, SocketRef};
@@ -150,7 +151,7 @@ impl AgentService {
             return Ok(verified.credentials);
         }
         let counted = self.tokens.attempt(address)?;
-        let checked = self.look_up(token_id, secret).await;
+        let checked = self.look_up(token_id, secret, address).await;
         if !matches!(checked, Ok(None)) {
             counted.not_wrong();
         }
@@ -165,9 +166,10 @@ impl AgentService {
     }
 
     /// The credential of this token id, if the secret is its own.
-    async fn look_up(&self, token_id: DeviceTokenId, secret: &str) -> Result<Option<Credential>, ServiceError> {
+    async fn look_up(&self, token_id: DeviceTokenId, secret: &str, address: IpAddr) -> Result<Option<Credential>, ServiceError> {
         let Some(known) = self.store.credential(token_id).await? else { return Ok(None) };
-        let fits = self.bcrypt.verify(secret.to_owned(), known.secret_bcrypt.clone()).await?;
+        let claim = Claim::device(Class::Regular, known.device_id, Some(address));
+        let fits = self.bcrypt.verify(claim, secret.to_owned(), known.secret_bcrypt.clone()).await?;
         Ok(Some(known).filter(|_| fits))
     }
 

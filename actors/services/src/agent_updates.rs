@@ -2,6 +2,7 @@
 
 use actors::agent_updates::{hour_of, promoted_of};
 use actors::messages::DeviceCredentials;
+use apk::signed_url::LinkHolder;
 use domain::rollout::{AgentBuild, Promotion, UpdateAnswer, UpdateEvent, answer, newest};
 use domain::text::bounded;
 use domain::{AgentBuildId, DeviceId, Invalid, ServiceError, Timestamp};
@@ -102,7 +103,8 @@ impl AgentBuildService {
         let UpdateAnswer::Offer(id) = answer else { return Ok(Err(answer)) };
         let build = known.build(id).ok_or(ServiceError::Internal)?.clone();
         let promotion = build.promotion.ok_or(ServiceError::Internal)?;
-        let (url, url_expires_at) = self.parts.library.download_url(build.apk, self.parts.clock.now());
+        let (url, url_expires_at) =
+            self.parts.library.download_url(build.apk, Some(LinkHolder::Device(credentials.device_id)), self.parts.clock.now());
         Ok(Ok(UpdateOffer { build, promotion, url, url_expires_at }))
     }
 

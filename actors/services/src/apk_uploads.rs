@@ -4,10 +4,13 @@ use apk::UploadedFile;
 use bytes::Bytes;
 use domain::access::{Permission, Principal};
 use domain::apk::{Apk, ApkUpload, NOTES_MAX_CHARS, Offer, Refusal, Verdict, sha256};
+use domain::permits::{Claim, Class, Limit, PoolLimits, PoolName};
 use domain::text::bounded;
+use domain::transfer::Patience;
 use domain::{ApkId, ApkUploadId, Invalid, ServiceError, UserId};
 use futures_util::{Stream, StreamExt};
-use store::{AddApkOutcome, NewApk, NewUpload, StoreError};
+use store::{AddApkOutcome, NewApk, NewUpload, StoreError, UploadsMax};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::ApkService;
@@ -32,8 +35,8 @@ pub enum UploadError {
     /// The body ended early.
     #[error("the body ended early; the part is discarded")]
     CutOff,
-    /// The upload stalled.
-    #[error("the body stalled for too long")]
+    /// The upload was too slow.
+    #[error("the body came too slowly for too long (apks.stall_timeout_ms, apks.transfer_min_bytes_per_second)")]
     Stalled,
     /// The part does not begin where the upload stands.
     #[error("the upload is at {received} bytes; continue from there")]
@@ -92,10 +95,11 @@ impl ApkService {
         if announced.is_some_and(|length| length > limit_bytes) {
             return Err(UploadError::TooLarge { limit_bytes });
         }
-        let _permit = self.library.upload_permit()?;
+        let _permit = self.library.upload_permit(Claim::of(principal))?;
         let mut file = self.library.begin().await?;
         let mut body = std::pin::pin!(body);
-        while let Some(piece) = self.next(&mut body).await? {
+        let mut patience = Patience::new(self.library.settings().minimum_rate);
+        while let Some(piece) = next(&mut patience, &mut body).await? {
             if file.size() + piece.len() as u64 > limit_bytes {
                 return Err(UploadError::TooLarge { limit_bytes });
             }
@@ -144,21 +148,57 @@ impl ApkService {
             rollback_of: facts.rollback_of,
             notes: facts.notes,
         };
-        let most = i64::try_from(self.library.settings().uploads_max).unwrap_or(i64::MAX);
-        if !self.store.insert_upload(&new, self.clock.now(), most).await? {
-            return Err(ServiceError::Overloaded("apks.uploads_max"));
+        let most = uploads_max(&self.library.settings().uploads, principal);
+        let mut limit = self.store.insert_upload(&new, self.clock.now(), most).await?;
+        if let Some(reached) = limit
+            && self.remove_idle(reached, new.owner).await?
+        {
+            limit = self.store.insert_upload(&new, self.clock.now(), most).await?;
+        }
+        if let Some(limit) = limit {
+            return Err(ServiceError::Overloaded(PoolName::Uploads.setting(limit)));
         }
         self.upload(principal, new.id).await
+    }
+
+    /// Removes an upload that stands still, of the owner whose share is used up, or of anybody. `false`: there is none.
+    async fn remove_idle(&self, reached: Limit, owner: UserId) -> Result<bool, ServiceError> {
+        let owner = (reached == Limit::Principal).then_some(owner);
+        let before = self.clock.now() - self.library.settings().upload_idle;
+        let Some(id) = self.store.idle_upload(owner, before).await? else { return Ok(false) };
+        // The row goes last: as long as it is there, somebody comes back for the parts.
+        self.library.forget_parts(id).await?;
+        self.store.delete_upload(id).await?;
+        tracing::info!(event = "apks.idle_upload_removed", upload = %id);
+        Ok(true)
+    }
+
+    /// The uploads under way, newest first: of everybody for those who manage packages, else those of this account.
+    ///
+    /// # Errors
+    /// Forbidden.
+    pub async fn uploads(&self, principal: &Principal) -> Result<Vec<ApkUpload>, ServiceError> {
+        principal.require(Permission::UploadApks)?;
+        let whose = (!principal.may(Permission::ManagePackages)).then(|| owner(principal));
+        let most = i64::try_from(self.library.settings().uploads.capacity).unwrap_or(i64::MAX);
+        Ok(self.store.uploads_under_way(whose, most).await?)
     }
 
     /// Progress of an upload.
     ///
     /// # Errors
-    /// Forbidden, or there is no such upload of this account.
+    /// Forbidden, or there is no such upload that this account may see.
     pub async fn upload(&self, principal: &Principal, id: ApkUploadId) -> Result<ApkUpload, ServiceError> {
         principal.require(Permission::UploadApks)?;
-        let row = self.store.upload(id).await?.filter(|row| row.owner == owner(principal));
+        let sees_all = principal.may(Permission::ManagePackages);
+        let row = self.store.upload(id).await?.filter(|row| sees_all || row.owner == owner(principal));
         row.ok_or(ServiceError::NotFound("upload"))
+    }
+
+    /// An upload to go on with, which its owner alone does.
+    async fn own_upload(&self, principal: &Principal, id: ApkUploadId) -> Result<ApkUpload, ServiceError> {
+        let row = self.upload(principal, id).await?;
+        if row.owner == owner(principal) { Ok(row) } else { Err(ServiceError::NotFound("upload")) }
     }
 
     /// Largest part that is taken, in bytes.
@@ -177,19 +217,21 @@ impl ApkService {
         offset: i64,
         body: impl Stream<Item = Result<Bytes, E>> + Send,
     ) -> Result<i64, UploadError> {
-        let upload = self.upload(principal, id).await?;
+        let upload = self.own_upload(principal, id).await?;
         if upload.apk.is_some() {
             return Err(ServiceError::WrongState("this upload has finished").into());
         }
         if upload.received != offset {
             return Err(UploadError::Offset { received: upload.received });
         }
-        let _permit = self.library.upload_permit()?;
+        let _permit = self.library.upload_permit(Claim::of(principal))?;
+        self.store.touch_upload(id, self.clock.now()).await?;
         let left = upload.size_bytes - offset;
         let limit_bytes = (self.library.settings().part_max_bytes as u64).min(left.unsigned_abs());
         let (mut pieces, mut length) = (Vec::new(), 0_u64);
         let mut body = std::pin::pin!(body);
-        while let Some(piece) = self.next(&mut body).await? {
+        let mut patience = Patience::new(self.library.settings().minimum_rate);
+        while let Some(piece) = next(&mut patience, &mut body).await? {
             length += piece.len() as u64;
             if length > limit_bytes {
                 return Err(UploadError::TooLarge { limit_bytes });
@@ -209,19 +251,23 @@ impl ApkService {
         match self.store.add_part(id, offset, length, &part, self.clock.now()).await? {
             Some(received) => Ok(received),
             // Somebody was faster, through whichever node; the part that nobody names goes with the upload.
-            None => Err(UploadError::Offset { received: self.upload(principal, id).await?.received }),
+            None => Err(UploadError::Offset { received: self.own_upload(principal, id).await?.received }),
         }
     }
 
-    /// Abandons an upload.
+    /// Abandons an upload: one's own, or anybody's for those who manage packages.
     ///
     /// # Errors
-    /// Forbidden, or there is no such upload of this account.
+    /// Forbidden, or there is no such upload that this account may see.
     pub async fn abandon_upload(&self, principal: &Principal, id: ApkUploadId) -> Result<(), ServiceError> {
-        self.upload(principal, id).await?;
+        let upload = self.upload(principal, id).await?;
         // The row goes last: as long as it is there, somebody comes back for the parts.
         self.library.forget_parts(id).await?;
-        self.store.delete_upload(id).await?;
+        if upload.owner == owner(principal) {
+            self.store.delete_upload(id).await?;
+        } else {
+            self.store.remove_upload(&upload, principal, self.clock.now()).await?;
+        }
         Ok(())
     }
 
@@ -231,7 +277,7 @@ impl ApkService {
     /// # Errors
     /// Forbidden, no such upload, not all of it is there; not an APK, or one that is not taken.
     pub async fn complete_upload(&self, principal: &Principal, id: ApkUploadId) -> Result<(Apk, bool), UploadError> {
-        let upload = self.upload(principal, id).await?;
+        let upload = self.own_upload(principal, id).await?;
         if let Some(apk) = upload.apk {
             let row = self.store.apk(apk).await?.ok_or(ServiceError::NotFound("APK"))?;
             return Ok((row, false));
@@ -239,7 +285,7 @@ impl ApkService {
         if upload.received != upload.size_bytes {
             return Err(UploadError::Offset { received: upload.received });
         }
-        let _permit = self.library.upload_permit()?;
+        let _permit = self.library.upload_permit(Claim::of(principal))?;
         let file = self.library.join(id, &upload.parts).await?.finish().await?;
         let facts = UploadFacts { sha256: upload.sha256, rollback_of: upload.rollback_of, notes: upload.notes };
         let taken = self.taken(principal, file, facts, Some(id)).await?;
@@ -247,14 +293,6 @@ impl ApkService {
             tracing::warn!(event = "apks.parts_left", upload = %id, %cause);
         }
         Ok(taken)
-    }
-
-    /// The next piece of a body, if it comes in time.
-    async fn next<E>(&self, body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin)) -> Result<Option<Bytes>, UploadError> {
-        match tokio::time::timeout(self.library.settings().stall_timeout, body.next()).await {
-            Ok(piece) => piece.transpose().map_err(|_| UploadError::CutOff),
-            Err(_) => Err(UploadError::Stalled),
-        }
     }
 
     /// [`Self::take`], whether or not the caller waits for it: one that hangs up must not leave a file without its row.
@@ -336,11 +374,27 @@ impl ApkService {
     }
 }
 
+/// The next piece of a body, if it comes in time.
+async fn next<E>(patience: &mut Patience, body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin)) -> Result<Option<Bytes>, UploadError> {
+    let asked = Instant::now();
+    let Ok(piece) = tokio::time::timeout(patience.left(), body.next()).await else { return Err(UploadError::Stalled) };
+    let piece = piece.transpose().map_err(|_| UploadError::CutOff)?;
+    patience.moved(piece.as_ref().map_or(0, Bytes::len), asked.elapsed());
+    Ok(piece)
+}
+
 fn refused(refusal: &Refusal) -> ServiceError {
     match refusal {
         Refusal::VersionTaken { .. } => ServiceError::Conflict(refusal.to_string()),
         _ => Invalid::new(refusal.field(), refusal.to_string()).into(),
     }
+}
+
+/// Most uploads under way, for this caller.
+fn uploads_max(limits: &PoolLimits, principal: &Principal) -> UploadsMax {
+    let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let reserved = if Class::of(principal) == Class::Essential { 0 } else { limits.reserved };
+    UploadsMax { all: number(limits.capacity), reserved: number(reserved), per_owner: number(limits.per_principal) }
 }
 
 /// Owner of the upload; the command line on the server has none.

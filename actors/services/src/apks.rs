@@ -1,5 +1,6 @@
 //! APKs in the library: what is there, what uses it, how it is fetched, and how it goes.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use clock::Clock;
@@ -11,6 +12,7 @@ use domain::{ApkId, ServiceError, Timestamp};
 use serde_json::json;
 use store::{DeletedApk, Store};
 
+use apk::signed_url::LinkHolder;
 use apk::{ApkLibrary, LibraryFile};
 
 use super::access_trail::given;
@@ -21,6 +23,17 @@ pub struct ApkService {
     pub(super) clock: Clock,
     pub(super) store: Store,
     pub(super) library: Arc<ApkLibrary>,
+}
+
+/// The signed part of a download address.
+#[derive(Debug, Clone, Copy)]
+pub struct DownloadLink<'a> {
+    /// Until when it holds, in seconds since 1970.
+    pub expires: i64,
+    /// Whom it was made for.
+    pub holder: Option<&'a str>,
+    /// The signature, hex.
+    pub signature: &'a str,
 }
 
 /// Cursor of a page of APKs: the last one of the page before.
@@ -104,7 +117,7 @@ impl ApkService {
         principal.require(Permission::ViewDeployments)?;
         let row = self.store.apk(id).await?.filter(|row| row.deleted_at.is_none());
         let row = row.ok_or(ServiceError::NotFound("APK"))?;
-        let (url, expires_at) = self.library.download_url(row.id, self.clock.now());
+        let (url, expires_at) = self.library.download_url(row.id, LinkHolder::of(principal), self.clock.now());
         let target = Target::Other { kind: "apk", id: Some(row.id.to_string()), name: Some(row.package) };
         let told = json!({ "version_code": row.version_code, "expires_at": expires_at });
         given(&self.store, principal, AuditAction::ApkLinkMade, target, told, self.clock.now()).await?;
@@ -115,13 +128,18 @@ impl ApkService {
     ///
     /// # Errors
     /// Unauthorized when the address is not ours or has expired; not found when the APK was deleted; overloaded when too
-    /// many downloads run, or the file is on its way to this node.
-    pub async fn file(&self, id: ApkId, expires: i64, signature: &str) -> Result<LibraryFile, ServiceError> {
-        if !self.library.holds(id, expires, signature, self.clock.now()) {
+    /// many downloads run, of all or of one holder, link or address, or the file is on its way to this node.
+    pub async fn file(&self, id: ApkId, link: DownloadLink<'_>, address: IpAddr) -> Result<LibraryFile, ServiceError> {
+        let DownloadLink { expires, holder, signature } = link;
+        let holder = match holder {
+            Some(holder) => Some(LinkHolder::parse(holder).ok_or(ServiceError::Unauthorized)?),
+            None => None,
+        };
+        if !self.library.holds(id, holder, expires, signature, self.clock.now()) {
             return Err(ServiceError::Unauthorized);
         }
         // First: whoever is turned away costs no look into the database.
-        let permit = self.library.download_permit()?;
+        let permit = self.library.download_permit(LinkHolder::claim(holder, signature, Some(address)))?;
         let row = self.store.apk(id).await?.filter(|row| row.deleted_at.is_none());
         self.library.file(row.ok_or(ServiceError::NotFound("APK"))?, permit).await
     }

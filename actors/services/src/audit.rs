@@ -1,8 +1,5 @@
 //! The audit trail, for people: searched, exported as a table, and checked as a chain.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use bytes::Bytes;
 use chrono::SecondsFormat;
 use clock::Clock;
@@ -15,13 +12,10 @@ use domain::spreadsheet::neutralised;
 use futures_util::stream::{self, Stream, StreamExt};
 use serde_json::json;
 use store::Store;
-use tokio::sync::Semaphore;
 
 use super::access_trail::given;
-use super::throttled_stream::throttled_stream;
+use super::table_pools::TablePools;
 
-/// Exports at a time.
-const EXPORTS_MAX: usize = 2;
 /// Entries that are read at a time; with `before` and `after` a few megabytes at the very most.
 const BATCH: i64 = 200;
 /// Problems that a check names; the others are counted.
@@ -56,14 +50,13 @@ pub struct AuditPage {
 pub struct AuditService {
     clock: Clock,
     store: Store,
-    exports: Arc<Semaphore>,
-    stall_timeout: Duration,
+    tables: TablePools,
 }
 
 impl AuditService {
-    /// The service over a store. An export whose reader takes nothing for `stall_timeout` is cut off.
-    pub fn new(clock: Clock, store: Store, stall_timeout: Duration) -> Self {
-        Self { clock, store, exports: Arc::new(Semaphore::new(EXPORTS_MAX)), stall_timeout }
+    /// The service over a store.
+    pub fn new(clock: Clock, store: Store, tables: TablePools) -> Self {
+        Self { clock, store, tables }
     }
 
     /// A page of entries that match, the newest first, behind the one at `older_than`.
@@ -79,7 +72,9 @@ impl AuditService {
     ) -> Result<AuditPage, ServiceError> {
         principal.require(Permission::ViewAudit)?;
         let limit = in_range("limit", limit, 1, PAGE_MAX)?;
-        let mut entries = self.store.audit_page(&filter.checked()?, older_than, limit + 1).await?;
+        let filter = filter.checked()?;
+        let _permit = self.tables.read(principal).await?;
+        let mut entries = self.store.audit_page(&filter, older_than, limit + 1).await?;
         let more = entries.len() as i64 > limit;
         entries.truncate(limit as usize);
         let next = if more { entries.last().map(|row| row.entry.seq) } else { None };
@@ -108,21 +103,22 @@ impl AuditService {
     ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
         principal.require(Permission::ViewAudit)?;
         let filter = filter.checked()?;
-        let permit =
-            Arc::clone(&self.exports).try_acquire_owned().map_err(|_| ServiceError::Overloaded("the number of concurrent exports"))?;
+        let permit = self.tables.export(principal)?;
         let head = Bytes::from(table([COLUMNS.map(str::to_owned)])?);
         // Read before anything is answered, so that a database that is away is an error and no stump.
-        let (first, next) = piece(&self.store, &filter, None).await?;
+        let reader =
+            Reader { store: self.store.clone(), tables: self.tables.clone(), principal: principal.clone(), filter: filter.clone() };
+        let (first, next) = reader.piece(None).await?;
         let target = Target::Other { kind: "audit", id: None, name: None };
         given(&self.store, principal, AuditAction::TrailExported, target, shown(&filter), self.clock.now()).await?;
-        let rest = stream::try_unfold((self.store.clone(), filter, next), |(store, filter, older_than)| async move {
+        let rest = stream::try_unfold((reader, next), |(reader, older_than)| async move {
             if older_than.is_none() {
                 return Ok(None);
             }
-            let (piece, next) = piece(&store, &filter, older_than).await?;
-            Ok(Some((piece, (store, filter, next))))
+            let (piece, next) = reader.piece(older_than).await?;
+            Ok(Some((piece, (reader, next))))
         });
-        Ok(throttled_stream(permit, self.stall_timeout, stream::iter([Ok(head), Ok(first)]).chain(rest)))
+        Ok(self.tables.stream(permit, stream::iter([Ok(head), Ok(first)]).chain(rest)))
     }
 }
 
@@ -137,10 +133,21 @@ fn shown(filter: &AuditFilter) -> serde_json::Value {
     json!({ "filter": given })
 }
 
-async fn piece(store: &Store, filter: &AuditFilter, older_than: Option<i64>) -> Result<(Bytes, Option<i64>), ServiceError> {
-    let entries = store.audit_page(filter, older_than, BATCH).await?;
-    let next = entries.last().filter(|_| entries.len() as i64 == BATCH).map(|row| row.entry.seq);
-    Ok((table(entries.iter().map(cells))?.into(), next))
+/// An export under way.
+struct Reader {
+    store: Store,
+    tables: TablePools,
+    principal: Principal,
+    filter: AuditFilter,
+}
+
+impl Reader {
+    async fn piece(&self, older_than: Option<i64>) -> Result<(Bytes, Option<i64>), ServiceError> {
+        let _permit = self.tables.read(&self.principal).await?;
+        let entries = self.store.audit_page(&self.filter, older_than, BATCH).await?;
+        let next = entries.last().filter(|_| entries.len() as i64 == BATCH).map(|row| row.entry.seq);
+        Ok((table(entries.iter().map(cells))?.into(), next))
+    }
 }
 
 fn table(rows: impl IntoIterator<Item = [String; COLUMNS.len()]>) -> Result<Vec<u8>, ServiceError> {

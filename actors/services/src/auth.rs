@@ -8,6 +8,7 @@ use clock::Clock;
 use domain::access::{Origin, Principal, Role};
 use domain::account::{kept_user_agent, possible_username};
 use domain::api_token::TOKEN_START;
+use domain::permits::Claim;
 use domain::{ServiceError, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{NewSession, Rotation, SessionUser, Store, StoreError, UserRow};
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 use super::access_trail::AccessTrail;
 use super::credential_cache::CredentialCache;
+use super::known_addresses::KnownAddresses;
 use super::passwords::Passwords;
 use super::settings::AuthSettings;
 use super::sign_in_guard::SignInGuard;
@@ -69,6 +71,7 @@ pub struct AuthService {
     settings: AuthSettings,
     passwords: Arc<Passwords>,
     guard: Arc<SignInGuard>,
+    addresses: KnownAddresses,
     credentials: Arc<CredentialCache>,
     tokens: TokenGuard,
     trail: Arc<AccessTrail>,
@@ -89,7 +92,8 @@ impl AuthService {
         trail: Arc<AccessTrail>,
         metrics: Metrics,
     ) -> Self {
-        Self { clock, store, signer, settings, passwords, guard, credentials, tokens, trail, metrics }
+        let addresses = KnownAddresses::new(clock.clone(), store.clone(), &settings);
+        Self { clock, store, signer, settings, passwords, guard, addresses, credentials, tokens, trail, metrics }
     }
 
     /// Signs a person in.
@@ -101,8 +105,10 @@ impl AuthService {
         let address = address_of(&client.origin);
         let origin = client.origin.clone();
         let counted = self.guard.attempt(username, client.origin.clone()).await?;
-        match self.open(username, password, client).await {
+        let claim = self.addresses.claim(address, counted.recent_failures).await;
+        match self.open(claim, username, password, client).await {
             Ok(signed_in) => {
+                self.addresses.signed_in(address);
                 self.guard.succeeded(counted).await?;
                 self.metrics.logins.with_label_values(&["ok"]).inc();
                 tracing::info!(event = "auth.login", username = signed_in.username, %address);
@@ -122,19 +128,19 @@ impl AuthService {
         }
     }
 
-    async fn open(&self, username: &str, password: &str, client: ClientInfo) -> Result<SignedIn, ServiceError> {
-        let user = self.check_password(username, password).await?.ok_or(ServiceError::Unauthorized)?;
+    async fn open(&self, claim: Claim, username: &str, password: &str, client: ClientInfo) -> Result<SignedIn, ServiceError> {
+        let user = self.check_password(claim, username, password).await?.ok_or(ServiceError::Unauthorized)?;
         self.open_session(user, client).await
     }
 
-    async fn check_password(&self, username: &str, password: &str) -> Result<Option<UserRow>, ServiceError> {
+    async fn check_password(&self, claim: Claim, username: &str, password: &str) -> Result<Option<UserRow>, ServiceError> {
         // A name that no account can have is not worth a look.
         let known = match possible_username(username) {
             Some(username) => self.store.user_by_name(username).await?,
             None => None,
         };
         let known = known.filter(|user| user.disabled_at.is_none());
-        let fits = self.passwords.fits(password, known.as_ref().map(|user| user.password_bcrypt.as_str())).await?;
+        let fits = self.passwords.fits(claim, password, known.as_ref().map(|user| user.password_bcrypt.as_str())).await?;
         Ok(known.filter(|_| fits))
     }
 

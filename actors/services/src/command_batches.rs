@@ -21,7 +21,6 @@ use super::access_trail::given;
 use super::commands::{CommandRequest, CommandService, IdempotencyKey, permission_of, stored};
 use super::device_audit::filter_shown;
 use super::device_edit::{BulkTarget, target_ids};
-use super::throttled_stream::throttled_stream;
 
 /// Commands that are read at a time for a table.
 const TABLE_BATCH: i64 = 500;
@@ -277,22 +276,22 @@ impl CommandService {
         id: CommandBatchId,
     ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
         self.batch(principal, id).await?;
-        let permit =
-            Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("the number of concurrent exports"))?;
+        let permit = self.tables.export(principal)?;
         let head = Bytes::from(super::device_csv::table([TABLE_COLUMNS.map(str::to_owned)])?);
         let target = Target::Other { kind: "command_batch", id: Some(id.to_string()), name: None };
         given(&self.store, principal, AuditAction::CommandBatchExported, target, json!({ "format": "csv" }), self.clock.now()).await?;
         let service = Arc::clone(self);
-        let pieces = stream::try_unfold(Some((service, None::<CommandCursor>)), move |left| async move {
-            let Some((service, after)) = left else { return Ok(None) };
+        let pieces = stream::try_unfold(Some((service, principal.clone(), None::<CommandCursor>)), move |left| async move {
+            let Some((service, principal, after)) = left else { return Ok(None) };
+            let _permit = service.tables.read(&principal).await?;
             let query = CommandQuery { batch: Some(id), ..CommandQuery::default() };
             let rows = service.store.commands_page(&query, after, TABLE_BATCH).await?;
             let next = rows.last().filter(|_| rows.len() as i64 == TABLE_BATCH);
             let next = next.map(|last| CommandCursor { created_at: last.created_at, id: last.id });
             let piece = Bytes::from(super::device_csv::table(rows.iter().map(cells))?);
-            Ok(Some((piece, next.map(|next| (service, Some(next))))))
+            Ok(Some((piece, next.map(|next| (service, principal, Some(next))))))
         });
-        Ok(throttled_stream(permit, self.export_stall_timeout, stream::iter([Ok(head)]).chain(pieces)))
+        Ok(self.tables.stream(permit, stream::iter([Ok(head)]).chain(pieces)))
     }
 }
 

@@ -18,17 +18,15 @@ use link::messages::PendingCommand;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use store::{AuditEntry, CommandReport, CommandReportOutcome, IdempotencyRecord, InsertOutcome, NewCommands, Reporter, Store};
-use tokio::sync::Semaphore;
 
 use super::command_params::{ParamsText, params_text};
 use super::device_edit::run_detached;
 use super::settings::CommandSettings;
+use super::table_pools::TablePools;
 
 const ROTATE_KEY: &str = "rotate_key";
 /// Longest key of an idempotent call, in characters.
 const KEY_MAX_CHARS: usize = 200;
-/// Tables of batches at a time.
-const TABLES_MAX: usize = 4;
 
 /// Request for a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +68,7 @@ pub struct CommandService {
     pub(super) policy: domain::device::DevicePolicy,
     writer: CommandWriter,
     pub(super) settings: CommandSettings,
-    pub(super) tables: Arc<Semaphore>,
-    pub(super) export_stall_timeout: std::time::Duration,
+    pub(super) tables: TablePools,
 }
 
 impl CommandService {
@@ -84,9 +81,9 @@ impl CommandService {
         policy: domain::device::DevicePolicy,
         writer: CommandWriter,
         settings: CommandSettings,
-        export_stall_timeout: std::time::Duration,
+        tables: TablePools,
     ) -> Self {
-        Self { clock, store, router, view, policy, writer, settings, tables: Arc::new(Semaphore::new(TABLES_MAX)), export_stall_timeout }
+        Self { clock, store, router, view, policy, writer, settings, tables }
     }
 
     /// The limits in force, for people to see.
@@ -230,6 +227,7 @@ impl CommandService {
         {
             return Err(ServiceError::NotFound("device"));
         }
+        let _permit = self.tables.read(principal).await?;
         let mut rows = self.store.commands_page(query, after, limit + 1).await?;
         let more = rows.len() as i64 > limit;
         rows.truncate(limit as usize);

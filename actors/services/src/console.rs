@@ -8,8 +8,10 @@ use actors::fleet_view::FleetView;
 use actors::ownership::Ownership;
 use actors::router::{DeviceRouter, RouterParts};
 use clock::Clock;
+use domain::permits::PoolName;
 use domain::{NodeId, ServiceError};
 use link::cluster_view::ClusterView;
+use permits::Pool;
 use store::Store;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -55,7 +57,8 @@ impl Console {
             metrics: metrics.actors.clone(),
         });
         let trail = Arc::new(AccessTrail::new(clock.clone(), store.clone(), settings.auth.refusals_audited_per_minute, metrics.clone()));
-        let bcrypt = Bcrypt::new(settings.auth.bcrypt_concurrency, settings.auth.bcrypt_wait);
+        let pool = Pool::new(PoolName::Passwords, settings.auth.bcrypt, &metrics.actors.pools);
+        let bcrypt = Bcrypt::new(pool, settings.auth.bcrypt_wait);
         let People { accounts, .. } = PeopleParts {
             clock: clock.clone(),
             store: store.clone(),

@@ -1,18 +1,18 @@
 //! Random tokens, hashes, key derivation and signed tokens.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use domain::permits::Claim;
 use domain::{ServiceError, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use permits::Pool;
 use rand::TryRng;
 use secrecy::{ExposeSecret, SecretBox};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 
 /// Longest password, in bytes: bcrypt reads no further.
 pub const PASSWORD_MAX_BYTES: usize = 72;
@@ -37,25 +37,25 @@ pub fn sha256(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
-/// bcrypt off the async threads, a few at a time.
+/// bcrypt off the async threads, a few at a time: those that matter most first.
 #[derive(Clone)]
 pub struct Bcrypt {
-    permits: Arc<Semaphore>,
+    pool: Pool,
     wait: Duration,
 }
 
 impl Bcrypt {
-    /// At most `concurrency` at a time; a caller waits up to `wait` for its turn.
-    pub fn new(concurrency: usize, wait: Duration) -> Self {
-        Self { permits: Arc::new(Semaphore::new(concurrency.max(1))), wait }
+    /// As many at a time as the pool lets; a caller waits up to `wait` for its permit.
+    pub fn new(pool: Pool, wait: Duration) -> Self {
+        Self { pool, wait }
     }
 
     async fn run<T: Send + 'static>(
         &self,
+        claim: Claim,
         work: impl FnOnce() -> Result<T, bcrypt::BcryptError> + Send + 'static,
     ) -> Result<T, ServiceError> {
-        let permit = tokio::time::timeout(self.wait, Arc::clone(&self.permits).acquire_owned());
-        let Ok(Ok(permit)) = permit.await else { return Err(ServiceError::Overloaded("password checking")) };
+        let permit = self.pool.wait(claim, self.wait).await?;
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             work()
@@ -74,24 +74,24 @@ impl Bcrypt {
     ///
     /// # Errors
     /// Overloaded, or the secret is too long.
-    pub async fn hash(&self, secret: String, cost: u32) -> Result<String, ServiceError> {
+    pub async fn hash(&self, claim: Claim, secret: String, cost: u32) -> Result<String, ServiceError> {
         if secret.len() > PASSWORD_MAX_BYTES {
             tracing::error!(event = "bcrypt.secret_too_long");
             return Err(ServiceError::Internal);
         }
         // Of 72 bytes all count: what bcrypt leaves out then is the NUL that ends a shorter one.
-        self.run(move || bcrypt::hash(secret, cost)).await
+        self.run(claim, move || bcrypt::hash(secret, cost)).await
     }
 
     /// Whether `secret` is what `hash` was made of. Constant time.
     ///
     /// # Errors
     /// Overloaded, or the hash is not one.
-    pub async fn verify(&self, secret: String, hash: String) -> Result<bool, ServiceError> {
+    pub async fn verify(&self, claim: Claim, secret: String, hash: String) -> Result<bool, ServiceError> {
         if secret.len() > PASSWORD_MAX_BYTES {
             return Ok(false);
         }
-        self.run(move || bcrypt::verify(secret, &hash)).await
+        self.run(claim, move || bcrypt::verify(secret, &hash)).await
     }
 }
 
@@ -224,18 +224,21 @@ mod tests {
 
     #[tokio::test]
     async fn every_byte_of_a_secret_counts_up_to_the_limit() {
-        let bcrypt = Bcrypt::new(1, Duration::from_secs(60));
+        let metrics = permits::metrics::PoolMetrics::register(&prometheus::Registry::new()).unwrap();
+        let pool = Pool::new(domain::permits::PoolName::Passwords, domain::permits::PoolLimits::of_capacity(1), &metrics);
+        let bcrypt = Bcrypt::new(pool, Duration::from_secs(60));
+        let anybody = || Claim::new(domain::permits::Class::Regular);
         for length in [10, 71, PASSWORD_MAX_BYTES] {
             let secret = "x".repeat(length);
-            let hash = bcrypt.hash(secret.clone(), 4).await.unwrap();
-            assert!(bcrypt.verify(secret.clone(), hash.clone()).await.unwrap(), "{length} bytes");
-            assert!(!bcrypt.verify("x".repeat(length - 1), hash.clone()).await.unwrap(), "{length} bytes, less one");
-            assert!(!bcrypt.verify(format!("{}y", "x".repeat(length - 1)), hash.clone()).await.unwrap(), "the last of {length}");
-            assert!(!bcrypt.verify(format!("{secret}x"), hash).await.unwrap(), "{length} bytes and one");
+            let hash = bcrypt.hash(anybody(), secret.clone(), 4).await.unwrap();
+            assert!(bcrypt.verify(anybody(), secret.clone(), hash.clone()).await.unwrap(), "{length} bytes");
+            assert!(!bcrypt.verify(anybody(), "x".repeat(length - 1), hash.clone()).await.unwrap(), "{length} bytes, less one");
+            assert!(!bcrypt.verify(anybody(), format!("{}y", "x".repeat(length - 1)), hash.clone()).await.unwrap(), "the last of {length}");
+            assert!(!bcrypt.verify(anybody(), format!("{secret}x"), hash).await.unwrap(), "{length} bytes and one");
         }
         let hash = bcrypt::non_truncating_hash("x".repeat(71), 4).unwrap();
-        assert!(bcrypt.verify("x".repeat(71), hash).await.unwrap(), "a hash of an earlier build");
-        assert!(bcrypt.hash("x".repeat(PASSWORD_MAX_BYTES + 1), 4).await.is_err());
+        assert!(bcrypt.verify(anybody(), "x".repeat(71), hash).await.unwrap(), "a hash of an earlier build");
+        assert!(bcrypt.hash(anybody(), "x".repeat(PASSWORD_MAX_BYTES + 1), 4).await.is_err());
     }
 
     #[test]

@@ -19,7 +19,6 @@ use serde_json::json;
 
 use super::access_trail::given;
 use super::deployments::{DeploymentService, RollbackOffer};
-use super::throttled_stream::throttled_stream;
 
 /// Tasks that are read at a time for an export.
 const TABLE_BATCH: i64 = 500;
@@ -128,6 +127,7 @@ impl DeploymentService {
     ) -> Result<(Vec<TaskView>, Option<i32>), ServiceError> {
         self.exists(principal, id).await?;
         let limit = in_range("limit", limit.unwrap_or(PAGE_DEFAULT), 1, PAGE_MAX)?;
+        let _permit = self.tables.read(principal).await?;
         let mut rows = self.store.deployment_tasks(id, query, after, limit + 1).await?;
         let more = rows.len() as i64 > limit;
         rows.truncate(limit as usize);
@@ -192,20 +192,20 @@ impl DeploymentService {
         id: DeploymentId,
     ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
         self.exists(principal, id).await?;
-        let permit =
-            Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("the number of concurrent exports"))?;
+        let permit = self.tables.export(principal)?;
         let head = Bytes::from(super::device_csv::table([TABLE_COLUMNS.map(str::to_owned)])?);
         let target = Target::Other { kind: "deployment", id: Some(id.to_string()), name: None };
         given(&self.store, principal, AuditAction::DeploymentExported, target, json!({ "format": "csv" }), self.clock.now()).await?;
         let service = Arc::clone(self);
-        let pieces = stream::try_unfold(Some((service, None::<i32>)), move |left| async move {
-            let Some((service, after)) = left else { return Ok(None) };
+        let pieces = stream::try_unfold(Some((service, principal.clone(), None::<i32>)), move |left| async move {
+            let Some((service, principal, after)) = left else { return Ok(None) };
+            let _permit = service.tables.read(&principal).await?;
             let rows = service.store.deployment_tasks(id, TaskQuery::default(), after, TABLE_BATCH).await?;
             let next = rows.last().filter(|_| rows.len() as i64 == TABLE_BATCH).map(|last| last.position);
             let piece = Bytes::from(super::device_csv::table(rows.iter().map(cells))?);
-            Ok(Some((piece, next.map(|next| (service, Some(next))))))
+            Ok(Some((piece, next.map(|next| (service, principal, Some(next))))))
         });
-        Ok(throttled_stream(permit, self.export_stall_timeout, stream::iter([Ok(head)]).chain(pieces)))
+        Ok(self.tables.stream(permit, stream::iter([Ok(head)]).chain(pieces)))
     }
 }
 

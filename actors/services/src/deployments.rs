@@ -23,17 +23,15 @@ use domain::{ApkId, CommandId, DeploymentId, DeviceId, Invalid, ServiceError, Ti
 use link::messages::DeviceRequest;
 use serde_json::{Value, json};
 use store::{AuditEntry, CreateOutcome, IdempotencyRecord, NewDeployment, NewTask, StatusThresholds, Store, TransitionOutcome};
-use tokio::sync::Semaphore;
 
 use super::commands::IdempotencyKey;
 use super::device_edit::run_detached;
+use super::table_pools::TablePools;
 
 /// Longest name, in characters.
 pub const NAME_MAX_CHARS: usize = 200;
 /// Most tags or groups of one deployment.
 const NAMES_MAX: usize = 100;
-/// Most exports at a time.
-const TABLES_MAX: usize = 4;
 
 /// Target of a deployment; resolved to devices when the deployment is created.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,8 +106,7 @@ pub struct DeploymentService {
     view: Arc<FleetView>,
     policy: domain::device::DevicePolicy,
     settings: DeploymentSettings,
-    pub(super) tables: Arc<Semaphore>,
-    pub(super) export_stall_timeout: std::time::Duration,
+    pub(super) tables: TablePools,
 }
 
 impl DeploymentService {
@@ -120,9 +117,9 @@ impl DeploymentService {
         view: Arc<FleetView>,
         policy: domain::device::DevicePolicy,
         settings: DeploymentSettings,
-        export_stall_timeout: std::time::Duration,
+        tables: TablePools,
     ) -> Self {
-        Self { clock, store, router, view, policy, settings, tables: Arc::new(Semaphore::new(TABLES_MAX)), export_stall_timeout }
+        Self { clock, store, router, view, policy, settings, tables }
     }
 
     /// Whether a person may deploy, before the request's body is read.

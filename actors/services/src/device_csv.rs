@@ -17,16 +17,15 @@ use domain::spreadsheet::{ImportCells, RowTarget, import_row, joined, neutralise
 use domain::telemetry::{Field, Reading};
 use domain::{DeviceId, Invalid, ServiceError};
 use futures_util::stream::{self, Stream, StreamExt};
+use permits::Permit;
 use serde_json::json;
 use store::StatusThresholds;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::access_trail::given;
 use super::csv_dialect::Table;
 use super::device_audit::{ActionsOutcome, AuditContext, filter_shown};
 use super::device_edit::{Mode, apply_actions, run_detached};
 use super::devices::{DeviceDetails, DeviceService, cursor};
-use super::throttled_stream::throttled_stream;
 
 /// Most rows of an import.
 pub const IMPORT_ROWS_MAX: usize = 100_000;
@@ -110,7 +109,7 @@ impl ImportReport {
 
 /// A turn at importing a table.
 pub struct ImportPermit {
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 /// A row that reads well.
@@ -135,26 +134,32 @@ impl DeviceService {
     ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
         principal.require(Permission::ViewDevices)?;
         let filter = filter.checked()?;
-        let permit =
-            Arc::clone(&self.exports).try_acquire_owned().map_err(|_| ServiceError::Overloaded("the number of concurrent exports"))?;
+        let permit = self.tables.export(principal)?;
         let mut head = Bytes::from(table([columns()])?);
         if byte_order_mark {
             head = [BYTE_ORDER_MARK.as_bytes(), &head].concat().into();
         }
         // Read before anything is answered, so that a database that is away is an error and no stump.
-        let (first, next) = self.piece(&filter, None).await?;
+        let (first, next) = self.piece(principal, &filter, None).await?;
         let target = Target::Other { kind: "devices", id: None, name: None };
         given(&self.store, principal, AuditAction::DevicesExported, target, json!({ "filter": filter_shown(&filter) }), self.clock.now())
             .await?;
-        let pieces = stream::try_unfold((Arc::clone(self), filter, next), |(service, filter, after)| async move {
-            let Some(after) = after else { return Ok(None) };
-            let (piece, next) = service.piece(&filter, Some(&after)).await?;
-            Ok(Some((piece, (service, filter, next))))
-        });
-        Ok(throttled_stream(permit, self.export_stall_timeout, stream::iter([Ok(head), Ok(first)]).chain(pieces)))
+        let pieces =
+            stream::try_unfold((Arc::clone(self), principal.clone(), filter, next), |(service, principal, filter, after)| async move {
+                let Some(after) = after else { return Ok(None) };
+                let (piece, next) = service.piece(&principal, &filter, Some(&after)).await?;
+                Ok(Some((piece, (service, principal, filter, next))))
+            });
+        Ok(self.tables.stream(permit, stream::iter([Ok(head), Ok(first)]).chain(pieces)))
     }
 
-    async fn piece(&self, filter: &DeviceFilter, after: Option<&Cursor>) -> Result<(Bytes, Option<Cursor>), ServiceError> {
+    async fn piece(
+        &self,
+        principal: &Principal,
+        filter: &DeviceFilter,
+        after: Option<&Cursor>,
+    ) -> Result<(Bytes, Option<Cursor>), ServiceError> {
+        let _permit = self.tables.read(principal).await?;
         let (now, sort) = (self.clock.now(), Sort::default());
         let thresholds = StatusThresholds::at(now, &self.policy);
         let rows = self.store.devices_page(filter, DeviceListScope::Active, sort, after, thresholds, BATCH).await?;
@@ -170,8 +175,7 @@ impl DeviceService {
     /// Forbidden, or too many imports are under way.
     pub fn import_permit(&self, principal: &Principal) -> Result<ImportPermit, ServiceError> {
         principal.require(Permission::ManageDevices)?;
-        let permit = Arc::clone(&self.imports).try_acquire_owned();
-        Ok(ImportPermit { _permit: permit.map_err(|_| ServiceError::Overloaded("the number of concurrent imports"))? })
+        Ok(ImportPermit { _permit: self.tables.import(principal)? })
     }
 
     /// Imports a table that is here already; see [`Self::import_with_permit`].

@@ -1,7 +1,6 @@
 //! Devices, for people: lists and live state.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::TimeDelta;
 use clock::Clock;
@@ -11,13 +10,11 @@ use domain::invalid::in_range;
 use domain::query::{Cursor, DeviceFilter, NEVER, PAGE_DEFAULT, PAGE_MAX, Sort, SortKey, rank};
 use domain::{DeviceId, ServiceError, Timestamp};
 use store::{StatusThresholds, Store, StoredDevice};
-use tokio::sync::Semaphore;
 
 use actors::fleet_view::{FleetStats, FleetView};
 use actors::router::DeviceRouter;
 
-/// Exports of this node at a time, and likewise imports: neither waits for the other.
-const TABLES_AT_A_TIME: usize = 4;
+use super::table_pools::TablePools;
 
 /// A device with what lists of the whole fleet leave out.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,12 +46,8 @@ pub struct DeviceService {
     pub(super) policy: DevicePolicy,
     /// A deleted device can be restored for this long.
     pub(super) restore_within: TimeDelta,
-    /// Room for exports.
-    pub(super) exports: Arc<Semaphore>,
-    /// How long an export may stand still.
-    pub(super) export_stall_timeout: Duration,
-    /// Room for imports.
-    pub(super) imports: Arc<Semaphore>,
+    /// Pools of exports and imports.
+    pub(super) tables: TablePools,
 }
 
 impl DeviceService {
@@ -66,10 +59,9 @@ impl DeviceService {
         view: Arc<FleetView>,
         policy: DevicePolicy,
         restore_within: TimeDelta,
-        export_stall_timeout: Duration,
+        tables: TablePools,
     ) -> Self {
-        let permits = || Arc::new(Semaphore::new(TABLES_AT_A_TIME));
-        Self { clock, store, router, view, policy, restore_within, exports: permits(), export_stall_timeout, imports: permits() }
+        Self { clock, store, router, view, policy, restore_within, tables }
     }
 
     /// A page of devices, as last stored.
@@ -90,6 +82,7 @@ impl DeviceService {
         let filter = filter.checked()?;
         let after = after.map(|cursor| cursor.checked(sort)).transpose()?;
         let now = self.clock.now();
+        let _permit = self.tables.read(principal).await?;
         let mut rows =
             self.store.devices_page(&filter, scope, sort, after.as_ref(), StatusThresholds::at(now, &self.policy), limit + 1).await?;
         let more = rows.len() as i64 > limit;

@@ -8,6 +8,7 @@ use actors::router::DeviceRouter;
 use clock::Clock;
 use domain::access::{Origin, Permission, Principal};
 use domain::enrollment::{EnrollToken, LifetimeLimits, Registration, TokenQuery, TokenRequest};
+use domain::permits::{Claim, Class};
 use domain::query::PAGE_MAX;
 use domain::rate::counted_as;
 use domain::{DeviceId, DeviceTokenId, EnrollTokenId, Invalid, ServiceError, Timestamp};
@@ -88,7 +89,7 @@ impl EnrollmentService {
         let EnrollmentSettings { lifetime, failures } = settings;
         let throttle = FailureThrottle::new(clock.clone(), failures, auth.failure_keys_max);
         let device_token_bcrypt_cost = auth.device_token_bcrypt_cost;
-        let kit = EnrollmentKit::new(kit, &master_key);
+        let kit = EnrollmentKit::new(kit, &master_key, &metrics.actors.pools);
         Self { clock, store, router, view, bcrypt, master_key, device_token_bcrypt_cost, lifetime, throttle, kit, metrics }
     }
 
@@ -186,11 +187,12 @@ impl EnrollmentService {
             return Err(Invalid::new("alias", "required: the enrollment token has none").into());
         };
         let secret = random_token()?;
+        let claim = Claim::new(Class::Regular).from_address(origin.address);
         let device = NewDevice {
             id: DeviceId(self.clock.new_id()),
             alias: alias.clone(),
             token_id: DeviceTokenId(self.clock.new_id()),
-            token_secret_bcrypt: self.bcrypt.hash(secret.clone(), self.device_token_bcrypt_cost).await?,
+            token_secret_bcrypt: self.bcrypt.hash(claim, secret.clone(), self.device_token_bcrypt_cost).await?,
             registration,
         };
         if self.store.enroll(usable.id, &device, origin, now).await? == EnrollOutcome::Refused {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use apk::signed_url::LinkHolder;
 use domain::access::{Permission, Principal};
 use domain::audit::{AuditAction, Target};
 use domain::enrollment::{BATCH_MAX, TokenProgress, TokenStatus};
@@ -177,12 +178,12 @@ impl EnrollmentService {
     ///
     /// # Errors
     /// Unauthorized when the address is not ours or has expired; not found when there is no APK;
-    /// overloaded when too many downloads run.
-    pub async fn agent_apk(&self, expires: i64, signature: &str) -> Result<ApkDownload, ServiceError> {
+    /// overloaded when too many downloads run, of all or of one link or address.
+    pub async fn agent_apk(&self, expires: i64, signature: &str, address: IpAddr) -> Result<ApkDownload, ServiceError> {
         if !self.kit.signer.holds(apk::signed_url::AGENT_APK.1, expires, signature, self.clock.now()) {
             return Err(ServiceError::Unauthorized);
         }
-        self.kit.apk.open().await
+        self.kit.apk.open(LinkHolder::claim(None, signature, Some(address))).await
     }
 
     /// The tokens, in the order given, each of which can be used.

@@ -18,6 +18,8 @@ use store::Store;
 
 use actors::fleet_view::FleetView;
 
+use super::table_pools::TablePools;
+
 /// Most hours of the fleet's history in one answer.
 pub const FLEET_HOURS_MAX: i64 = 24 * 30;
 /// Hours of the fleet's history when none are asked for.
@@ -62,12 +64,13 @@ pub struct HistoryService {
     store: Store,
     view: Arc<FleetView>,
     policy: DevicePolicy,
+    tables: TablePools,
 }
 
 impl HistoryService {
     /// The service over a store and the fleet.
-    pub fn new(clock: Clock, store: Store, view: Arc<FleetView>, policy: DevicePolicy) -> Self {
-        Self { clock, store, view, policy }
+    pub fn new(clock: Clock, store: Store, view: Arc<FleetView>, policy: DevicePolicy, tables: TablePools) -> Self {
+        Self { clock, store, view, policy, tables }
     }
 
     /// History of a device, as evenly spaced points. Also of a device that was deleted, for
@@ -79,6 +82,7 @@ impl HistoryService {
         principal.require(Permission::ViewDevices)?;
         let now = self.clock.now();
         let plan = request.plan(now)?;
+        let _permit = self.tables.read(principal).await?;
         self.store.device_access(id).await?.ok_or(ServiceError::NotFound("device"))?;
         // Heartbeats are removed before hours are: what reaches back that far is plotted by the hour.
         if !plan.from_aggregates && self.reaches_beyond_heartbeats(plan).await? {
@@ -145,6 +149,7 @@ impl HistoryService {
     ) -> Result<EventPage, ServiceError> {
         principal.require(Permission::ViewDevices)?;
         let limit = in_range("limit", limit, 1, PAGE_MAX)?;
+        let _permit = self.tables.read(principal).await?;
         self.store.device_access(id).await?.ok_or(ServiceError::NotFound("device"))?;
         let mut events = self.store.device_events(id, kinds, after, limit + 1).await?;
         let more = events.len() as i64 > limit;
@@ -165,6 +170,7 @@ impl HistoryService {
     pub async fn fleet(&self, principal: &Principal, hours: i64) -> Result<Vec<FleetSample>, ServiceError> {
         principal.require(Permission::ViewDevices)?;
         let hours = in_range("hours", hours, 1, FLEET_HOURS_MAX)?;
+        let _permit = self.tables.read(principal).await?;
         Ok(self.store.fleet_samples(self.clock.now() - TimeDelta::hours(hours)).await?)
     }
 

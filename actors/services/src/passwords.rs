@@ -1,5 +1,6 @@
 //! Passwords: their limits, hashing, and comparing without telling whether there is an account.
 
+use domain::permits::Claim;
 use domain::{Invalid, ServiceError};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
@@ -47,22 +48,27 @@ impl Passwords {
     ///
     /// # Errors
     /// The password breaks its limits, named by `field`; or overloaded.
-    pub(crate) async fn hash(&self, field: &str, password: &SecretString, username: &str) -> Result<String, ServiceError> {
+    pub(crate) async fn hash(&self, claim: Claim, field: &str, password: &SecretString, username: &str) -> Result<String, ServiceError> {
         let password = password.expose_secret();
         check_password(field, password, username)?;
-        self.bcrypt.hash(password.to_owned(), self.cost).await
+        self.bcrypt.hash(claim, password.to_owned(), self.cost).await
     }
 
     /// Whether `password` is the one of this hash; without a hash it is not, after as long.
     ///
     /// # Errors
     /// Overloaded.
-    pub(crate) async fn fits(&self, password: &str, hash: Option<&str>) -> Result<bool, ServiceError> {
+    pub(crate) async fn fits(&self, claim: Claim, password: &str, hash: Option<&str>) -> Result<bool, ServiceError> {
         let compared = match hash {
             Some(hash) => hash.to_owned(),
-            None => self.decoy.get_or_try_init(|| async { self.bcrypt.hash(random_token()?, self.cost).await }).await?.clone(),
+            None => self.decoy(&claim).await?,
         };
-        Ok(self.bcrypt.verify(password.to_owned(), compared).await? && hash.is_some())
+        Ok(self.bcrypt.verify(claim, password.to_owned(), compared).await? && hash.is_some())
+    }
+
+    async fn decoy(&self, claim: &Claim) -> Result<String, ServiceError> {
+        let hash = || async { self.bcrypt.hash(claim.clone(), random_token()?, self.cost).await };
+        Ok(self.decoy.get_or_try_init(hash).await?.clone())
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use domain::enrollment::LifetimeLimits;
 use domain::lockout::LockoutPolicy;
+use domain::permits::PoolLimits;
 use domain::throttle::FailureLimit;
 
 /// All settings of services, and of the runtime below them.
@@ -19,8 +21,10 @@ pub struct Settings {
     pub kit: enrollment_kit::KitSettings,
     /// Commands.
     pub commands: CommandSettings,
-    /// How long an export of devices may stand still.
-    pub export_stall_timeout: Duration,
+    /// Tables that are exported and imported.
+    pub tables: crate::TableSettings,
+    /// Lists, searches, history and exports at the database.
+    pub reads: crate::ReadSettings,
 }
 
 /// Sign-in and tokens.
@@ -30,9 +34,17 @@ pub struct AuthSettings {
     pub password_bcrypt_cost: u32,
     /// bcrypt cost of device tokens, whose 256 random bits need no stretching.
     pub device_token_bcrypt_cost: u32,
-    /// bcrypt computations at a time.
-    pub bcrypt_concurrency: usize,
-    /// How long a caller waits for its turn at bcrypt.
+    /// Shares of the bcrypt computations of passwords at a time.
+    pub bcrypt: PoolLimits,
+    /// Shares of those of device tokens.
+    pub device_bcrypt: PoolLimits,
+    /// How long an address that somebody signed in from is known.
+    pub known_address_kept: TimeDelta,
+    /// How late a sign-in from another address is served while others wait, after the first failure; doubles with each, milliseconds.
+    pub stranger_delay_ms: u64,
+    /// The latest, milliseconds.
+    pub stranger_delay_max_ms: u64,
+    /// How long a caller waits for its permit at bcrypt.
     pub bcrypt_wait: Duration,
     /// Life of an access token.
     pub access_token_ttl: Duration,

@@ -28,6 +28,8 @@ pub(crate) struct CountedAttempt {
     name: [u8; 32],
     address: String,
     failures: u32,
+    /// Failed attempts from the address lately, before this one.
+    pub(crate) recent_failures: u32,
 }
 
 impl SignInGuard {
@@ -43,10 +45,13 @@ impl SignInGuard {
     pub(crate) async fn attempt(&self, username: &str, origin: Origin) -> Result<CountedAttempt, ServiceError> {
         let address = address_of(&origin);
         let (name, key) = (name_key(username), counted_as(address).to_string());
-        if let Err(throttled) = self.addresses.attempt(&key) {
-            self.metrics.logins.with_label_values(&["throttled"]).inc();
-            return Err(throttled);
-        }
+        let recent_failures = match self.addresses.attempt(&key) {
+            Ok(recent) => recent,
+            Err(throttled) => {
+                self.metrics.logins.with_label_values(&["throttled"]).inc();
+                return Err(throttled);
+            }
+        };
         match self.store.sign_in_attempt(&name, username, self.policy, origin, self.clock.now()).await? {
             Attempt::Locked { retry_after_s } => {
                 self.metrics.logins.with_label_values(&["locked"]).inc();
@@ -57,7 +62,7 @@ impl SignInGuard {
                     self.metrics.lockouts.inc();
                     tracing::warn!(event = "auth.locked", failures = counted.failures, %address);
                 }
-                Ok(CountedAttempt { name, address: key, failures: counted.failures })
+                Ok(CountedAttempt { name, address: key, failures: counted.failures, recent_failures })
             }
         }
     }

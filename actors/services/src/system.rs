@@ -6,6 +6,8 @@ use std::time::Duration;
 use actors::router::DeviceRouter;
 use actors::{ClusterStart, Runtime, Secrets, StartError};
 use clock::Clock;
+use domain::permits::PoolName;
+use permits::Pool;
 use store::Store;
 
 use crate::credential_cache::CredentialCache;
@@ -16,7 +18,7 @@ use crate::token_guard::TokenGuard;
 use crate::{
     AccessTrail, AccountService, AgentBuildParts, AgentBuildService, AgentService, ApiTokenService, ApkService, AuditService, AuthService,
     ClusterService, CommandService, DeploymentService, DeviceService, EnrollmentService, FilterService, FlagService, HistoryService,
-    PeopleParts,
+    PeopleParts, TablePools,
 };
 
 /// The running system of a node.
@@ -102,10 +104,12 @@ impl System {
 /// Puts the system together.
 fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSigner, settings: Settings, metrics: Metrics) -> System {
     let Runtime { clock, store, view, router, .. } = &runtime;
-    let Settings { runtime: limits, auth, enrollment, kit, commands, export_stall_timeout } = settings;
+    let Settings { runtime: limits, auth, enrollment, kit, commands, tables, reads } = settings;
     // Permits of their own, so that a flood of sign-ins does not hold up devices.
-    let bcrypt_of_people = Bcrypt::new(auth.bcrypt_concurrency, auth.bcrypt_wait);
-    let bcrypt = Bcrypt::new(auth.bcrypt_concurrency, auth.bcrypt_wait);
+    let pools = &metrics.actors.pools;
+    let bcrypt_of_people = Bcrypt::new(Pool::new(PoolName::Passwords, auth.bcrypt, pools), auth.bcrypt_wait);
+    let bcrypt = Bcrypt::new(Pool::new(PoolName::DeviceTokens, auth.device_bcrypt, pools), auth.bcrypt_wait);
+    let tables = TablePools::new(tables, reads, pools);
     let signer = Arc::new(signer);
     let tokens = TokenGuard::new(clock.clone(), &auth);
     let trail = Arc::new(AccessTrail::new(clock.clone(), store.clone(), auth.refusals_audited_per_minute, metrics.clone()));
@@ -129,7 +133,7 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
         limits.device,
         runtime.commands.clone(),
         commands,
-        export_stall_timeout,
+        tables.clone(),
     ));
     let agent_builds = Arc::new(AgentBuildService::new(AgentBuildParts {
         clock: clock.clone(),
@@ -169,7 +173,7 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
             Arc::clone(view),
             limits.device,
             limits.history.restore_within,
-            export_stall_timeout,
+            tables.clone(),
         )),
         commands: command_service,
         deployments: Arc::new(DeploymentService::new(
@@ -179,12 +183,12 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
             Arc::clone(view),
             limits.device,
             limits.deployments,
-            export_stall_timeout,
+            tables.clone(),
         )),
         flags: FlagService::new(clock.clone(), store.clone()),
         apks: ApkService::new(clock.clone(), store.clone(), Arc::clone(&runtime.library)),
-        history: HistoryService::new(clock.clone(), store.clone(), Arc::clone(view), limits.device),
-        audit: AuditService::new(clock.clone(), store.clone(), export_stall_timeout),
+        history: HistoryService::new(clock.clone(), store.clone(), Arc::clone(view), limits.device, tables.clone()),
+        audit: AuditService::new(clock.clone(), store.clone(), tables),
         filters: FilterService::new(clock.clone(), store.clone()),
         cluster: ClusterService::new(
             clock.clone(),

@@ -26,16 +26,16 @@ impl FailureThrottle {
 
     /// Lets an attempt go on unless `key` failed too often lately, and counts it as
     /// failed already: attempts side by side must not all slip through while the
-    /// first is still being checked. A success is subtracted again.
-    pub(crate) fn attempt(&self, key: &str) -> Result<(), ServiceError> {
+    /// first is still being checked. A success is subtracted again. Answers how many failed lately before it.
+    pub(crate) fn attempt(&self, key: &str) -> Result<u32, ServiceError> {
         let now = self.clock.now();
-        let mut refused = None;
+        let (mut refused, mut recent) = (None, 0);
         self.failures.entry_by_ref(key).and_compute_with(|known| {
             let failures = known.map_or(Failures::none(now), |entry| entry.into_value());
-            refused = failures.wait_s(self.limit, now);
+            (refused, recent) = (failures.wait_s(self.limit, now), failures.recent(self.limit, now));
             if refused.is_some() { Op::Nop } else { Op::Put(failures.with_failure(self.limit, now)) }
         });
-        refused.map_or(Ok(()), |retry_after_s| Err(ServiceError::Throttled { retry_after_s }))
+        refused.map_or(Ok(recent), |retry_after_s| Err(ServiceError::Throttled { retry_after_s }))
     }
 
     /// Uncounts the attempt of `key`, which succeeded.

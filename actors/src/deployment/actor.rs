@@ -296,9 +296,9 @@ impl DriverState {
 
     fn starts(&self, reading: &DeploymentReading, indexes: &[usize]) -> Vec<TaskStart> {
         let Some(apk) = self.apk.as_ref().filter(|_| !indexes.is_empty()) else { return Vec::new() };
-        let (url, _) = (self.context.download_url)(apk.id, reading.now);
         let start = |task: &Task| {
             let attempt = task.attempts + 1;
+            let (url, _) = (self.context.download_url)(apk.id, task.device, reading.now);
             let (params, params_shown) = params(&reading.row, apk, &url, attempt);
             let snapshot = snapshot_of(&self.context.view, &reading.row.package, task.device);
             let version_before = snapshot.and_then(|snapshot| snapshot.version_code);

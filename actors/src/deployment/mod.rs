@@ -36,7 +36,7 @@ pub(crate) use gauges::Gauges;
 pub(crate) use manager::{DeploymentManager, ManagerMsg};
 
 /// Makes the download address of an APK, and says until when it is valid.
-pub(crate) type DownloadUrl = Arc<dyn Fn(ApkId, Timestamp) -> (String, Timestamp) + Send + Sync>;
+pub(crate) type DownloadUrl = Arc<dyn Fn(ApkId, DeviceId, Timestamp) -> (String, Timestamp) + Send + Sync>;
 
 /// Settings of deployments.
 #[derive(Debug, Clone, Copy)]

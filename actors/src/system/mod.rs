@@ -106,7 +106,7 @@ impl Runtime {
         clock: Clock,
     ) -> Result<Self, StartError> {
         partition::ensure(&store, &metrics, clock.now()).await?;
-        let library = ApkLibrary::open(settings.apks.clone(), &master_key)?;
+        let library = ApkLibrary::open(settings.apks.clone(), &master_key, &metrics.pools)?;
 
         let mut core = runtime::Core::new(clock, store, metrics, master_key, settings);
         let writers = runtime::start_writers(&mut core, settings)?;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use apk::ApkLibrary;
+use apk::signed_url::LinkHolder;
 use clock::Clock;
 use dashmap::DashMap;
 use link::cluster_view::ClusterView;
@@ -233,7 +234,7 @@ pub(super) async fn start_deployments(
         ownership: Arc::clone(&core.ownership),
         router: members.router.clone(),
         settings: settings.deployments,
-        download_url: Arc::new(move |apk, now| addresses.download_url(apk, now)),
+        download_url: Arc::new(move |apk, device, now| addresses.download_url(apk, Some(LinkHolder::Task(device)), now)),
         metrics: core.metrics.clone(),
         gauges: Gauges::default(),
     });

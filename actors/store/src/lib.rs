@@ -61,7 +61,7 @@ pub use agent_build::{AddBuildOutcome, BuildAction, BuildActionOutcome};
 pub use agent_build_stat::{UpdateCheckCount, UpdateReport, UpdateReportOutcome};
 pub use api_token::{ApiTokenOutcome, ApiTokenQuery, ApiTokenUser, NewApiToken};
 pub use apk::{AddApkOutcome, DeletedApk, NewApk};
-pub use apk_upload::NewUpload;
+pub use apk_upload::{NewUpload, UploadsMax};
 pub use audit::AuditEntry;
 pub use canonical::NameCollision;
 pub use cluster::{ClaimedShard, JoinOutcome, Listener, NewNode, Notification, ShardRow};

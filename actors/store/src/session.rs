@@ -1,5 +1,7 @@
 //! Sign-ins of people.
 
+use std::net::IpAddr;
+
 use domain::access::{Origin, Principal, Role};
 use domain::audit::{AuditAction, Target};
 use domain::{SessionId, Timestamp, UserId};
@@ -103,6 +105,20 @@ impl Store {
         append(&mut tx, &entry.after(json!({ "client": session.user_agent, "older_sign_ins_ended": ended })), now).await?;
         tx.commit().await?;
         Ok(true)
+    }
+
+    /// Whether somebody signed in from an address since then. Of IPv6, any of the same /64 network.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn signed_in_from(&self, address: IpAddr, since: Timestamp) -> Result<bool, StoreError> {
+        let network = if address.is_ipv4() { format!("{address}/32") } else { format!("{address}/64") };
+        let known = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM user_session WHERE coalesce(last_seen_at, created_at) >= $2 AND address::inet <<= $1::text::inet) AS "known!""#,
+            network,
+            since
+        );
+        Ok(known.fetch_one(&self.pool).await?)
     }
 
     /// The session and its account, if both are in force at `now`.

@@ -89,6 +89,8 @@ pub struct BeginUpload {
 pub struct Upload {
     /// Id.
     pub upload_id: String,
+    /// Account that began it.
+    pub created_by: String,
     /// Display name of the file.
     pub file_name: String,
     /// Length of the whole file in bytes.

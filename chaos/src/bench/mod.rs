@@ -13,6 +13,7 @@ mod figures;
 mod forwarding;
 mod generator;
 mod process;
+mod shares;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,6 +56,8 @@ pub enum FigureName {
     /// A deployment to 2,000 devices at a limited rate
     #[value(name = "deploy_rate")]
     DeployRate,
+    /// Sign-ins, lists and heartbeats while one client takes all it can
+    Shares,
 }
 
 /// Arguments of `chaos bench`.
@@ -188,6 +191,7 @@ async fn measure(args: &BenchArgs) -> Result<()> {
             FigureName::Batch => Box::pin(commands::batch(args)).await,
             FigureName::Deploy => Box::pin(deployments::deploy(args)).await,
             FigureName::DeployRate => Box::pin(deployments::deploy_rate(args)).await,
+            FigureName::Shares => Box::pin(shares::shares(args)).await,
         };
         match outcome {
             Ok(figure) => {

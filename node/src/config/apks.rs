@@ -7,6 +7,8 @@ use apk::default_store;
 use chrono::TimeDelta;
 use domain::Invalid;
 use domain::invalid::in_range;
+use domain::permits::PoolLimits;
+use domain::transfer::MinimumRate;
 
 use super::{Apks, Config};
 
@@ -35,12 +37,22 @@ impl Config {
             cache_max_bytes: self.apks.cache_limit_bytes,
             upload_max_bytes: self.apks.upload_limit_bytes,
             part_max_bytes: self.apks.part_limit_bytes,
-            uploads_max: self.apks.uploads_max,
+            uploads: PoolLimits { per_principal: self.apks.uploads_per_principal_max, ..PoolLimits::of_capacity(self.apks.uploads_max) }
+                .with_parts(self.apks.uploads_per_address_pct, self.apks.uploads_reserved_pct),
+            upload_idle: TimeDelta::seconds(self.apks.upload_idle_seconds),
             upload_kept: TimeDelta::hours(self.apks.upload_kept_hours),
-            downloads_max: self.apks.downloads_max,
+            downloads: PoolLimits {
+                per_principal: self.apks.downloads_per_principal_max,
+                per_link: self.apks.downloads_per_link_max,
+                ..PoolLimits::of_capacity(self.apks.downloads_max)
+            }
+            .with_parts(self.apks.downloads_per_address_pct, self.apks.downloads_reserved_pct),
             download_bytes_per_second: self.apks.download_bytes_per_second,
             download_url_life: TimeDelta::seconds(self.apks.download_url_seconds),
-            stall_timeout: Duration::from_millis(self.apks.stall_timeout_ms),
+            minimum_rate: MinimumRate {
+                bytes_per_second: self.apks.transfer_min_bytes_per_second,
+                patience: Duration::from_millis(self.apks.stall_timeout_ms),
+            },
             versions_kept: self.apks.kept_versions,
         }
     }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use domain::Invalid;
 use domain::enrollment::LifetimeLimits;
 use domain::invalid::in_range;
 use domain::lockout::LockoutPolicy;
+use domain::permits::PoolLimits;
 use domain::throttle::FailureLimit;
 use services::settings::AuthSettings;
 
@@ -21,10 +23,16 @@ impl Auth {
 
     pub(super) fn settings(&self) -> AuthSettings {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let concurrency = if self.bcrypt_concurrency == 0 { processors } else { self.bcrypt_concurrency };
+        let shares = PoolLimits::of_capacity(concurrency).with_parts(self.bcrypt_per_address_pct, self.bcrypt_reserved_pct);
         AuthSettings {
             password_bcrypt_cost: self.password_bcrypt_cost,
             device_token_bcrypt_cost: self.device_token_bcrypt_cost,
-            bcrypt_concurrency: if self.bcrypt_concurrency == 0 { processors } else { self.bcrypt_concurrency },
+            bcrypt: PoolLimits { reserved: 0, known_only: shares.reserved, waiting: self.bcrypt_waiting_max, ..shares },
+            device_bcrypt: PoolLimits { per_principal: 1, waiting: self.device_bcrypt_waiting_max, ..PoolLimits::of_capacity(concurrency) },
+            known_address_kept: TimeDelta::days(self.known_address_days),
+            stranger_delay_ms: self.stranger_delay_ms,
+            stranger_delay_max_ms: self.stranger_delay_max_ms,
             bcrypt_wait: Duration::from_millis(self.bcrypt_wait_ms),
             access_token_ttl: Duration::from_secs(self.access_token_seconds),
             session_ttl: Duration::from_secs(self.session_seconds),

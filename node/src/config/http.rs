@@ -1,9 +1,13 @@
 //! `[http]`: where the server listens, what it takes, and whom it believes.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use domain::Invalid;
+use domain::permits::PoolLimits;
+use domain::transfer::MinimumRate;
 use ipnet::IpNet;
+use services::TableSettings;
 
 use super::{Http, public_url};
 
@@ -16,6 +20,23 @@ impl Http {
             return Err(Invalid::new("http.tls_key_file", "tls_certificate_file and tls_key_file go together"));
         }
         self.trusted_networks().map(drop)
+    }
+
+    /// Shares of the connections of clients.
+    pub(crate) fn connections(&self) -> PoolLimits {
+        PoolLimits::of_capacity(self.connections_max).with_parts(self.connections_per_address_pct, 0)
+    }
+
+    /// Shares of tables that are exported and imported.
+    pub(super) fn tables(&self) -> TableSettings {
+        TableSettings {
+            limits: PoolLimits { per_principal: self.exports_per_principal_max, ..PoolLimits::of_capacity(self.exports_max) }
+                .with_parts(self.exports_per_address_pct, self.exports_reserved_pct),
+            minimum_rate: MinimumRate {
+                bytes_per_second: self.export_min_bytes_per_second,
+                patience: Duration::from_millis(self.export_stall_timeout_ms),
+            },
+        }
     }
 
     /// Networks of the proxies whose forwarding headers are believed.

@@ -77,6 +77,7 @@ section!(
         tls_key_file: String,
         docs_access: DocsSetting,
         connections_max: usize where 1..=1_000_000,
+        connections_per_address_pct: u8 where 1..=100,
         header_timeout_ms: u64 where 10..=600_000,
         body_timeout_ms: u64 where 10..=600_000,
         body_min_bytes_per_second: u32 where 16..=1_000_000_000,
@@ -84,7 +85,12 @@ section!(
         heartbeats_body_limit_bytes: usize where 1024..=16_777_216,
         bulk_body_limit_bytes: usize where 1024..=16_777_216,
         import_body_limit_bytes: usize where 1024..=1 << 28,
+        exports_max: usize where 1..=1000,
+        exports_per_principal_max: usize where 1..=1000,
+        exports_per_address_pct: u8 where 1..=100,
+        exports_reserved_pct: u8 where 0..=90,
         export_stall_timeout_ms: u64 where 100..=600_000,
+        export_min_bytes_per_second: u32 where 1..=1_000_000_000,
     }
 );
 section!(
@@ -99,6 +105,11 @@ section!(
     Database {
         url: Hidden,
         pool_max_connections: u32 where 2..=1000,
+        reads_pct: u8 where 10..=90,
+        reads_per_principal_pct: u8 where 1..=100,
+        reads_per_address_pct: u8 where 1..=100,
+        reads_reserved_pct: u8 where 0..=90,
+        reads_waiting_max: usize where 1..=100_000,
         acquire_timeout_ms: u64 where 10..=60_000,
         statement_timeout_ms: u64 where 10..=600_000,
         bin_dir: PathBuf,
@@ -127,6 +138,13 @@ section!(
         device_token_bcrypt_cost: u32 where 4..=12,
         bcrypt_concurrency: usize,
         bcrypt_wait_ms: u64 where 1..=u64::MAX,
+        bcrypt_waiting_max: usize where 1..=100_000,
+        bcrypt_per_address_pct: u8 where 1..=100,
+        bcrypt_reserved_pct: u8 where 0..=90,
+        device_bcrypt_waiting_max: usize where 1..=1_000_000,
+        known_address_days: i64 where 1..=3650,
+        stranger_delay_ms: u64 where 0..=60_000,
+        stranger_delay_max_ms: u64 where 0..=600_000,
         access_token_seconds: u64 where 10..=86_400,
         session_seconds: u64 where 60..=31_536_000,
         session_cache_ms: u64,
@@ -159,7 +177,10 @@ section!(
         agent_apk_file: PathBuf,
         agent_signer_sha256: String,
         agent_apk_downloads_max: usize where 1..=10_000,
+        agent_apk_downloads_per_link_max: usize where 1..=10_000,
+        agent_apk_downloads_per_address_pct: u8 where 1..=100,
         agent_apk_stall_timeout_ms: u64 where 100..=600_000,
+        agent_apk_min_bytes_per_second: u32 where 1..=1_000_000_000,
     }
 );
 section!(
@@ -200,6 +221,8 @@ section!(
     /// `[socket]`
     Socket {
         connections_max: usize where 0..=1_000_000,
+        connections_per_principal_max: usize where 1..=1000,
+        connections_per_address_pct: u8 where 1..=100,
         frame_limit_bytes: usize where 1024..=16_777_216,
         ping_interval_seconds: u64 where 1..=3600,
         dead_after_seconds: u64,
@@ -285,17 +308,32 @@ section!(
         upload_limit_bytes: u64 where 1 << 16..=(1 << 31) - 1,
         part_limit_bytes: usize where 1 << 12..=1 << 28,
         uploads_max: usize where 1..=1000,
+        uploads_per_principal_max: usize where 1..=1000,
+        uploads_per_address_pct: u8 where 1..=100,
+        uploads_reserved_pct: u8 where 0..=90,
+        upload_idle_seconds: i64 where 60..=86_400,
         upload_kept_hours: i64 where 1..=24 * 365,
         downloads_max: usize where 1..=100_000,
+        downloads_per_principal_max: usize where 1..=100_000,
+        downloads_per_link_max: usize where 1..=100_000,
+        downloads_per_address_pct: u8 where 1..=100,
+        downloads_reserved_pct: u8 where 0..=90,
         download_bytes_per_second: u64,
         download_url_seconds: i64 where 60..=31_536_000,
         stall_timeout_ms: u64 where 100..=600_000,
+        transfer_min_bytes_per_second: u32 where 1..=1_000_000_000,
         kept_versions: usize where 0..=1_000_000,
     }
 );
 section!(
     /// `[dashboard]`
-    Dashboard { sessions_max: usize, sessions_per_user_max: usize, secure_cookies: bool, }
+    Dashboard {
+        sessions_max: usize,
+        sessions_per_user_max: usize,
+        sessions_per_address_pct: u8 where 1..=100,
+        sessions_reserved_pct: u8 where 0..=90,
+        secure_cookies: bool,
+    }
 );
 section!(
     /// `[rate_limits]`

@@ -29,6 +29,16 @@ pub(super) enum ApkCommand {
         #[arg(long, value_name = "UPLOAD")]
         resume: Option<String>,
     },
+    /// List unfinished uploads, newest first: everybody's for those who manage packages, else one's own
+    Uploads,
+    /// Abort an unfinished upload and free its place
+    RemoveUpload {
+        /// Upload id
+        id: String,
+        /// Skip the confirmation
+        #[arg(long)]
+        yes: bool,
+    },
     /// Read and verify a local file as the server does; offline
     Inspect {
         /// APK file

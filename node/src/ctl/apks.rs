@@ -20,6 +20,16 @@ const LIST: &[Column] = &[
     ("ID", "/id"),
 ];
 
+const UPLOADS: &[Column] = &[
+    ("FILE", "/file_name"),
+    ("BYTES", "/size_bytes"),
+    ("RECEIVED", "/received"),
+    ("BY", "/created_by"),
+    ("BEGUN", "/created_at"),
+    ("LAST PART", "/touched_at"),
+    ("ID", "/upload_id"),
+];
+
 const ONE: &[Column] = &[
     ("Package", "/package"),
     ("Id", "/id"),
@@ -52,6 +62,15 @@ pub(super) async fn run(ctl: &mut Ctl, command: ApkCommand) -> anyhow::Result<()
         ApkCommand::Upload { file, rollback_of, notes, resume } => {
             let apk = upload(&mut ctl.api, Upload { file, rollback_of, notes, resume }).await?;
             output::one(ctl.format, &apk, &ONE[..17])
+        }
+        ApkCommand::Uploads => {
+            let uploads = ctl.api.get("/v1/apk-uploads", &[]).await?;
+            output::rows(ctl.format, uploads["items"].as_array().map_or(&[], Vec::as_slice), UPLOADS)
+        }
+        ApkCommand::RemoveUpload { id, yes } => {
+            confirm(&format!("Remove the upload {id}?"), yes)?;
+            let answer = ctl.api.call(Method::DELETE, &format!("/v1/apk-uploads/{}", encoded(&id)), None).await?;
+            output::done(ctl.format, &answer, &format!("Removed {id}."))
         }
         ApkCommand::Inspect { file } => apk_inspect::run(ctl.format, file).await,
         ApkCommand::Show { id } => {

@@ -12,7 +12,7 @@ use services::EnrollmentAgent;
 use utoipa::IntoParams;
 use wire::enrollment::{AgentApkInfo, AgentApkUpdate};
 
-use super::extract::Person;
+use super::extract::{ClientAddress, Person};
 use super::openapi::{ConflictRefusal, DeviceRefusals, NotFoundRefusal, PersonRefusals, QueryRefusals};
 use super::ranges::{FileResponse, answer};
 use super::{ApiError, App};
@@ -43,11 +43,12 @@ pub(crate) struct SignedQuery {
 )]
 pub(crate) async fn download(
     State(app): State<Arc<App>>,
+    ClientAddress(address): ClientAddress,
     query: Result<Query<SignedQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
-    let download = app.system.enrollment.agent_apk(query.expires, &query.signature).await?;
+    let download = app.system.enrollment.agent_apk(query.expires, &query.signature, address).await?;
     let facts = Arc::clone(&download.facts);
     let whole = FileResponse { size: facts.size, sha256: &facts.sha256, file_name: "nexmdm-agent.apk" };
     Ok(answer(&headers, &whole, |from, to| download.bytes(from, to)))

@@ -13,16 +13,19 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::StatusCode;
 use axum::response::Response;
+use domain::permits::{Claim, Class};
 use link::messages::SocketPush;
+use permits::Permit;
 use serde_json::Value;
 use services::ResultFormat;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use wire::command::ActionResult;
 use wire::deployment::DeploymentStatus;
 use wire::socket::{DownFrame, UpHeader};
 
-use super::{ApiError, App, extract::Device};
+use super::extract::{ClientAddress, Device};
+use super::{ApiError, App};
 use crate::device_body::{self, UnusableFields};
 use crate::{command_params, convert, deployment_params, present};
 
@@ -40,6 +43,7 @@ const CLOSE_POLICY: u16 = 1008;
 /// Upgrades the connection of a device that proved who it is.
 pub(crate) async fn upgrade(
     State(app): State<Arc<App>>,
+    ClientAddress(address): ClientAddress,
     Device(credentials): Device,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
@@ -49,9 +53,7 @@ pub(crate) async fn upgrade(
         ApiError::new(StatusCode::UPGRADE_REQUIRED, "not_a_websocket", detail)
     })?;
     app.system.agent.check(credentials).await?;
-    let permit = Arc::clone(&app.sockets).try_acquire_owned();
-    let permit = permit
-        .map_err(|_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "socket.connections_max is reached").retry_later())?;
+    let permit = app.sockets.take(Claim::device(Class::Regular, credentials.device_id, Some(address)))?;
     let limit_bytes = app.config.socket.frame_limit_bytes;
     Ok(upgrade
         .read_buffer_size(BUFFER_BYTES)
@@ -61,7 +63,7 @@ pub(crate) async fn upgrade(
         .on_upgrade(move |socket| run(app, credentials, socket, permit)))
 }
 
-async fn run(app: Arc<App>, credentials: DeviceCredentials, socket: WebSocket, permit: OwnedSemaphorePermit) {
+async fn run(app: Arc<App>, credentials: DeviceCredentials, socket: WebSocket, permit: Permit) {
     let _permit = permit;
     let gauge = app.observability.services.actors.agent_sockets.clone();
     gauge.inc();

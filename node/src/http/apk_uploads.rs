@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use domain::apk::ApkUpload;
 use domain::{ApkUploadId, Invalid};
 use services::{UploadError, UploadFacts};
+use wire::admin::Page;
 use wire::apk::{Apk, BeginUpload, Received, Upload};
 
 use super::apks::{rollback_of, shown};
@@ -58,6 +59,16 @@ pub(crate) async fn begin(
     Ok((StatusCode::CREATED, Json(progress(&app, upload))))
 }
 
+/// Lists the uploads that have not finished, newest first: everybody's with `packages:manage`, else the caller's own.
+#[utoipa::path(
+    get, path = "/v1/apk-uploads", tag = "apks", security(("person" = ["apks:upload"])),
+    responses((status = 200, body = Page<Upload>), PersonRefusals)
+)]
+pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<Page<Upload>>, ApiError> {
+    let uploads = app.system.apks.uploads(&principal).await?;
+    Ok(Json(Page { items: uploads.into_iter().map(|row| progress(&app, row)).collect(), next_cursor: None }))
+}
+
 /// Returns the progress of an upload.
 #[utoipa::path(
     get, path = "/v1/apk-uploads/{id}", tag = "apks", security(("person" = ["apks:upload"])),
@@ -100,7 +111,7 @@ pub(crate) async fn add(
     Ok(Json(Received { received: added? }))
 }
 
-/// Aborts an upload.
+/// Aborts an upload: one's own, or anybody's with `packages:manage`.
 #[utoipa::path(
     delete, path = "/v1/apk-uploads/{id}", tag = "apks", security(("person" = ["apks:upload"])),
     params(("id" = String, Path, description = "The upload")),
@@ -137,6 +148,7 @@ pub(crate) async fn complete(
 fn progress(app: &App, row: ApkUpload) -> Upload {
     Upload {
         upload_id: row.id.to_string(),
+        created_by: row.created_by,
         file_name: row.file_name,
         size_bytes: row.size_bytes,
         received: row.received,

@@ -32,6 +32,9 @@ const SHOWN: [(&str, &[(&str, &str)]); 8] = [
             ("auth.sessions_per_user_max", "Active sessions per account"),
             ("auth.api_tokens_per_user_max", "Active API tokens per account"),
             ("auth.api_token_max_seconds", "Longest lifetime of an API token"),
+            ("auth.bcrypt_waiting_max", "Sign-ins of one class that wait"),
+            ("auth.bcrypt_per_address_pct", "Password checks for one address"),
+            ("auth.bcrypt_reserved_pct", "Password checks that strangers do not get"),
         ],
     ),
     (
@@ -41,6 +44,9 @@ const SHOWN: [(&str, &[(&str, &str)]); 8] = [
             ("enrollment.failures_forgiven_per_minute", "Recovery of invalid tokens"),
             ("enrollment.token_max_seconds", "Longest lifetime of an enrollment token"),
             ("enrollment.agent_apk_downloads_max", "Concurrent downloads of the agent per node"),
+            ("enrollment.agent_apk_downloads_per_link_max", "With one link"),
+            ("enrollment.agent_apk_downloads_per_address_pct", "For one address"),
+            ("enrollment.agent_apk_min_bytes_per_second", "Slowest download of the agent"),
         ],
     ),
     (
@@ -49,6 +55,9 @@ const SHOWN: [(&str, &[(&str, &str)]); 8] = [
             ("heartbeat.in_flight_max", "Heartbeats received and not yet committed"),
             ("http.heartbeats_body_limit_bytes", "Body of a heartbeat list"),
             ("socket.connections_max", "Open agent sockets"),
+            ("socket.connections_per_principal_max", "Open agent sockets of one device"),
+            ("socket.connections_per_address_pct", "Open agent sockets from one address"),
+            ("auth.device_bcrypt_waiting_max", "Devices that wait for a check of their tokens"),
             ("socket.frame_limit_bytes", "Frame of an agent socket"),
             ("socket.bad_frames_max", "Invalid frames before an agent socket is closed"),
         ],
@@ -81,7 +90,16 @@ const SHOWN: [(&str, &[(&str, &str)]); 8] = [
             ("apks.upload_limit_bytes", "Largest APK"),
             ("apks.part_limit_bytes", "Part of an upload"),
             ("apks.uploads_max", "Uploads in progress"),
+            ("apks.uploads_per_principal_max", "Uploads of one account"),
+            ("apks.uploads_per_address_pct", "Uploads from one address"),
+            ("apks.uploads_reserved_pct", "Uploads reserved for admins"),
+            ("apks.upload_idle_seconds", "Time without a part until an upload gives its place to another"),
             ("apks.downloads_max", "Concurrent downloads per node"),
+            ("apks.downloads_per_principal_max", "Downloads of one device, account or API token"),
+            ("apks.downloads_per_link_max", "Downloads with one link"),
+            ("apks.downloads_per_address_pct", "Downloads to one address"),
+            ("apks.downloads_reserved_pct", "Downloads reserved for devices that hold a task"),
+            ("apks.transfer_min_bytes_per_second", "Slowest upload or download"),
             ("apks.download_bytes_per_second", "Bandwidth of downloads per node"),
             ("apks.cache_limit_bytes", "Cached APKs per node"),
         ],
@@ -90,12 +108,25 @@ const SHOWN: [(&str, &[(&str, &str)]); 8] = [
         "Connections and bodies",
         &[
             ("http.connections_max", "Open connections"),
+            ("http.connections_per_address_pct", "Open connections of one address"),
+            ("database.reads_pct", "Database connections that lists and exports use at a time"),
+            ("database.reads_per_principal_pct", "Of these, for one account or API token"),
+            ("database.reads_per_address_pct", "Of these, for one address"),
+            ("database.reads_reserved_pct", "Of these, reserved for admins"),
+            ("database.reads_waiting_max", "Reads that wait for one"),
+            ("http.exports_max", "Concurrent exports per node, and likewise imports"),
+            ("http.exports_per_principal_max", "Exports of one account or API token"),
+            ("http.exports_per_address_pct", "Exports to one address"),
+            ("http.exports_reserved_pct", "Exports reserved for admins"),
+            ("http.export_min_bytes_per_second", "Slowest export"),
             ("http.body_limit_bytes", "Other bodies"),
             ("http.body_min_bytes_per_second", "Slowest average of a body"),
             ("http.bulk_body_limit_bytes", "Body of a call about many devices"),
             ("http.import_body_limit_bytes", "CSV import"),
             ("dashboard.sessions_max", "Open dashboard pages"),
             ("dashboard.sessions_per_user_max", "Open dashboard pages per account"),
+            ("dashboard.sessions_per_address_pct", "Open dashboard pages per address"),
+            ("dashboard.sessions_reserved_pct", "Open dashboard pages reserved for admins"),
         ],
     ),
 ];
@@ -115,6 +146,7 @@ fn value_text(config: &Value, setting: &str) -> String {
     }
     let value = number_of(config, setting);
     let units = [
+        ("_pct", " %"),
         ("_bytes_per_second", " bytes per second"),
         ("per_second", " per second"),
         ("_per_minute", " per minute"),
@@ -144,11 +176,12 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Limits within a node or between nodes, which nobody who calls is answered with.
-    const INTERNAL: [&str; 20] = [
+    const INTERNAL: [&str; 21] = [
         "agent_updates.verify_failures_max",
         "auth.device_token_cache_max",
         "auth.failure_keys_max",
         "auth.lockout_names_max",
+        "auth.stranger_delay_max_ms",
         "cluster.clock_offset_max_ms",
         "cluster.peer_batch_max",
         "cluster.peer_in_flight_bytes",
@@ -204,10 +237,34 @@ mod tests {
     }
 
     #[test]
+    fn what_callers_are_refused_with_is_a_setting() {
+        use domain::permits::{Limit, PoolName};
+        let config = defaults();
+        let is_used = |pool: PoolName, limit: Limit| match (pool, limit) {
+            (PoolName::Passwords, Limit::Principal | Limit::Link) => false,
+            (PoolName::Passwords | PoolName::DeviceTokens, Limit::Capacity | Limit::Waiting | Limit::Wait) => true,
+            (PoolName::Passwords, limit) => matches!(limit, Limit::Address | Limit::Reserve),
+            (PoolName::DatabaseReads, limit) => limit != Limit::Link,
+            (PoolName::DeviceTokens, _) | (_, Limit::Waiting | Limit::Wait) => false,
+            (PoolName::Downloads, _) => true,
+            (PoolName::AgentApkDownloads, limit) => matches!(limit, Limit::Capacity | Limit::Link | Limit::Address),
+            (PoolName::AgentSockets, limit) => matches!(limit, Limit::Capacity | Limit::Principal | Limit::Address),
+            (PoolName::Connections, limit) => matches!(limit, Limit::Capacity | Limit::Address),
+            (PoolName::Uploads | PoolName::Exports | PoolName::Imports | PoolName::DashboardSessions, limit) => limit != Limit::Link,
+        };
+        for pool in PoolName::ALL {
+            for limit in Limit::ALL.into_iter().filter(|limit| is_used(pool, *limit)) {
+                let setting = pool.setting(limit);
+                assert!(setting.split('.').fold(&config, |section, name| &section[name]).is_number(), "{setting}");
+            }
+        }
+    }
+
+    #[test]
     fn values_have_the_unit_of_their_setting() {
         let config = serde_json::json!({
             "a": {"x_per_second": 1000, "x_burst": 5000, "per_second": 7, "y_seconds": 60, "z_max_seconds": 61, "limit_bytes": 1024,
-                "failures_per_minute": 6, "n_max": 20, "b_per_second_max": 8, "d_bytes_per_second": 9}
+                "failures_per_minute": 6, "n_max": 20, "b_per_second_max": 8, "share_pct": 50, "d_bytes_per_second": 9}
         });
         for (setting, text) in [
             ("a.x_*", "1,000 per second, burst of 5,000"),
@@ -219,6 +276,7 @@ mod tests {
             ("a.limit_bytes", "1,024 bytes"),
             ("a.failures_per_minute", "6 per minute"),
             ("a.n_max", "20"),
+            ("a.share_pct", "50 %"),
         ] {
             assert_eq!(value_text(&config, setting), text, "{setting}");
         }

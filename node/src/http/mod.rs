@@ -61,10 +61,11 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use domain::Invalid;
+use domain::permits::PoolName;
 use domain::telemetry::OptIn;
 use ipnet::IpNet;
+use permits::Pool;
 use services::System;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -79,7 +80,7 @@ pub(crate) use crate::api_error::ApiError;
 pub(crate) use crate::config::RouteClass;
 pub(crate) use closed::serve_metrics;
 pub(crate) use observe::Observability;
-pub(crate) use server::{Face, serve};
+pub(crate) use server::{HttpService, serve};
 
 /// State of every handler.
 pub(crate) struct App {
@@ -89,8 +90,10 @@ pub(crate) struct App {
     pub(crate) observability: Observability,
     /// Cancelled when the node begins to stop.
     pub(crate) stopping: CancellationToken,
-    /// Room for agent sockets.
-    pub(crate) sockets: Arc<Semaphore>,
+    /// Agent sockets.
+    pub(crate) sockets: Pool,
+    /// Connections of clients.
+    pub(crate) connections: Pool,
     /// Requests per address.
     pub(crate) rate_limits: RateLimits,
     /// Proxies whose forwarding headers are believed.
@@ -115,14 +118,16 @@ impl App {
         observability: Observability,
         stopping: CancellationToken,
     ) -> Result<Self, Invalid> {
+        let pools = &observability.services.actors.pools;
         Ok(Self {
             system,
             rate_limits: RateLimits::new(&config.rate_limits, &observability.rate_limited),
             trusted_proxies: config.http.trusted_networks()?,
             opted_in: config.telemetry.opted_in()?,
+            sockets: Pool::new(PoolName::AgentSockets, config.socket.connections(), pools),
+            connections: Pool::new(PoolName::Connections, config.http.connections(), pools),
             observability,
             stopping,
-            sockets: Arc::new(Semaphore::new(config.socket.connections_max)),
             is_https: config.public_url().starts_with("https://"),
             public_url: config.public_url(),
             origin: OwnOrigin::new(config.public_url()),
@@ -221,7 +226,7 @@ fn api_routes() -> [(Option<RouteClass>, OpenApiRouter<Arc<App>>); 5] {
         .routes(routes!(apks::one, apks::delete))
         .routes(routes!(apks::icon))
         .routes(routes!(apks::download_url))
-        .routes(routes!(apk_uploads::begin))
+        .routes(routes!(apk_uploads::list, apk_uploads::begin))
         .routes(routes!(apk_uploads::one, apk_uploads::add, apk_uploads::abandon))
         .routes(routes!(apk_uploads::complete))
         .routes(routes!(packages::list))
@@ -264,8 +269,8 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         web_dioxus::DashboardOptions {
             build_id: build_id(),
             secure_cookies: app.config.dashboard.secure_cookies || app.is_https,
-            sessions_max: app.config.dashboard.sessions_max,
-            sessions_per_user_max: app.config.dashboard.sessions_per_user_max,
+            sessions: app.config.dashboard.sessions(),
+            pools: app.observability.services.actors.pools.clone(),
             shutdown: app.stopping.clone(),
             registry: app.observability.registry.clone(),
             limits: limits::in_force(&app.config),

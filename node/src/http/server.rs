@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use domain::permits::{Claim, Class, Limit, PoolName};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use permits::Permit;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,21 +21,21 @@ use tower::{Layer, util::MapRequestLayer};
 use super::client_address::client_address;
 use super::{App, router, tls};
 
-/// Answer to a connection over the limit, before it is closed.
-const AT_THE_LIMIT: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// Seconds after which a connection over the limit is told to come back.
+const RETRY_AFTER_S: u32 = 5;
 /// Pause after an accept that failed, usually for want of file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// Largest head of a request, and buffer per connection.
 const HEAD_MAX_BYTES: usize = 32 * 1024;
 
 /// What a listener serves: the routes, and the TLS in front of them.
-pub(crate) struct Face {
+pub(crate) struct HttpService {
     app: Arc<App>,
     router: Router,
     tls: Option<TlsAcceptor>,
 }
 
-impl Face {
+impl HttpService {
     /// The routes of a node, and its certificate, if it has one.
     ///
     /// # Errors
@@ -46,9 +47,8 @@ impl Face {
 
 /// Serves until the node stops, then lets connections finish. Answers whether
 /// all of them did in time.
-pub(crate) async fn serve(listener: TcpListener, face: Face) -> bool {
-    let Face { app, router, tls } = face;
-    let permits = Arc::new(Semaphore::new(app.config.http.connections_max));
+pub(crate) async fn serve(listener: TcpListener, service: HttpService) -> bool {
+    let HttpService { app, router, tls } = service;
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -56,11 +56,11 @@ pub(crate) async fn serve(listener: TcpListener, face: Face) -> bool {
             () = app.stopping.cancelled() => break,
         };
         match accepted {
-            Ok((stream, peer)) => match Arc::clone(&permits).try_acquire_owned() {
+            Ok((stream, peer)) => match app.connections.try_take(claim_of(peer, &app)) {
                 Ok(permit) => drop(connections.spawn(connection(stream, peer, tls.clone(), router.clone(), Arc::clone(&app), permit))),
-                Err(_) => {
+                Err(limit) => {
                     app.observability.connections_refused.inc();
-                    refuse(stream);
+                    refuse(stream, limit);
                 }
             },
             Err(cause) => {
@@ -75,22 +75,31 @@ pub(crate) async fn serve(listener: TcpListener, face: Face) -> bool {
     tokio::time::timeout(patience, connections.wait()).await.is_ok()
 }
 
+/// What a connection counts under: its address. Those of a trusted proxy are connections of many clients.
+fn claim_of(peer: SocketAddr, app: &App) -> Claim {
+    let address = peer.ip().to_canonical();
+    let is_proxy = app.trusted_proxies.iter().any(|network| network.contains(&address));
+    Claim::new(Class::Regular).from_address((!is_proxy).then_some(address))
+}
+
 /// Tells the caller to come back later, without waiting for it.
-fn refuse(stream: TcpStream) {
+fn refuse(stream: TcpStream, limit: Limit) {
     tokio::spawn(async move {
         let mut stream = stream;
-        let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(AT_THE_LIMIT)).await;
+        let problem = format!(
+            r#"{{"type":"overloaded","title":"Service Unavailable","status":503,"detail":"{} is at its limit"}}"#,
+            PoolName::Connections.setting(limit)
+        );
+        let answer = format!(
+            "HTTP/1.1 503 Service Unavailable\r\nretry-after: {RETRY_AFTER_S}\r\nconnection: close\r\n\
+             content-type: application/problem+json\r\ncontent-length: {}\r\n\r\n{problem}",
+            problem.len()
+        );
+        let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(answer.as_bytes())).await;
     });
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    tls: Option<TlsAcceptor>,
-    router: Router,
-    app: Arc<App>,
-    permit: OwnedSemaphorePermit,
-) {
+async fn connection(stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, router: Router, app: Arc<App>, permit: Permit) {
     let _permit = permit;
     let _guard = ConnectionGuard::new(&app);
     // Small answers must not wait for an acknowledgement (Nagle).

@@ -154,6 +154,7 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("DELETE", "/v1/apks/{id}",                     "",   people(403, 403, 404, 403, 404)),
     ("GET",    "/v1/apks/{id}/icon",                "",   people(404, 404, 404, 403, 404)),
     ("POST",   "/v1/apks/{id}/download-url",        "",   people(404, 404, 404, 403, 404)),
+    ("GET",    "/v1/apk-uploads",                   "",   people(403, 200, 200, 403, 200)),
     ("POST",   "/v1/apk-uploads",                   "{}", people(403, 422, 422, 403, 422)),
     ("GET",    "/v1/apk-uploads/{id}",              "",   people(403, 404, 404, 403, 404)),
     ("PATCH",  "/v1/apk-uploads/{id}",              "x",  people(403, 422, 422, 403, 422)),

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use apk::signed_url::{APK_FILES, UrlSigner};
+use apk::signed_url::{APK_FILES, LinkHolder, UrlSigner};
 use chaos::client::Client;
 use chaos::harness::{Cluster, TempDir};
 use chaos::http::{Answer, Call};
@@ -183,8 +183,14 @@ async fn a_file_is_fetched_in_ranges_by_whoever_has_its_address_for_as_long_as_t
     let expires: i64 = path.split("expires=").nth(1).unwrap().split('&').next().unwrap().parse().unwrap();
     let signer = UrlSigner::new(&SecretBox::new(Box::new(hex::decode(&key).unwrap())), APK_FILES);
     let file_path = format!("/v1/apks/{id}/file");
-    let signed = |expires: i64| format!("{file_path}?expires={expires}&signature={}", signer.sign(&file_path, expires));
+    let holder = path.split("holder=").nth(1).unwrap().split('&').next().unwrap();
+    let signed = |expires: i64| {
+        let signature = signer.sign_for(LinkHolder::parse(holder).unwrap(), &file_path, expires);
+        format!("{file_path}?expires={expires}&holder={holder}&signature={signature}")
+    };
     assert_eq!(signed(expires), path, "signed here as there");
+    let of_nobody = format!("{file_path}?expires={expires}&signature={}", signer.sign(&file_path, expires));
+    assert_eq!(fetch(&bench.client, &of_nobody, &[]).await.status, 200, "a link of an earlier build");
     let other = add(&bench.client, &bench.admin, "till-2.apk").await["id"].as_str().unwrap().to_owned();
     for wrong in [
         signed(clock(-1).timestamp()),
@@ -344,7 +350,10 @@ async fn uploads_belong_to_whom_began_them_and_are_limited() {
     let path = format!("/v1/apk-uploads/{}", begun["upload_id"].as_str().unwrap());
     let more = bench.client.post("/v1/apk-uploads", Some(&ci), &begin(9000)).await.unwrap();
     assert_eq!(more.status, 503, "{}", more.detail());
-    assert_eq!(bench.client.get(&path, Some(&bench.admin)).await.unwrap().status, 404, "somebody else's");
+    bench.add_user("other", "operator");
+    let other = bench.client.access_token("other", PASSWORD).await.unwrap();
+    assert_eq!(bench.client.get(&path, Some(&other)).await.unwrap().status, 404, "somebody else's");
+    assert_eq!(bench.client.get(&path, Some(&bench.admin)).await.unwrap().status, 200, "an admin sees all");
     assert_eq!(bench.client.get(&path, Some(&ci)).await.unwrap().status, 200);
     assert_eq!(bench.client.delete(&path, &ci).await.unwrap().status, 204);
     assert_eq!(bench.client.post("/v1/apk-uploads", Some(&ci), &begin(9000)).await.unwrap().status, 201);

@@ -32,6 +32,7 @@ mod proxies;
 mod push;
 mod reconcilers;
 mod security;
+mod shares;
 mod start_checks;
 mod task_reports;
 mod telemetry;

@@ -50,6 +50,8 @@ pub struct ApkUpload {
     pub id: ApkUploadId,
     /// Owner of the upload.
     pub owner: UserId,
+    /// Name of the owner.
+    pub created_by: String,
     /// The name of the file, for display.
     pub file_name: String,
     /// The length of the whole file, bytes.

@@ -108,6 +108,7 @@ audit_actions! {
         ApkUploaded = "apk.uploaded",
         ApkDeleted = "apk.deleted",
         ApkLinkMade = "apk.link_made",
+        ApkUploadRemoved = "apk.upload_removed",
     }
     Package("package.", "Managed packages") {
         PackageAllowed = "package.allowed",

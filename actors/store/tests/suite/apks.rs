@@ -1,8 +1,9 @@
 //! The library of APKs, and uploads in parts.
 
 use domain::apk::{Refusal, Signing, Verdict};
+use domain::permits::Limit;
 use domain::{ApkId, ApkUploadId, UserId};
-use store::{AddApkOutcome, DeletedApk, NewApk, NewUpload};
+use store::{AddApkOutcome, DeletedApk, NewApk, NewUpload, UploadsMax};
 use test_database::TestDatabase;
 
 use crate::common::{actions, at, console, enroll_many, strings, uuid};
@@ -137,6 +138,8 @@ async fn apks_come_newest_first_in_pages() {
     assert_eq!(of_one.iter().map(|apk| apk.id.0.as_u128()).collect::<Vec<_>>(), [2, 1]);
 }
 
+const MANY: UploadsMax = UploadsMax { all: 9, reserved: 0, per_owner: 9 };
+
 fn upload(number: u32) -> NewUpload {
     NewUpload {
         id: ApkUploadId(uuid(number)),
@@ -153,16 +156,35 @@ fn upload(number: u32) -> NewUpload {
 #[tokio::test]
 async fn uploads_under_way_are_limited() {
     let db = TestDatabase::new().await;
-    let begin = async |number| db.store().insert_upload(&upload(number), at(0), 2).await.unwrap();
+    let most = UploadsMax { all: 4, reserved: 1, per_owner: 2 };
+    let begin = async |number| db.store().insert_upload(&upload(number), at(number.into()), most).await.unwrap();
     let all = tokio::join!(begin(1), begin(2), begin(3), begin(4));
-    assert_eq!([all.0, all.1, all.2, all.3].into_iter().filter(|begun| *begun).count(), 2);
+    let begun = [all.0, all.1, all.2, all.3];
+    assert_eq!(begun.iter().filter(|limit| limit.is_none()).count(), 2);
+    assert!(begun.into_iter().flatten().all(|limit| limit == Limit::Principal), "{begun:?}");
     db.execute(&format!(
         "UPDATE apk_upload SET apk_id = '{}' WHERE upload_id = (SELECT min(upload_id::text)::uuid FROM apk_upload)",
         uuid(9)
     ))
     .await;
-    assert!(begin(5).await, "one that is over does not count");
-    assert!(!begin(6).await);
+    assert_eq!(begin(5).await, None, "one that is over does not count");
+    assert_eq!(begin(6).await, Some(Limit::Principal));
+    let of = |number: u32, owner: u32| NewUpload { owner: UserId(uuid(owner)), ..upload(number) };
+    let begin = async |new: NewUpload, most| db.store().insert_upload(&new, at(9), most).await.unwrap();
+    assert_eq!(begin(of(7, 2), most).await, None, "another owner");
+    assert_eq!(begin(of(8, 3), most).await, Some(Limit::Reserve));
+    let unreserved = UploadsMax { reserved: 0, ..most };
+    assert_eq!(begin(of(8, 3), unreserved).await, None);
+    assert_eq!(begin(of(9, 4), unreserved).await, Some(Limit::Capacity));
+    let numbers = |uploads: Vec<domain::apk::ApkUpload>| uploads.iter().map(|upload| upload.id.0.as_u128()).collect::<Vec<_>>();
+    assert_eq!(numbers(db.store().uploads_under_way(None, 9).await.unwrap())[..2], [8, 7]);
+    assert_eq!(numbers(db.store().uploads_under_way(Some(UserId(uuid(2))), 9).await.unwrap()), [7]);
+    let idle = async |owner: Option<u32>, before| db.store().idle_upload(owner.map(|n| UserId(uuid(n))), at(before)).await.unwrap();
+    assert_eq!(idle(Some(2), 9).await, None);
+    assert_eq!(idle(Some(2), 10).await, Some(ApkUploadId(uuid(7))));
+    assert_ne!(idle(None, 10).await, Some(ApkUploadId(uuid(7))), "the one that stands still the longest");
+    db.store().touch_upload(ApkUploadId(uuid(7)), at(20)).await.unwrap();
+    assert_eq!(idle(Some(2), 20).await, None);
 }
 
 #[tokio::test]
@@ -170,7 +192,7 @@ async fn a_part_is_taken_where_the_upload_ends() {
     let db = TestDatabase::new().await;
     let store = db.store();
     let id = ApkUploadId(uuid(1));
-    assert!(store.insert_upload(&upload(1), at(0), 9).await.unwrap());
+    assert_eq!(store.insert_upload(&upload(1), at(0), MANY).await.unwrap(), None);
     let part = async |offset, length, name, second| store.add_part(id, offset, length, name, at(second)).await.unwrap();
     let both = tokio::join!(part(0, 60, "a", 1), part(0, 60, "b", 1));
     assert!(matches!(both, (Some(60), None) | (None, Some(60))), "{both:?}");
@@ -191,7 +213,7 @@ async fn an_upload_knows_what_became_of_it_and_takes_no_more() {
     let db = TestDatabase::new().await;
     allow(&db, PACKAGE).await;
     let id = ApkUploadId(uuid(1));
-    db.store().insert_upload(&upload(1), at(0), 9).await.unwrap();
+    db.store().insert_upload(&upload(1), at(0), MANY).await.unwrap();
     db.store().add_part(id, 0, 50, "a", at(1)).await.unwrap();
     let new = NewApk { upload: Some(id), ..new_apk(7, PACKAGE, 10) };
     add(&db, &new).await;
@@ -199,7 +221,7 @@ async fn an_upload_knows_what_became_of_it_and_takes_no_more() {
     assert_eq!((row.apk, row.parts.len()), (Some(new.id), 0));
     assert_eq!(db.store().add_part(id, 50, 50, "b", at(2)).await.unwrap(), None);
     // The same file again leads to the one that is there.
-    db.store().insert_upload(&upload(2), at(0), 9).await.unwrap();
+    db.store().insert_upload(&upload(2), at(0), MANY).await.unwrap();
     let again = NewApk { id: ApkId(uuid(8)), upload: Some(ApkUploadId(uuid(2))), ..new_apk(7, PACKAGE, 10) };
     assert_eq!(add(&db, &again).await, AddApkOutcome::Existing(new.id));
     assert_eq!(db.store().upload(ApkUploadId(uuid(2))).await.unwrap().unwrap().apk, Some(new.id));

@@ -176,3 +176,19 @@ async fn sessions_that_ended_before_a_time_are_removed() {
     assert_eq!(store.purge_sessions(at(EXPIRES + 1), 1).await.unwrap(), 1, "no more than are asked for");
     assert_eq!(store.purge_sessions(at(EXPIRES + 1), 9).await.unwrap(), 1);
 }
+
+#[tokio::test]
+async fn an_address_is_known_for_a_while_after_a_sign_in_from_it_or_from_its_network() {
+    let db = TestDatabase::new().await;
+    let user = add_user(&db, 1, "user", Role::Viewer).await;
+    sign_in(&db, user, 10, 100).await;
+    let known = async |address: &str, since| db.store().signed_in_from(address.parse().unwrap(), at(since)).await.unwrap();
+    assert!(known("192.0.2.1", 100).await);
+    assert!(!known("192.0.2.1", 101).await, "too long ago");
+    assert!(!known("192.0.2.2", 0).await);
+    db.execute("UPDATE user_session SET address = '2001:db8:0:1::5'").await;
+    assert!(known("2001:db8:0:1::9", 0).await, "the same /64 network");
+    assert!(!known("2001:db8:0:2::5", 0).await);
+    db.execute("UPDATE user_session SET address = NULL").await;
+    assert!(!known("2001:db8:0:1::5", 0).await);
+}

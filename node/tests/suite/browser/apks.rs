@@ -183,3 +183,23 @@ async fn what_is_used_stays_and_packages_are_changed_and_removed() {
         assert!(other.text("[data-testid=change-package], [data-testid=allow-package]").await.is_none(), "{name}");
     }
 }
+
+#[tokio::test]
+async fn an_admin_sees_and_removes_the_unfinished_uploads_of_others() {
+    let bench = Bench::start().await;
+    bench.add_user("ci", "operator");
+    let ci = bench.client.access_token("ci", PASSWORD).await.unwrap();
+    let begin = json!({"size_bytes": 9000, "file_name": "nightly.apk"});
+    assert_eq!(bench.client.post("/v1/apk-uploads", Some(&ci), &begin).await.unwrap().status, 201);
+    let chromium = admin(&bench).await;
+    chromium.page(&bench, "/apks").await;
+    let row = "[data-testid=upload-row]";
+    chromium.says(row, "nightly.apk").await;
+    chromium.says(row, "ci").await;
+    chromium.look("apk-uploads").await;
+    chromium.click("[data-testid=remove-upload]").await;
+    chromium.says("dialog[open]", "Remove the upload of nightly.apk?").await;
+    chromium.click("[data-testid=confirm]").await;
+    chromium.gone(row).await;
+    assert_eq!(bench.sql("SELECT count(*) FROM apk_upload"), "0");
+}

@@ -373,7 +373,11 @@ pub(crate) fn settings() -> services::settings::Settings {
         auth: AuthSettings {
             password_bcrypt_cost: 4,
             device_token_bcrypt_cost: 4,
-            bcrypt_concurrency: 2,
+            bcrypt: domain::permits::PoolLimits { waiting: 100, ..domain::permits::PoolLimits::of_capacity(2) },
+            device_bcrypt: domain::permits::PoolLimits { waiting: 100, ..domain::permits::PoolLimits::of_capacity(2) },
+            known_address_kept: chrono::TimeDelta::days(30),
+            stranger_delay_ms: 500,
+            stranger_delay_max_ms: 8000,
             bcrypt_wait: DEADLINE,
             access_token_ttl: Duration::from_secs(900),
             session_ttl: Duration::from_secs(3600),
@@ -392,7 +396,14 @@ pub(crate) fn settings() -> services::settings::Settings {
         },
         enrollment: EnrollmentSettings { lifetime: domain::enrollment::LifetimeLimits { default_s: 3600, max_s: 86_400 }, failures },
         kit: enrollment_kit::KitSettings::default(),
-        export_stall_timeout: Duration::from_secs(30),
+        tables: services::TableSettings {
+            limits: domain::permits::PoolLimits::of_capacity(8),
+            minimum_rate: domain::transfer::MinimumRate { bytes_per_second: 4096, patience: Duration::from_secs(30) },
+        },
+        reads: services::ReadSettings {
+            limits: domain::permits::PoolLimits { waiting: 100, ..domain::permits::PoolLimits::of_capacity(4) },
+            patience: DEADLINE,
+        },
         commands: services::settings::CommandSettings {
             expires_default_s: 3600,
             expires_max_s: 86_400,

@@ -3,6 +3,7 @@
 mod library;
 mod package_form;
 mod packages;
+mod unfinished;
 mod upload;
 
 use dioxus::prelude::*;
@@ -15,6 +16,7 @@ use crate::navigation::use_title;
 use crate::route::Route;
 use library::Library;
 use packages::PackageList;
+use unfinished::UnfinishedUploads;
 use upload::Upload;
 
 #[component]
@@ -33,6 +35,7 @@ pub(crate) fn Apks(query: ApksUrl) -> Element {
             }
         }
         Tabs { packages: false }
+        UnfinishedUploads {}
         // Keyed, so that another package begins at its first page.
         for (key, query) in [(query.to_string(), query)] {
             Library { key: "{key}", query, changed: changed(), onupload: move |()| uploading.set(true) }
