@@ -168,6 +168,10 @@ impl AgentService {
     async fn look_up(&self, token_id: DeviceTokenId, secret: &str) -> Result<Option<Credential>, ServiceError> {
         let Some(known) = self.store.credential(token_id).await? else { return Ok(None) };
         let fits = self.bcrypt.verify(secret.to_owned(), known.secret_bcrypt.clone()).await?;
+        // Noted before it counts: until then a retried registration may replace the token.
+        if fits && !known.used && !self.store.note_first_use(token_id, self.clock.now()).await? {
+            return Ok(None);
+        }
         Ok(Some(known).filter(|_| fits))
     }
 

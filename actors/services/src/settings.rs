@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use domain::enrollment::LifetimeLimits;
 use domain::lockout::LockoutPolicy;
 use domain::throttle::FailureLimit;
@@ -69,6 +70,8 @@ pub struct AuthSettings {
 pub struct EnrollmentSettings {
     /// Life of enrollment tokens.
     pub lifetime: LifetimeLimits,
+    /// How long after its use a token is answered again, to the same hardware.
+    pub retry_window: TimeDelta,
     /// Worthless tokens per address.
     pub failures: FailureLimit,
 }
