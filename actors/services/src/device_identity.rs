@@ -2,7 +2,7 @@
 
 use domain::access::{Permission, Principal};
 use domain::audit::{AuditAction, Target};
-use domain::device::replacement;
+use domain::replacement::replacement;
 use domain::{DeviceId, ServiceError};
 use link::messages::DeviceRequest;
 use serde_json::json;

@@ -2,9 +2,9 @@
 
 use domain::access::Principal;
 use domain::bulk::DeviceRecord;
-use domain::device::{EnrolledHardware, SameHardware};
 use domain::edit::Editable;
 use domain::event::EventKind;
+use domain::replacement::{EnrolledHardware, SameHardware};
 use domain::{DeviceId, Timestamp};
 use serde_json::json;
 use sqlx::PgConnection;
@@ -138,11 +138,11 @@ impl DeviceWork {
     ) -> Result<(), StoreError> {
         let (before, next) = device;
         let name = Some(by.username());
+        let moved = sqlx::query!("UPDATE device_event SET device_id = $1 WHERE device_id = $2", before.id.0, replaced.id.0);
+        moved.execute(self.connection()).await?;
         // Frees the alias.
         self.delete(&[replaced.id], name, now).await?;
         self.edit(&[(before, next)], name, now).await?;
-        let moved = sqlx::query!("UPDATE device_event SET device_id = $1 WHERE device_id = $2", before.id.0, replaced.id.0);
-        moved.execute(self.connection()).await?;
         sqlx::query!("UPDATE device SET replaces = $2 WHERE device_id = $1", before.id.0, replaced.id.0).execute(self.connection()).await?;
         let other =
             |role: &str, other: &DeviceRecord| json!({ "role": role, "device_id": other.id.0, "alias": other.editable.alias }).to_string();

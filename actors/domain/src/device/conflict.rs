@@ -219,7 +219,8 @@ impl HeartbeatRuns {
             return None;
         };
         // Of the runs that it continues the one whose number is nearest; of equal ones the current one.
-        let continued = (0..self.runs.len()).filter(|at| self.runs[*at].precedes(&next)).max_by_key(|at| (self.runs[*at].seq, *at));
+        let continued =
+            (0..self.runs.len()).filter(|at| self.runs[*at].precedes(&next)).max_by_key(|at| (next.seq.and(self.runs[*at].seq), *at));
         match continued {
             Some(at) if at + 1 == self.runs.len() => self.runs[at].continue_with(next),
             Some(at) => {

@@ -4,7 +4,6 @@ mod conflict;
 mod event;
 mod identity;
 mod policy;
-mod replacement;
 mod state;
 mod status;
 #[cfg(test)]
@@ -15,7 +14,6 @@ pub use conflict::{ConflictEvidence, HeartbeatRuns, IdentityConflict, IdentitySt
 pub use event::{DeviceEffect, DeviceEvent, PersistedDevice};
 pub use identity::{DeviceIdentity, MonitoredApp};
 pub use policy::{AppStatus, Connectivity, DevicePolicy};
-pub use replacement::{EnrolledHardware, SameHardware, replacement};
 pub use state::{Admission, DeviceState, Lifecycle};
 pub use status::LastStatus;
 pub use view::{DeviceListScope, DeviceView, LegacyPushDevice};

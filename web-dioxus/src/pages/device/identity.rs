@@ -3,7 +3,8 @@
 use dioxus::core::spawn_forever;
 use dioxus::prelude::*;
 use domain::access::Permission;
-use domain::device::{DeviceView, SameHardware};
+use domain::device::DeviceView;
+use domain::replacement::SameHardware;
 use domain::{DeviceId, ServiceError};
 use services::DeviceDetails;
 
