@@ -279,8 +279,10 @@ async fn hardware_that_enrolls_again_takes_over_what_people_know_it_by() {
     assert_eq!(events.iter().filter(|kind| *kind == "enrolled").count(), 2, "{events:?}");
     assert!(events.contains(&"replaced".to_owned()) && kinds(&bench, &old).await == ["replaced", "deleted"]);
     assert!(!events.contains(&"deleted".to_owned()), "{events:?}");
-    let history = bench.client.get_json(&format!("/v1/devices/{new}/history?hours=3"), &bench.admin).await.unwrap().to_string();
-    assert!(history.contains("61") && history.contains("91"), "{history}");
+    let time = |seconds| clock(seconds).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let range = format!("from={}&to={}&metrics=battery_pct", time(-7_200), time(60));
+    let history = bench.client.get_json(&format!("/v1/devices/{new}/history?{range}"), &bench.admin).await.unwrap().to_string();
+    assert!(["61.0", "91.0"].iter().all(|pct| history.contains(&format!("\"max\":{pct}"))), "{history}");
     let entries = audited(&bench, "device.replaced").await;
     assert_eq!(
         (entries.len(), &entries[0]["after"]["replaced"], &entries[0]["before"]["alias"]),
