@@ -48,6 +48,8 @@ pub struct FleetStats {
     pub low_battery: u64,
     /// Online with the monitored app down.
     pub app_down: u64,
+    /// Devices whose identity is in conflict.
+    pub identity_conflicts: u64,
     /// Heartbeats stored per second, over the last seconds.
     pub heartbeats_per_second: f64,
 }
@@ -355,6 +357,7 @@ impl FleetView {
             let view = &shown.view;
             own += u64::from(shown.own);
             stats.devices += 1;
+            stats.identity_conflicts += u64::from(view.conflict_at.is_some());
             match view.connectivity {
                 Connectivity::Online => {
                     stats.online += 1;

@@ -27,6 +27,8 @@ pub struct Metrics {
     pub writer_seconds: HistogramVec,
     /// Items of the writers, by writer and outcome.
     pub writer_items: IntCounterVec,
+    /// Identity conflicts noticed.
+    pub identity_conflicts: IntCounter,
     /// Device actors that panicked or failed.
     pub device_restarts: IntCounter,
     /// Batches of heartbeats that a defect kept from being written.
@@ -168,6 +170,11 @@ impl Metrics {
                 "nexmdm_deployment_install_seconds",
                 "Time from the start of an installation to its end",
                 vec![0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0],
+                registry
+            )?,
+            identity_conflicts: register_int_counter_with_registry!(
+                "nexmdm_identity_conflicts_total",
+                "Identity conflicts noticed: two devices that report as one",
                 registry
             )?,
             device_restarts: register_int_counter_with_registry!(

@@ -274,7 +274,7 @@ impl ShardState {
     ) -> Result<ActorRef<DeviceMsg>, ActorProcessingErr> {
         let id = stored.identity.id;
         let policy = &self.start.context.policy;
-        let (fcm_token, condition, key_version) = (stored.fcm_token.take(), stored.condition.take(), stored.key_version);
+        let (fcm_token, condition, key_version) = (stored.fcm_token.take(), stored.condition.clone(), stored.key_version);
         let arguments = DeviceArguments {
             state: DeviceState::restored(stored.known(), self.start.context.clock.now(), policy),
             read_at,

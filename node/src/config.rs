@@ -118,6 +118,7 @@ impl Config {
                     offline_after: TimeDelta::seconds(self.device.offline_after_seconds),
                     low_battery_pct: self.device.low_battery_pct,
                     app_stale_after_s: self.device.app_stale_after_seconds,
+                    ghost_after: TimeDelta::seconds(self.device.ghost_after_seconds),
                 },
                 history: HistorySettings {
                     restore_within: TimeDelta::days(self.history.restore_within_days),

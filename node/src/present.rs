@@ -8,6 +8,7 @@ use domain::access::Principal;
 use domain::account::{Account, SignIn};
 use domain::api_token::ApiToken;
 use domain::device::{DeviceView, LastStatus};
+use domain::replacement::SameHardware;
 use domain::{Invalid, ServiceError, Timestamp};
 use services::DeviceDetails;
 use wire::{admin, people};
@@ -146,6 +147,8 @@ pub(crate) fn device(view: &DeviceView) -> admin::Device {
         alias: identity.alias.clone(),
         status: view.connectivity.as_str().to_owned(),
         app_status: view.app_status.as_str().to_owned(),
+        identity: view.identity_status().as_str().to_owned(),
+        identity_conflict_at: view.conflict_at.map(time),
         tags: identity.tags.clone(),
         groups: identity.groups.clone(),
         hardware_id: identity.hardware_id.clone(),
@@ -167,7 +170,17 @@ pub(crate) fn device_details(details: &DeviceDetails) -> wire::devices::DeviceDe
             .map(|app| wire::devices::MonitoredApp { package: app.package.clone(), stale_after_s: app.stale_after_s }),
         deleted_at: details.deleted_at.map(time),
         restorable_until: details.restorable_until.map(time),
+        same_hardware: details.same_hardware.iter().map(same_hardware).collect(),
         warnings: Vec::new(),
+    }
+}
+
+fn same_hardware(other: &SameHardware) -> wire::devices::SameHardware {
+    wire::devices::SameHardware {
+        device_id: other.id.to_string(),
+        alias: other.alias.clone(),
+        enrolled_at: time(other.enrolled_at),
+        last_seen_at: other.last_seen_at.map(time),
     }
 }
 

@@ -38,6 +38,10 @@ pub(crate) struct Digest {
     pub(crate) low_battery: Attention,
     /// Not heard from; newest loss first.
     pub(crate) offline: Attention,
+    /// With an identity in conflict.
+    pub(crate) conflict: Attention,
+    /// Enrolled a while ago, and never heard from.
+    pub(crate) ghosts: Attention,
     /// Values in use, of each filter whose values come from the fleet.
     pub(crate) values: BTreeMap<FilterKey, Vec<String>>,
 }
@@ -105,6 +109,13 @@ impl FleetWatch {
     }
 }
 
+impl Digest {
+    /// Every list.
+    pub(crate) fn all(&self) -> [&Attention; 5] {
+        [&self.app_down, &self.low_battery, &self.offline, &self.conflict, &self.ghosts]
+    }
+}
+
 impl Attention {
     fn add(&mut self, view: &DeviceView) {
         self.total += 1;
@@ -129,6 +140,9 @@ fn scan(fleet: &FleetView, policy: DevicePolicy) -> Digest {
         for (_, values, facet) in &mut facets {
             values(&view).into_iter().for_each(|value| facet.count(value));
         }
+        if view.conflict_at.is_some() {
+            digest.conflict.add(&view);
+        }
         match view.connectivity {
             Connectivity::Online => {
                 if view.app_status == AppStatus::Down {
@@ -139,6 +153,7 @@ fn scan(fleet: &FleetView, policy: DevicePolicy) -> Digest {
                 }
             }
             Connectivity::Offline => digest.offline.add(&view),
+            Connectivity::NeverSeen if view.ghost => digest.ghosts.add(&view),
             Connectivity::NeverSeen => {}
         }
     }
@@ -178,8 +193,12 @@ pub(crate) mod tests {
     use domain::device::{DeviceIdentity, LastStatus};
     use domain::heartbeat::{Telemetry, Transport, WatchedApp};
 
-    pub(crate) const POLICY: DevicePolicy =
-        DevicePolicy { offline_after: chrono::TimeDelta::seconds(900), low_battery_pct: 20, app_stale_after_s: 600 };
+    pub(crate) const POLICY: DevicePolicy = DevicePolicy {
+        offline_after: chrono::TimeDelta::seconds(900),
+        low_battery_pct: 20,
+        app_stale_after_s: 600,
+        ghost_after: chrono::TimeDelta::hours(24),
+    };
 
     /// A fleet of `devices` that covers every state a page has to show.
     pub(crate) fn fleet(devices: u128) -> Arc<FleetView> {
@@ -239,6 +258,8 @@ pub(crate) mod tests {
                 enrolled_at: now,
             }),
             channels: Default::default(),
+            conflict_at: n.is_multiple_of(13).then_some(seen),
+            ghost: never && n.is_multiple_of(2),
             app_status: if never { AppStatus::Unknown } else { POLICY.app_status(&last.telemetry, None) },
             last_seen_at: (!never).then_some(seen),
             last: (!never).then(|| Arc::new(last)),

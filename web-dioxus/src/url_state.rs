@@ -259,7 +259,7 @@ fn decode(key: &str, value: &str) -> String {
 mod tests {
     use super::*;
     use domain::DeviceId;
-    use domain::device::{AppStatus, Connectivity};
+    use domain::device::{AppStatus, Connectivity, IdentityStatus};
     use domain::query::{FilterKind, FilterValue, SortKey};
 
     fn id(n: u128) -> DeviceId {
@@ -276,6 +276,7 @@ mod tests {
             app_version: Some("1.4.0".into()),
             model: Some("Joy 2".into()),
             app_status: Some(AppStatus::Down),
+            identity: Some(IdentityStatus::Ghost),
             ..Default::default()
         };
         for key in FilterKey::ALL {

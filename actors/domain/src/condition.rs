@@ -8,8 +8,9 @@
 //! device's owner dies and tells none twice when its shard moves.
 
 use crate::Timestamp;
-use crate::device::{AppStatus, Connectivity, DevicePolicy, DeviceState, Lifecycle};
+use crate::device::{AppStatus, Connectivity, DevicePolicy, DeviceState, IdentityConflict, Lifecycle};
 use crate::event::EventKind;
+use crate::heartbeat::Telemetry;
 
 /// How far above the limit a charge must rise for a low battery to be over, in percent: a charge
 /// that hovers around the limit is one event, not hundreds.
@@ -34,6 +35,8 @@ pub struct Condition {
     pub app_package: Option<String>,
     /// Version of the monitored app.
     pub app_version: Option<String>,
+    /// The newest identity conflict.
+    pub conflict: Option<IdentityConflict>,
 }
 
 /// Event of a device.
@@ -50,13 +53,15 @@ pub struct Occurrence {
 }
 
 /// The condition of the device now, if it differs from the stored one, and the events in
-/// between. What a device does not tell is taken to be as it was.
+/// between. What a device does not tell is taken to be as it was; so is what two devices that report as one tell by turns.
 pub fn compare(recorded: &Condition, device: &DeviceState, policy: &DevicePolicy) -> Option<(Condition, Vec<Occurrence>)> {
     if device.lifecycle == Lifecycle::Deleted {
         return None;
     }
     let (Some(last), Some(seen)) = (device.last.as_deref(), device.last_seen_at) else { return None };
-    let reported = &last.telemetry;
+    let in_conflict = device.open_conflict().is_some();
+    let untold = Telemetry::default();
+    let reported = if in_conflict { &untold } else { &last.telemetry };
     let online = device.connectivity == Connectivity::Online;
     let low_battery = match reported.battery_pct {
         Some(pct) if recorded.low_battery => pct < policy.low_battery_pct.saturating_add(BATTERY_RECOVERY_PCT).min(100),
@@ -64,6 +69,7 @@ pub fn compare(recorded: &Condition, device: &DeviceState, policy: &DevicePolicy
         None => recorded.low_battery,
     };
     let app_down = match device.app_status(policy) {
+        _ if in_conflict => recorded.app_down,
         AppStatus::Down => true,
         AppStatus::Up => false,
         AppStatus::Unknown => recorded.app_down,
@@ -77,7 +83,7 @@ pub fn compare(recorded: &Condition, device: &DeviceState, policy: &DevicePolicy
     let mut happened = |at, kind, before: Option<String>, after: Option<String>| occurrences.push(Occurrence { at, kind, before, after });
     let rebooted_by_id = differs(recorded.boot_id.as_deref(), reported.boot_id.as_deref());
     // Where boots have names, an uptime that steps back is no proof.
-    if rebooted_by_id || (device.rebooted && reported.boot_id.is_none()) {
+    if rebooted_by_id || (device.rebooted && reported.boot_id.is_none() && !in_conflict) {
         happened(last.received_at, EventKind::Rebooted, None, reported.uptime_s.map(|seconds| seconds.to_string()));
     }
     if recorded.online != online {
@@ -109,6 +115,13 @@ pub fn compare(recorded: &Condition, device: &DeviceState, policy: &DevicePolicy
     if recorded.app_down != app_down {
         happened(last.received_at, if app_down { EventKind::AppDownBegan } else { EventKind::AppDownEnded }, None, None);
     }
+    if device.conflict != recorded.conflict
+        && let Some(conflict) = device.open_conflict()
+    {
+        let evidence = device.evidence.as_deref();
+        let (one, other) = (evidence.map(|evidence| evidence.one.clone()), evidence.map(|evidence| evidence.other.clone()));
+        happened(conflict.noticed_at, EventKind::IdentityConflictBegan, one, other);
+    }
     let first_told = takes_over(recorded.boot_id.as_deref(), reported.boot_id.as_deref())
         || takes_over(recorded.agent_version.as_deref(), reported.app_version.as_deref())
         || takes_over(recorded.agent_version_code, reported.agent_version_code)
@@ -129,6 +142,7 @@ pub fn compare(recorded: &Condition, device: &DeviceState, policy: &DevicePolicy
         agent_version_code: reported.agent_version_code.or(recorded.agent_version_code),
         app_package,
         app_version,
+        conflict: device.conflict,
     };
     Some((next, occurrences))
 }
@@ -152,7 +166,12 @@ mod tests {
     use std::cell::Cell;
     use std::sync::Arc;
 
-    const POLICY: DevicePolicy = DevicePolicy { offline_after: TimeDelta::seconds(900), low_battery_pct: 20, app_stale_after_s: 600 };
+    const POLICY: DevicePolicy = DevicePolicy {
+        offline_after: TimeDelta::seconds(900),
+        low_battery_pct: 20,
+        app_stale_after_s: 600,
+        ghost_after: TimeDelta::hours(24),
+    };
 
     fn at(second: i64) -> Timestamp {
         DateTime::from_timestamp(1_780_000_000 + second, 0).unwrap()
@@ -178,6 +197,7 @@ mod tests {
             deleted: false,
             last: Some(Arc::new(last)),
             last_seen_at: Some(at(0)),
+            conflict: None,
         };
         DeviceState::restored(known, at(now), &POLICY)
     }
@@ -226,6 +246,30 @@ mod tests {
         let online = Condition { online: true, ..Condition::default() };
         let (_, events) = compare(&online, &device(Telemetry::default(), 100_000), &POLICY).unwrap();
         assert_eq!(events[0].at, at(900));
+    }
+
+    /// Two devices that report as one tell nothing but that, and whether anything is heard of them.
+    #[test]
+    fn an_identity_conflict_is_one_event_and_nothing_else_is_told_until_it_is_over() {
+        let telemetry = Telemetry { boot_id: Some("b".into()), battery_pct: Some(3), app_running: Some(false), ..Default::default() };
+        let mut device = device(telemetry, 1);
+        let recorded = Condition { online: true, boot_id: Some("a".into()), ..Default::default() };
+        assert_eq!(kinds(&recorded, &device), ["rebooted", "low_battery_began", "app_down_began"]);
+        device.conflict = Some(IdentityConflict { noticed_at: at(1), generation: 1, dismissed: false });
+        device.rebooted = true;
+        assert_eq!(kinds(&recorded, &device), ["identity_conflict_began"]);
+        let (told, _) = compare(&recorded, &device, &POLICY).unwrap();
+        assert_eq!(compare(&told, &device, &POLICY), None, "once");
+        device.connectivity = Connectivity::Offline;
+        assert_eq!(kinds(&told, &device), ["went_offline"]);
+        device.connectivity = Connectivity::Online;
+        device.conflict = Some(IdentityConflict { dismissed: true, ..device.conflict.unwrap() });
+        let dismissed = Condition { conflict: device.conflict, ..told };
+        assert_eq!(kinds(&dismissed, &device), ["rebooted", "low_battery_began", "app_down_began"]);
+        device.credential_generation = 2;
+        device.conflict = Some(IdentityConflict { noticed_at: at(1), generation: 1, dismissed: false });
+        let revoked = Condition { conflict: device.conflict, ..dismissed };
+        assert_eq!(kinds(&revoked, &device), ["rebooted", "low_battery_began", "app_down_began"]);
     }
 
     /// Once recorded, the same state amounts to nothing more.

@@ -8,6 +8,16 @@ use crate::Timestamp;
 pub enum EventKind {
     /// The device enrolled.
     Enrolled,
+    /// The device registered again with the same enrollment token, since the answer was lost.
+    RegistrationRetried,
+    /// The same hardware enrolled as another device.
+    SameHardware,
+    /// Two devices report as this one.
+    IdentityConflictBegan,
+    /// A person said that it is one device.
+    IdentityConflictDismissed,
+    /// This device replaced another of the same hardware, or was replaced by it.
+    Replaced,
     /// The device came online, for the first time or again.
     CameOnline,
     /// No heartbeat came within the offline limit.

@@ -42,6 +42,7 @@ pub mod quantity;
 pub mod query;
 pub mod rate;
 pub mod reconcile;
+pub mod replacement;
 pub mod rollout;
 pub mod saved_filter;
 mod service_error;

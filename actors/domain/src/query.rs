@@ -164,6 +164,8 @@ mod tests {
             connectivity: Connectivity::Online,
             app_status: AppStatus::Unknown,
             channels: Default::default(),
+            conflict_at: None,
+            ghost: false,
         }
     }
 
@@ -187,6 +189,7 @@ mod tests {
             (FilterKey::Tag, "TILL", "tilll"),
             (FilterKey::Group, "berlin", "x"),
             (FilterKey::AppVersion, "1.4.0", "1.4"),
+            (FilterKey::Identity, "single", "conflict"),
             (FilterKey::Model, "Joy 2", "Joy"),
         ];
         for (key, takes, leaves) in cases {

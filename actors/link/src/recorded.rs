@@ -94,6 +94,8 @@ fn full(recording: &Recording) -> (DeviceId, NodeId, Arc<LastStatus>, DeviceView
         connectivity: Connectivity::Offline,
         app_status: AppStatus::Down,
         channels: Channels { socket: true, push: false },
+        conflict_at: recording.has_edition(8).then(|| at(4)),
+        ghost: recording.has_edition(8),
     };
     (id, NodeId(uuid::Uuid::from_u128(9)), status, view)
 }
@@ -255,7 +257,7 @@ impl Recording {
 }
 
 /// Every recording, the newest of each protocol last.
-const RECORDINGS: [Recording; 8] = [
+const RECORDINGS: [Recording; 9] = [
     Recording { name: "3-1", format: Format::Positional, edition: 1, text: include_str!("recorded/3-1.txt") },
     Recording { name: "4-1", format: Format::Numbered, edition: 1, text: include_str!("recorded/4-1.txt") },
     Recording { name: "4-2", format: Format::Numbered, edition: 2, text: include_str!("recorded/4-2.txt") },
@@ -264,6 +266,7 @@ const RECORDINGS: [Recording; 8] = [
     Recording { name: "4-5", format: Format::Numbered, edition: 5, text: include_str!("recorded/4-5.txt") },
     Recording { name: "4-6", format: Format::Numbered, edition: 6, text: include_str!("recorded/4-6.txt") },
     Recording { name: "4-7", format: Format::Numbered, edition: 7, text: include_str!("recorded/4-7.txt") },
+    Recording { name: "4-8", format: Format::Numbered, edition: 8, text: include_str!("recorded/4-8.txt") },
 ];
 
 #[test]

@@ -170,6 +170,10 @@ impl AgentService {
         let Some(known) = self.store.credential(token_id).await? else { return Ok(None) };
         let claim = Claim::device(Class::Regular, known.device_id, Some(address));
         let fits = self.bcrypt.verify(claim, secret.to_owned(), known.secret_bcrypt.clone()).await?;
+        // Noted before it counts: until then a retried registration may replace the token.
+        if fits && !known.used && !self.store.note_first_use(token_id, self.clock.now()).await? {
+            return Ok(None);
+        }
         Ok(Some(known).filter(|_| fits))
     }
 

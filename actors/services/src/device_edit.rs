@@ -323,7 +323,7 @@ pub(super) async fn run_detached<T: Send + 'static>(
 
 /// Notifies the owner of a stored change. The store has notified every node, too, so an owner
 /// that cannot be reached over the link learns of it all the same, a moment later.
-async fn notify_owner(router: &DeviceRouter, id: DeviceId, request: DeviceRequest) -> Result<(), ServiceError> {
+pub(super) async fn notify_owner(router: &DeviceRouter, id: DeviceId, request: DeviceRequest) -> Result<(), ServiceError> {
     match router.request(id, request).await {
         Ok(_) | Err(ServiceError::NotOwner | ServiceError::Unavailable | ServiceError::NotFound(_)) => Ok(()),
         Err(error) => Err(error),
@@ -332,7 +332,7 @@ async fn notify_owner(router: &DeviceRouter, id: DeviceId, request: DeviceReques
 
 /// Waits until the owner shows what is stored, so that the caller sees it at its next look. It holds
 /// in any case; an owner that is slow, or moving, shows it a moment later.
-async fn shown(router: &DeviceRouter, id: DeviceId, shows: impl Fn(&DeviceView) -> bool) {
+pub(super) async fn shown(router: &DeviceRouter, id: DeviceId, shows: impl Fn(&DeviceView) -> bool) {
     let until = Instant::now() + SHOWN_WITHIN;
     while Instant::now() < until && !router.view(id).await.is_ok_and(|view| shows(&view)) {
         tokio::time::sleep(SHOWN_CHECK).await;

@@ -8,6 +8,7 @@ use domain::access::{Permission, Principal};
 use domain::device::{DeviceListScope, DevicePolicy, DeviceState, DeviceView, LegacyPushDevice, MonitoredApp};
 use domain::invalid::in_range;
 use domain::query::{Cursor, DeviceFilter, NEVER, PAGE_DEFAULT, PAGE_MAX, Sort, SortKey, rank};
+use domain::replacement::SameHardware;
 use domain::{DeviceId, ServiceError, Timestamp};
 use store::{StatusThresholds, Store, StoredDevice};
 
@@ -27,6 +28,8 @@ pub struct DeviceDetails {
     pub deleted_at: Option<Timestamp>,
     /// Until when it can be restored, if it was deleted.
     pub restorable_until: Option<Timestamp>,
+    /// Other devices of the fleet with its hardware id, newest first; only where one device is asked for.
+    pub same_hardware: Vec<SameHardware>,
 }
 
 /// A page of a device list.
@@ -116,13 +119,20 @@ impl DeviceService {
         let view = self.live(principal, id).await?;
         let stored = self.store.device(id).await?.filter(|stored| stored.deleted_at.is_none());
         let monitored = stored.ok_or(ServiceError::NotFound("device"))?.monitored;
-        Ok(DeviceDetails { view, monitored, deleted_at: None, restorable_until: None })
+        let same_hardware = if view.identity.hardware_id.is_some() { self.store.same_hardware(id).await? } else { Vec::new() };
+        Ok(DeviceDetails { view, monitored, deleted_at: None, restorable_until: None, same_hardware })
     }
 
     pub(super) fn stored_details(&self, row: StoredDevice, now: Timestamp) -> DeviceDetails {
         let (deleted_at, monitored) = (row.deleted_at, row.monitored.clone());
         let view = DeviceState::restored(row.known(), now, &self.policy).view(&self.policy);
-        DeviceDetails { view, monitored, deleted_at, restorable_until: deleted_at.map(|at| at + self.restore_within) }
+        DeviceDetails {
+            view,
+            monitored,
+            deleted_at,
+            restorable_until: deleted_at.map(|at| at + self.restore_within),
+            same_hardware: Vec::new(),
+        }
     }
 
     /// A page of the devices that need legacy push, and where the next one begins.

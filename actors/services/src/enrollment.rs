@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actors::fleet_view::FleetView;
 use actors::messages::device_key;
 use actors::router::DeviceRouter;
+use chrono::TimeDelta;
 use clock::Clock;
 use domain::access::{Origin, Permission, Principal};
 use domain::enrollment::{EnrollToken, LifetimeLimits, Registration, TokenQuery, TokenRequest};
@@ -16,7 +17,7 @@ use enrollment_kit::EnrollmentKit;
 use enrollment_kit::KitSettings;
 use link::messages::DeviceRequest;
 use secrecy::SecretBox;
-use store::{EnrollOutcome, NewDevice, NewEnrollToken, Store};
+use store::{EnrollOutcome, NewDevice, NewEnrollToken, RegistrationRetry, ReplacementToken, Store};
 
 use super::settings::{AuthSettings, EnrollmentSettings};
 use super::throttle::{FailureThrottle, address_of};
@@ -54,6 +55,8 @@ pub struct Enrolled {
     pub device_key: String,
     /// Time of enrollment.
     pub enrolled_at: Timestamp,
+    /// Whether it was enrolled before, by a registration whose answer was lost.
+    pub retried: bool,
 }
 
 /// Enrollment.
@@ -66,6 +69,7 @@ pub struct EnrollmentService {
     master_key: Arc<SecretBox<Vec<u8>>>,
     device_token_bcrypt_cost: u32,
     lifetime: LifetimeLimits,
+    retry_window: TimeDelta,
     pub(super) throttle: FailureThrottle,
     pub(super) kit: EnrollmentKit,
     metrics: Metrics,
@@ -86,11 +90,11 @@ impl EnrollmentService {
         kit: KitSettings,
         metrics: Metrics,
     ) -> Self {
-        let EnrollmentSettings { lifetime, failures } = settings;
+        let EnrollmentSettings { lifetime, retry_window, failures } = settings;
         let throttle = FailureThrottle::new(clock.clone(), failures, auth.failure_keys_max);
         let device_token_bcrypt_cost = auth.device_token_bcrypt_cost;
         let kit = EnrollmentKit::new(kit, &master_key, &metrics.actors.pools);
-        Self { clock, store, router, view, bcrypt, master_key, device_token_bcrypt_cost, lifetime, throttle, kit, metrics }
+        Self { clock, store, router, view, bcrypt, master_key, device_token_bcrypt_cost, lifetime, retry_window, throttle, kit, metrics }
     }
 
     /// Creates tokens.
@@ -153,7 +157,8 @@ impl EnrollmentService {
     }
 
     /// Enrolls a device with a single-use token: of any number of simultaneous
-    /// uses exactly one enrolls.
+    /// uses exactly one enrolls. The same hardware is answered again for a short time, until the
+    /// device has used an answer: it may have been lost.
     ///
     /// # Errors
     /// Unauthorized for any token that cannot be used, throttled after too many of
@@ -169,6 +174,7 @@ impl EnrollmentService {
             }
         }
         let outcome = match &result {
+            Ok(enrolled) if enrolled.retried => "retried",
             Ok(_) => "ok",
             Err(ServiceError::Unauthorized) => "refused",
             Err(ServiceError::Throttled { .. }) => "throttled",
@@ -181,7 +187,9 @@ impl EnrollmentService {
     async fn enroll_unthrottled(&self, token: &str, registration: Registration, origin: Origin) -> Result<Enrolled, ServiceError> {
         let now = self.clock.now();
         // Looked at before bcrypt is spent on it; `Store::enroll` decides.
-        let usable = self.store.usable_enroll_token(&sha256(token), now).await?.ok_or(ServiceError::Unauthorized)?;
+        let Some(usable) = self.store.usable_enroll_token(&sha256(token), now).await? else {
+            return self.enroll_again(token, registration, origin, now).await;
+        };
         let registration = registration.checked()?;
         let Some(alias) = usable.alias.or_else(|| registration.alias.clone()) else {
             return Err(Invalid::new("alias", "required: the enrollment token has none").into());
@@ -195,8 +203,8 @@ impl EnrollmentService {
             token_secret_bcrypt: self.bcrypt.hash(claim, secret.clone(), self.device_token_bcrypt_cost).await?,
             registration,
         };
-        if self.store.enroll(usable.id, &device, origin, now).await? == EnrollOutcome::Refused {
-            return Err(ServiceError::Unauthorized);
+        if self.store.enroll(usable.id, &device, origin.clone(), now).await? == EnrollOutcome::Refused {
+            return self.enroll_again(token, device.registration, origin, now).await;
         }
         self.view.enrollment_changed();
         // The device is enrolled whatever happens here; if this fails, its first call starts it.
@@ -207,6 +215,40 @@ impl EnrollmentService {
             device_token: format!("{}.{secret}", device.token_id),
             device_key: device_key(&self.master_key, device.id, 1),
             enrolled_at: now,
+            retried: false,
+        })
+    }
+
+    /// A new identity for a device whose registration was answered, and whose answer was lost.
+    async fn enroll_again(
+        &self,
+        token: &str,
+        registration: Registration,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<Enrolled, ServiceError> {
+        let Some(hardware_id) = registration.checked().ok().and_then(|registration| registration.hardware_id) else {
+            return Err(ServiceError::Unauthorized);
+        };
+        let secret_sha256 = sha256(token);
+        let retry = RegistrationRetry { secret_sha256: &secret_sha256, hardware_id: &hardware_id, used_after: now - self.retry_window };
+        if !self.store.may_retry_registration(retry).await? {
+            return Err(ServiceError::Unauthorized);
+        }
+        let secret = random_token()?;
+        let claim = Claim::new(Class::Regular).from_address(origin.address);
+        let replacement = ReplacementToken {
+            id: DeviceTokenId(self.clock.new_id()),
+            secret_bcrypt: self.bcrypt.hash(claim, secret.clone(), self.device_token_bcrypt_cost).await?,
+        };
+        let device = self.store.retry_registration(retry, &replacement, origin, now).await?.ok_or(ServiceError::Unauthorized)?;
+        tracing::info!(event = "enrollment.retried", device_id = %device.id, alias = device.alias);
+        Ok(Enrolled {
+            device_id: device.id,
+            device_token: format!("{}.{secret}", replacement.id),
+            device_key: device_key(&self.master_key, device.id, device.key_version),
+            enrolled_at: now,
+            retried: true,
         })
     }
 }

@@ -20,6 +20,8 @@ use actors::fleet_view::FleetView;
 
 use super::table_pools::TablePools;
 
+/// Replaced devices whose history is part of a device's.
+const REPLACED_MAX: i64 = 5;
 /// Most hours of the fleet's history in one answer.
 pub const FLEET_HOURS_MAX: i64 = 24 * 30;
 /// Hours of the fleet's history when none are asked for.
@@ -103,14 +105,32 @@ impl HistoryService {
         Ok(aggregated.iter().any(|day| !kept.contains(day)))
     }
 
+    /// History of a device and of those that it has replaced.
     async fn assemble(&self, id: DeviceId, plan: HistoryPlan) -> Result<DeviceHistory, ServiceError> {
         let offline_after = self.policy.offline_after;
         let slot_s = plan.slot_s();
         // What was told just before keeps the device online at first.
         let before = TimeDelta::seconds(slot_s * ((offline_after.num_seconds().min(86_400) + slot_s - 1) / slot_s));
         let (from, to) = (plan.from - before, plan.to);
-        let slots = if plan.from_aggregates { self.hours(id, from, to).await? } else { self.exact(id, from, to, slot_s).await? };
+        let mut slots = self.slots(&plan, id, from, to, slot_s).await?;
+        for replaced in self.store.replaced_devices(id, REPLACED_MAX).await? {
+            let known: HashSet<Timestamp> = slots.iter().map(|slot| slot.at).collect();
+            let earlier = self.slots(&plan, replaced, from, to, slot_s).await?;
+            slots.extend(earlier.into_iter().filter(|slot| !known.contains(&slot.at)));
+        }
+        slots.sort_by_key(|slot| slot.at);
         Ok(DeviceHistory { plan, points: downsample(&plan, &slots, offline_after) })
+    }
+
+    async fn slots(
+        &self,
+        plan: &HistoryPlan,
+        id: DeviceId,
+        from: Timestamp,
+        to: Timestamp,
+        slot_s: i64,
+    ) -> Result<Vec<Slot>, ServiceError> {
+        if plan.from_aggregates { self.hours(id, from, to).await } else { self.exact(id, from, to, slot_s).await }
     }
 
     async fn exact(&self, id: DeviceId, from: Timestamp, to: Timestamp, slot_s: i64) -> Result<Vec<Slot>, ServiceError> {

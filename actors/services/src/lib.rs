@@ -24,6 +24,7 @@ mod deployments;
 mod device_audit;
 mod device_csv;
 mod device_edit;
+mod device_identity;
 mod devices;
 mod enrollment;
 mod enrollment_agent;

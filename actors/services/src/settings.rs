@@ -81,6 +81,8 @@ pub struct AuthSettings {
 pub struct EnrollmentSettings {
     /// Life of enrollment tokens.
     pub lifetime: LifetimeLimits,
+    /// How long after its use a token is answered again, to the same hardware.
+    pub retry_window: TimeDelta,
     /// Worthless tokens per address.
     pub failures: FailureLimit,
 }

@@ -44,7 +44,12 @@ pub(crate) fn settings(folder: &Path) -> Settings {
             commit_timeout: COMMIT_TIMEOUT,
             retry_after_s: 2,
         },
-        device: DevicePolicy { offline_after: TimeDelta::seconds(900), low_battery_pct: LOW_BATTERY_PCT, app_stale_after_s: 600 },
+        device: DevicePolicy {
+            offline_after: TimeDelta::seconds(900),
+            low_battery_pct: LOW_BATTERY_PCT,
+            app_stale_after_s: 600,
+            ghost_after: TimeDelta::hours(24),
+        },
         history: HistorySettings {
             restore_within: TimeDelta::days(7),
             events_kept: TimeDelta::days(90),

@@ -74,8 +74,9 @@ pub(crate) struct DeploymentContext {
 pub fn snapshot_of(view: &FleetView, package: &str, id: DeviceId) -> Option<DeviceSnapshot> {
     let shown = view.device(id)?;
     let online = shown.connectivity == Connectivity::Online;
-    match (&shown.last, shown.last_seen_at) {
-        (Some(last), Some(seen)) => Some(DeviceSnapshot::of(&last.telemetry, package, seen, online)),
-        _ => Some(DeviceSnapshot { online, ..DeviceSnapshot::default() }),
-    }
+    let snapshot = match (&shown.last, shown.last_seen_at) {
+        (Some(last), Some(seen)) => DeviceSnapshot::of(&last.telemetry, package, seen, online),
+        _ => DeviceSnapshot { online, ..DeviceSnapshot::default() },
+    };
+    Some(DeviceSnapshot { identity_conflict: shown.conflict_at.is_some(), ..snapshot })
 }

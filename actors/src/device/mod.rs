@@ -219,6 +219,7 @@ impl Actor for DeviceActor {
                 if let Some(socket) = socket.filter(|_| state.device.credentials(generation).is_ok()) {
                     state.socket_is(&me, socket);
                 }
+                state.observe(&me, generation, &status);
                 state.heartbeat(me, status, fcm_token, generation, reply);
             }
             DeviceMsg::Stored(StoredHeartbeat { status, fcm_token, with_details }) => {
@@ -247,8 +248,12 @@ impl Actor for DeviceActor {
                 answer(reply, answered);
             }
             DeviceMsg::Refresh(read_at, stored) => {
+                let held = state.device.holds_commands();
                 state.refresh(read_at, *stored);
                 state.record(&me);
+                if held && !state.device.holds_commands() {
+                    state.drive(&me, DispatchEvent::Reconcile);
+                }
             }
             DeviceMsg::ChangeRecorded(outcome) => state.change_recorded(&me, outcome),
             DeviceMsg::RetryRecord => {
@@ -338,7 +343,12 @@ impl DeviceActorState {
         // Whichever differs, even a lower version: after a database was put back, that is what is on record.
         let newer = self.recording.is_none() && read_at >= self.recorded_at;
         if let Some(condition) = stored.condition.take().filter(|(version, _)| newer && *version != self.recorded.0) {
+            let before = self.device.open_conflict();
+            self.device.conflict = condition.1.conflict;
             self.recorded = condition;
+            if self.device.open_conflict() != before {
+                self.publish_active();
+            }
         }
         self.apply(DeviceEvent::Refresh(Box::new(stored.known())));
     }
@@ -396,6 +406,16 @@ impl DeviceActorState {
         }
     }
 
+    /// Takes a heartbeat as it arrives: whether it shows that another device reports as this one.
+    fn observe(&mut self, me: &ActorRef<DeviceMsg>, generation: i32, status: &LastStatus) {
+        if self.device.credentials(generation).is_ok() && self.device.observe(status) {
+            self.context.metrics.identity_conflicts.inc();
+            tracing::warn!(event = "device.identity_conflict", device_id = %self.device.identity.id);
+            self.publish();
+            self.record(me);
+        }
+    }
+
     fn heartbeat(
         &mut self,
         me: ActorRef<DeviceMsg>,
@@ -437,6 +457,7 @@ impl DeviceActorState {
             socket: self.socket,
             fcm_token: self.fcm_token.as_deref(),
             last: self.device.last.as_deref(),
+            held: self.device.holds_commands(),
             context: &self.context,
             now: self.context.clock.now(),
         }

@@ -52,6 +52,8 @@ pub(crate) struct Driver<'a> {
     pub(crate) socket: Option<SocketRef>,
     pub(crate) fcm_token: Option<&'a str>,
     pub(crate) last: Option<&'a LastStatus>,
+    /// Whether nothing is sent, until somebody has decided about an identity conflict.
+    pub(crate) held: bool,
     pub(crate) context: &'a DeviceContext,
     pub(crate) now: Timestamp,
 }
@@ -174,6 +176,10 @@ impl CommandQueue {
         let (mut answered, mut expired, mut next) = (Vec::new(), Vec::new(), None::<Timestamp>);
         for open in self.open.iter_mut().filter(|open| of(&open.command)) {
             let event = if answered.len() < ANSWERED_MAX { event } else { DispatchEvent::Reconcile };
+            if driver.held && driver.now < open.dispatch.expires_at {
+                next = Some(next.map_or(open.dispatch.expires_at, |earliest| earliest.min(open.dispatch.expires_at)));
+                continue;
+            }
             let on_its_way = open.dispatch.delivered || driver.now >= open.dispatch.expires_at;
             if !on_its_way && open.precondition.as_ref().is_some_and(|precondition| precondition.unmet(driver.last, driver.now).is_some()) {
                 let again = driver.now + HELD_FOR;

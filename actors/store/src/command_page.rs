@@ -1,6 +1,6 @@
 //! Reads of commands and batches for display: pages, single ones, counts.
 
-use domain::command::{BatchView, CommandCursor, CommandQuery, CommandState, CommandView, Progress};
+use domain::command::{BatchView, CommandCursor, CommandQuery, CommandState, CommandView, HoldReason, Progress};
 use domain::{CommandBatchId, CommandId, DeviceId, Timestamp};
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
@@ -25,7 +25,8 @@ pub struct BatchCount {
 
 const COLUMNS: &str = "c.request_id, c.device_id, d.alias, c.batch_id, c.action, c.params_shown, c.state, c.attempts, c.path, c.created_by, \
      c.created_at, c.release_at, c.expires_at, c.sent_at, c.delivered_at, c.finished_at, c.canceled_by, c.outcome, c.message, c.code, \
-     c.data, c.device_finished_at FROM command c JOIN device d USING (device_id) WHERE ";
+     c.data, c.device_finished_at, c.state IN ('queued', 'sent') AND EXISTS (SELECT FROM device_condition k \
+     WHERE k.device_id = c.device_id AND k.conflict_at IS NOT NULL AND k.conflict_dismissed_at IS NULL) AS held FROM command c JOIN device d USING (device_id) WHERE ";
 
 fn read(row: &PgRow) -> Result<CommandView, StoreError> {
     let outcome: Option<&str> = row.try_get("outcome")?;
@@ -55,6 +56,7 @@ fn read(row: &PgRow) -> Result<CommandView, StoreError> {
         code: row.try_get("code")?,
         data: row.try_get("data")?,
         device_finished_at: row.try_get("device_finished_at")?,
+        held: row.try_get::<bool, _>("held")?.then_some(HoldReason::IdentityConflict),
     })
 }
 

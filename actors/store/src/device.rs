@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use domain::condition::Condition;
-use domain::device::{DeviceIdentity, DeviceListScope, LastStatus, MonitoredApp, PersistedDevice};
+use domain::device::{DeviceIdentity, DeviceListScope, IdentityConflict, LastStatus, MonitoredApp, PersistedDevice};
 use domain::enrollment::Registration;
 use domain::name::CanonicalName;
 use domain::query::{Cursor, DeviceFilter, Sort};
@@ -68,6 +68,7 @@ impl StoredDevice {
             deleted: self.deleted_at.is_some(),
             last: self.last.map(Arc::new),
             last_seen_at: self.last_seen_at,
+            conflict: self.condition.and_then(|(_, condition)| condition.conflict),
         }
     }
 }
@@ -85,6 +86,8 @@ pub struct Credential {
     pub current_generation: i32,
     /// Whether the device is deleted.
     pub deleted: bool,
+    /// Whether the token was used before.
+    pub used: bool,
 }
 
 /// Access of a device: valid credentials, and whether it is deleted.
@@ -103,7 +106,8 @@ const COLUMNS: &str = "d.device_id, d.alias, d.tags, d.groups, d.hardware_id, d.
      s.last_seen_at, s.device_time, s.clock_rejected, s.details, d.monitored_package, \
      d.monitored_stale_after_s, c.version AS condition_version, c.online, c.low_battery, c.app_down, c.boot_id AS condition_boot_id, \
      c.agent_version AS condition_agent_version, c.agent_version_code AS condition_agent_version_code, \
-     c.app_package AS condition_app_package, c.app_version AS condition_app_version";
+     c.app_package AS condition_app_package, c.app_version AS condition_app_version, c.conflict_at, c.conflict_generation, \
+     c.conflict_dismissed_at";
 
 fn select_devices() -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new("SELECT ");
@@ -164,8 +168,15 @@ fn read_condition(row: &PgRow) -> Result<Option<(i64, Condition)>, StoreError> {
         agent_version_code: row.try_get("condition_agent_version_code")?,
         app_package: row.try_get("condition_app_package")?,
         app_version: row.try_get("condition_app_version")?,
+        conflict: read_conflict(row)?,
     };
     Ok(Some((version, condition)))
+}
+
+fn read_conflict(row: &PgRow) -> Result<Option<IdentityConflict>, StoreError> {
+    let noticed: (Option<Timestamp>, Option<i32>) = (row.try_get("conflict_at")?, row.try_get("conflict_generation")?);
+    let dismissed = row.try_get::<Option<Timestamp>, _>("conflict_dismissed_at")?.is_some();
+    Ok(noticed.0.zip(noticed.1).map(|(noticed_at, generation)| IdentityConflict { noticed_at, generation, dismissed }))
 }
 
 /// A monitored app from its columns.
@@ -338,7 +349,8 @@ impl Store {
     /// The database is unavailable.
     pub async fn credential(&self, token_id: DeviceTokenId) -> Result<Option<Credential>, StoreError> {
         let row = sqlx::query!(
-            r#"SELECT t.device_id, t.secret_bcrypt, t.generation, d.credential_generation, d.deleted_at IS NOT NULL AS "deleted!"
+            r#"SELECT t.device_id, t.secret_bcrypt, t.generation, d.credential_generation, d.deleted_at IS NOT NULL AS "deleted!",
+                   t.first_used_at IS NOT NULL AS "used!"
                FROM device_token t JOIN device d USING (device_id) WHERE t.device_token_id = $1"#,
             token_id.0
         )
@@ -350,6 +362,7 @@ impl Store {
             generation: row.generation,
             current_generation: row.credential_generation,
             deleted: row.deleted,
+            used: row.used,
         }))
     }
 

@@ -95,6 +95,18 @@ fn uuids<'a>(ids: impl IntoIterator<Item = &'a DeviceId>) -> Vec<Uuid> {
 }
 
 impl DeviceWork {
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.tx
+    }
+
+    /// Marks devices as changed, for nodes that miss the notification.
+    pub(crate) async fn touch(&mut self, ids: &[DeviceId]) -> Result<(), StoreError> {
+        sqlx::query!("UPDATE device SET changed_at = clock_timestamp() WHERE device_id = ANY($1)", &uuids(ids))
+            .execute(&mut *self.tx)
+            .await?;
+        Ok(())
+    }
+
     /// Locks these devices until the transaction ends.
     ///
     /// # Errors
@@ -255,7 +267,7 @@ impl DeviceWork {
     }
 
     /// Records what happened, and notifies all nodes of it once it holds.
-    async fn record(
+    pub(crate) async fn record(
         &mut self,
         ids: &[Uuid],
         kind: EventKind,

@@ -44,15 +44,17 @@ fn detail(occurrence: &Occurrence) -> String {
     let key = match occurrence.kind {
         EventKind::LowBatteryBegan | EventKind::LowBatteryEnded => "battery_pct",
         EventKind::Rebooted => "uptime_s",
+        EventKind::IdentityConflictBegan => "other",
         _ => "after",
     };
+    let before = if occurrence.kind == EventKind::IdentityConflictBegan { "one" } else { "before" };
     // Numbers where they are numbers.
     let value = |text: &String| match text.parse::<i64>() {
-        Ok(number) if key != "after" => json!(number),
+        Ok(number) if !matches!(key, "after" | "other") => json!(number),
         _ => json!(text),
     };
     let mut detail = Map::new();
-    detail.extend(occurrence.before.as_ref().map(|before| ("before".to_owned(), json!(before))));
+    detail.extend(occurrence.before.as_ref().map(|text| (before.to_owned(), json!(text))));
     detail.extend(occurrence.after.as_ref().map(|after| (key.to_owned(), value(after))));
     Value::Object(detail).to_string()
 }
@@ -82,26 +84,30 @@ impl Store {
         let agent_codes = column!(change => change.condition.agent_version_code);
         let packages = column!(change => change.condition.app_package.clone());
         let apps = column!(change => change.condition.app_version.clone());
+        let conflicts = column!(change => change.condition.conflict.map(|conflict| conflict.noticed_at));
+        let conflict_generations = column!(change => change.condition.conflict.map(|conflict| conflict.generation));
         let rows = sqlx::query_scalar!(
             r#"WITH told AS (
                  SELECT * FROM UNNEST($1::uuid[], $2::integer[], $3::bigint[], $4::bigint[], $5::boolean[], $6::boolean[], $7::boolean[],
-                     $8::text[], $9::text[], $10::bigint[], $11::text[], $16::text[])
+                     $8::text[], $9::text[], $10::bigint[], $11::text[], $16::text[], $17::timestamptz[], $18::integer[])
                      AS t(device_id, shard_id, epoch, follows, online, low_battery, app_down, boot_id, agent_version,
-                          agent_version_code, app_version, app_package)
+                          agent_version_code, app_version, app_package, conflict_at, conflict_generation)
              ), owned AS (
                  -- Held until this is committed: nobody takes the shard in between.
                  SELECT shard_id, epoch FROM shard WHERE shard_id IN (SELECT shard_id FROM told) ORDER BY shard_id FOR SHARE
              ), changed AS (
                  INSERT INTO device_condition AS c (device_id, version, online, low_battery, app_down, boot_id, agent_version,
-                     agent_version_code, app_version, app_package)
+                     agent_version_code, app_version, app_package, conflict_at, conflict_generation)
                  SELECT t.device_id, t.follows + 1, t.online, t.low_battery, t.app_down, t.boot_id, t.agent_version,
-                     t.agent_version_code, t.app_version, t.app_package
+                     t.agent_version_code, t.app_version, t.app_package, t.conflict_at, t.conflict_generation
                  FROM told t JOIN owned USING (shard_id, epoch) JOIN device d USING (device_id) WHERE d.deleted_at IS NULL
                  ORDER BY t.device_id
                  ON CONFLICT (device_id) DO UPDATE SET version = excluded.version, online = excluded.online,
                      low_battery = excluded.low_battery, app_down = excluded.app_down, boot_id = excluded.boot_id,
                      agent_version = excluded.agent_version, agent_version_code = excluded.agent_version_code,
-                     app_version = excluded.app_version, app_package = excluded.app_package
+                     app_version = excluded.app_version, app_package = excluded.app_package,
+                     conflict_at = excluded.conflict_at, conflict_generation = excluded.conflict_generation,
+                     conflict_dismissed_at = CASE WHEN c.conflict_generation = excluded.conflict_generation THEN c.conflict_dismissed_at END
                  WHERE c.version = excluded.version - 1
                  RETURNING c.device_id
              ), events AS (
@@ -128,7 +134,9 @@ impl Store {
             &happened.iter().map(|(_, one)| one.at).collect::<Vec<_>>(),
             &happened.iter().map(|(_, one)| one.kind.as_str().to_owned()).collect::<Vec<_>>(),
             &happened.iter().map(|(_, one)| detail(one)).collect::<Vec<_>>(),
-            &packages as &[Option<String>]
+            &packages as &[Option<String>],
+            &conflicts as &[Option<Timestamp>],
+            &conflict_generations as &[Option<i32>]
         )
         .fetch_all(&self.pool)
         .await?;

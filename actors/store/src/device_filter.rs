@@ -11,13 +11,18 @@ use sqlx::{Postgres, QueryBuilder};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StatusThresholds {
     online_since: Timestamp,
+    ghost_since: Timestamp,
     app_stale_after_s: i32,
 }
 
 impl StatusThresholds {
     /// Thresholds at `now`.
     pub fn at(now: Timestamp, policy: &DevicePolicy) -> Self {
-        Self { online_since: now - policy.offline_after, app_stale_after_s: policy.app_stale_after_s }
+        Self {
+            online_since: now - policy.offline_after,
+            ghost_since: now - policy.ghost_after,
+            app_stale_after_s: policy.app_stale_after_s,
+        }
     }
 }
 
@@ -32,7 +37,7 @@ pub(crate) fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &DeviceFil
 }
 
 fn push_condition(query: &mut QueryBuilder<Postgres>, condition: FilterCondition<'_>, thresholds: StatusThresholds) {
-    let StatusThresholds { online_since, app_stale_after_s } = thresholds;
+    let StatusThresholds { online_since, ghost_since, app_stale_after_s } = thresholds;
     match condition {
         FilterCondition::Connectivity(Connectivity::Online) => drop(query.push("s.last_seen_at > ").push_bind(online_since)),
         FilterCondition::Connectivity(Connectivity::Offline) => drop(query.push("s.last_seen_at <= ").push_bind(online_since)),
@@ -42,6 +47,15 @@ fn push_condition(query: &mut QueryBuilder<Postgres>, condition: FilterCondition
         FilterCondition::BatteryBelow(limit) => drop(query.push("s.battery_pct < ").push_bind(*limit)),
         FilterCondition::StorageBelow(limit) => drop(query.push("s.storage_free_mb < ").push_bind(*limit)),
         FilterCondition::AppVersion(version) => drop(query.push("s.app_version = ").push_bind(version.clone())),
+        FilterCondition::Identity(status) => {
+            // The SQL twin of `DeviceView::identity_status`.
+            query.push(
+                "CASE WHEN EXISTS (SELECT FROM device_condition k WHERE k.device_id = d.device_id AND k.conflict_at IS NOT NULL \
+                 AND k.conflict_dismissed_at IS NULL AND k.conflict_generation = d.credential_generation) THEN 'conflict' \
+                 WHEN s.device_id IS NULL AND d.enrolled_at <= ",
+            );
+            query.push_bind(ghost_since).push(" THEN 'ghost' ELSE 'single' END = ").push_bind(status.as_str());
+        }
         FilterCondition::Model(model) => drop(query.push("coalesce(s.model, d.model) = ").push_bind(model.clone())),
         FilterCondition::AppStatus(status) => {
             // The SQL twin of `DevicePolicy::app_status`.

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::audit::{AuditEntry, append};
 use crate::device::NewDevice;
+use crate::device_identity::note_same_hardware;
 use crate::{Store, StoreError};
 
 /// New enrollment token.
@@ -274,6 +275,7 @@ impl Store {
         .await?;
         let Some(used) = used else { return Ok(EnrollOutcome::Refused) };
         device.insert(&mut tx, &used.tags, &used.groups, now).await?;
+        note_same_hardware(&mut tx, device.id, &device.alias, device.registration.hardware_id.as_deref(), now).await?;
         sqlx::query!("UPDATE enroll_token SET device_id = $2 WHERE enroll_token_id = $1", token.0, device.id.0).execute(&mut *tx).await?;
         let target = Target::Device(device.id, device.alias.clone());
         let entry = AuditEntry::of_device(device.id, &device.alias, origin, AuditAction::DeviceEnrolled, target).after(json!({

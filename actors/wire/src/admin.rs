@@ -137,6 +137,12 @@ pub struct Device {
     /// State of the monitored app.
     #[schema(value_type = crate::names::AppStatus)]
     pub app_status: String,
+    /// Whether two devices report as this one. Commands to it are held then, until somebody has decided.
+    #[schema(value_type = crate::names::IdentityStatus)]
+    pub identity: String,
+    /// Since when they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_conflict_at: Option<String>,
     /// Tags.
     pub tags: Vec<String>,
     /// Groups.
@@ -249,6 +255,8 @@ pub struct FleetStats {
     pub low_battery: u64,
     /// Online, but the monitored app is down.
     pub app_down: u64,
+    /// Devices whose identity is in conflict.
+    pub identity_conflicts: u64,
     /// Heartbeats stored per second, over the last seconds.
     pub heartbeats_per_second: f64,
 }

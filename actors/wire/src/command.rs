@@ -84,6 +84,10 @@ pub struct CommandRecord {
     /// State.
     #[schema(value_type = crate::names::CommandState)]
     pub state: String,
+    /// Why it is not sent for now, while the server holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<crate::names::HoldReason>)]
+    pub held: Option<String>,
     /// Delivery attempts.
     pub attempts: i32,
     /// The path of the last time.

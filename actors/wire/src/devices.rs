@@ -28,9 +28,33 @@ pub struct DeviceDetails {
     /// End of the restore period.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restorable_until: Option<String>,
+    /// Other devices of the fleet that enrolled with its hardware id, newest first; only in the answer about one device.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub same_hardware: Vec<SameHardware>,
     /// What to look at after a change, such as an alias that is easily mistaken for another.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+/// Device that enrolled with the same hardware id.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+pub struct SameHardware {
+    /// Id.
+    pub device_id: String,
+    /// Alias.
+    pub alias: String,
+    /// Time of enrollment.
+    pub enrolled_at: String,
+    /// Time of its last stored heartbeat.
+    pub last_seen_at: Option<String>,
+}
+
+/// Body of `POST /v1/devices/{id}/replace`.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplaceDevice {
+    /// The device that is replaced: an earlier enrollment of the same hardware.
+    pub replaces: String,
 }
 
 /// Devices that need legacy push.

@@ -39,10 +39,14 @@ names! {
     DeviceStatus = { domain::device::Connectivity }
     /// State of the monitored app.
     AppStatus = { domain::device::AppStatus }
+    /// Identity of a device: whether two devices report as this one.
+    IdentityStatus = { domain::device::IdentityStatus }
     /// Kind of an event of a device.
     DeviceEventKind = { domain::event::EventKind }
     /// State of a command.
     CommandState = { domain::command::CommandState }
+    /// Reason for holding a command.
+    HoldReason = { domain::command::HoldReason }
     /// Path of a command to its device.
     CommandPath = { domain::command::Path }
     /// Outcome of a command.

@@ -55,6 +55,8 @@ pub(super) struct Agent {
     late_repeat: Option<Entry>,
     /// Number of heartbeats to send one by one, after a list of them was refused.
     pub(super) single_sends: usize,
+    /// Whether every other heartbeat is that of a clone.
+    cloned: bool,
     /// Push token to report with the next heartbeat.
     new_push_token: Option<String>,
 }
@@ -73,6 +75,7 @@ impl Agent {
         let settings = &fleet.settings;
         let (profile, mut rng) = crate::identity::profile_of(settings.seed, identity.number, settings.clock_off_share);
         let state = State::draw(&profile, &mut rng);
+        let cloned = settings.clone_share > 0.0 && rng.random_bool(settings.clone_share);
         let (next_due, interval) = match settings.interval {
             Interval::Server => (starts_at, DEFAULT_INTERVAL),
             Interval::Every(every) => {
@@ -106,6 +109,7 @@ impl Agent {
             blocked_until: None,
             late_repeat: None,
             single_sends: 0,
+            cloned,
             fleet,
         }
     }
@@ -177,6 +181,9 @@ impl Agent {
         let device_time = self.fleet.clock.wall_at(due) + TimeDelta::seconds(self.profile.clock_offset_s);
         let mut heartbeat = self.heartbeat(device_time);
         heartbeat.fcm_token = self.new_push_token.take();
+        if self.cloned && self.state.seq.is_multiple_of(2) {
+            heartbeat.boot_id = heartbeat.boot_id.map(|boot| format!("clone of {boot}"));
+        }
         // Only without a socket: an open one is kept.
         let roam_share = settings.roam_share;
         if self.socket_server.is_none() && roam_share > 0.0 && self.rng.random_bool(roam_share) {

@@ -120,6 +120,9 @@ pub struct FleetArgs {
     /// Share of heartbeats with a reading that is unusable: out of range, no number, no JSON
     #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = share)]
     pub unusable_share: f64,
+    /// Share of devices that a clone of the same identity reports for by turns
+    #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = share)]
+    pub clone_share: f64,
     /// Network losses per device and hour
     #[arg(long, value_name = "RATE", default_value_t = 0.02, value_parser = rate)]
     pub outages_per_hour: f64,

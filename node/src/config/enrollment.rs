@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use chrono::TimeDelta;
 use domain::Invalid;
 use domain::enrollment::LifetimeLimits;
 use domain::invalid::in_range;
@@ -20,6 +21,7 @@ impl Enrollment {
     pub(super) fn settings(&self) -> EnrollmentSettings {
         EnrollmentSettings {
             lifetime: LifetimeLimits { default_s: self.token_default_seconds, max_s: self.token_max_seconds },
+            retry_window: TimeDelta::seconds(self.retry_window_seconds),
             failures: FailureLimit { burst: self.failure_burst, forgiven_per_minute: self.failures_forgiven_per_minute },
         }
     }

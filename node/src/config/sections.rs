@@ -172,6 +172,7 @@ section!(
     Enrollment {
         token_default_seconds: i64,
         token_max_seconds: i64 where 1..=315_360_000,
+        retry_window_seconds: i64 where 0..=86_400,
         failure_burst: u32 where 1..=1_000_000,
         failures_forgiven_per_minute: u32 where 1..=1_000_000,
         agent_apk_file: PathBuf,
@@ -206,6 +207,7 @@ section!(
         offline_after_seconds: i64 where 1..=31_536_000,
         low_battery_pct: i16 where 0..=100,
         app_stale_after_seconds: i32 where 1..=i32::MAX,
+        ghost_after_seconds: i64 where 60..=31_536_000,
     }
 );
 section!(

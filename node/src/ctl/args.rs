@@ -182,6 +182,26 @@ pub(super) enum DeviceCommand {
         #[arg(long, value_name = "GROUP")]
         remove_group: Vec<String>,
     },
+    /// Dismiss the identity conflict of devices: each is one device; held commands are sent
+    DismissConflict {
+        /// Ids or aliases
+        #[arg(required = true)]
+        devices: Vec<String>,
+        /// Skip the confirmation
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Put a device in the place of an earlier enrollment of the same hardware, which is deleted
+    Replace {
+        /// Id or alias of the device that remains
+        device: String,
+        /// Id or alias of the device that is replaced
+        #[arg(long, value_name = "DEVICE")]
+        older: String,
+        /// Skip the confirmation
+        #[arg(long)]
+        yes: bool,
+    },
     /// Revoke all credentials of devices; the devices have to enroll again
     Revoke {
         /// Ids or aliases

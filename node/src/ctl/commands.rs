@@ -50,6 +50,7 @@ const ONE: &[Column] = &[
     ("Delivered", "/delivered_at"),
     ("Finished", "/finished_at"),
     ("Expires", "/expires_at"),
+    ("Held", "/held"),
     ("Canceled by", "/canceled_by"),
     ("Batch", "/batch_id"),
 ];

@@ -19,6 +19,7 @@ const LIST: &[Column] = &[
     ("STATUS", "/status"),
     ("BATTERY", "/last/battery_pct"),
     ("APP", "/app_status"),
+    ("IDENTITY", "/identity"),
     ("NETWORK", "/last/transport"),
     ("AGENT", "/last/app_version"),
     ("MODEL", "/model"),
@@ -33,6 +34,9 @@ const ONE: &[Column] = &[
     ("Status", "/status"),
     ("Last seen", "/last_seen_at"),
     ("Monitored app", "/app_status"),
+    ("Identity", "/identity"),
+    ("Identity conflict since", "/identity_conflict_at"),
+    ("Same hardware", "/same_hardware"),
     ("Tags", "/tags"),
     ("Groups", "/groups"),
     ("Model", "/model"),
@@ -61,6 +65,7 @@ pub(super) async fn stats(ctl: &mut Ctl) -> anyhow::Result<()> {
         ("Never seen", "/never_seen"),
         ("Low battery", "/low_battery"),
         ("App down", "/app_down"),
+        ("Identity conflicts", "/identity_conflicts"),
         ("Heartbeats/s", "/heartbeats_per_second"),
     ];
     output::one(ctl.format, &stats, fields)
@@ -99,6 +104,16 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeviceCommand) -> anyhow::Result
             let answer = ctl.api.call(Method::PATCH, &path, Some(&Value::Object(change))).await?;
             output::warnings(&answer);
             output::done(ctl.format, &answer, &format!("Changed {device}."))
+        }
+        DeviceCommand::DismissConflict { devices, yes } => {
+            confirm(&format!("Dismiss the identity conflict of {}? Held commands are sent.", named(&devices)), yes)?;
+            for_each_device(ctl, &devices, Method::POST, "/identity-conflict/dismiss", "Dismissed the identity conflict of").await
+        }
+        DeviceCommand::Replace { device, older, yes } => {
+            let (id, replaces) = (id_of(&mut ctl.api, &device).await?, id_of(&mut ctl.api, &older).await?);
+            confirm(&format!("Delete {older} and put {device} in its place?"), yes)?;
+            let answer = ctl.api.call(Method::POST, &format!("/v1/devices/{id}/replace"), Some(&json!({ "replaces": replaces }))).await?;
+            output::done(ctl.format, &answer, &format!("{device} ({id}) is {} now.", answer["alias"].as_str().unwrap_or(&older)))
         }
         DeviceCommand::Revoke { devices, yes } => {
             confirm(&format!("Revoke all credentials of {}?", named(&devices)), yes)?;

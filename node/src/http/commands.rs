@@ -206,6 +206,7 @@ pub(super) fn record(row: CommandView) -> CommandRecord {
         action: row.action,
         params: stored_json(&row.params),
         state: progress.state.as_str().to_owned(),
+        held: row.held.map(|reason| reason.as_str().to_owned()),
         attempts: progress.attempts,
         path: progress.path.map(|path| path.as_str().to_owned()),
         created_by: row.created_by,

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use wire::admin::{FleetStats, Page};
 use wire::device_filter::FilterParams;
-use wire::devices::{DeviceDetails, DevicePatch, RestoreDevice};
+use wire::devices::{DeviceDetails, DevicePatch, ReplaceDevice, RestoreDevice};
 
 use super::extract::{PathId, Person};
 use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
@@ -124,6 +124,47 @@ pub(crate) async fn restore(
     Ok(Json(with_warning(&app, &principal, id, alias, restored)))
 }
 
+/// Puts a device in the place of an earlier enrollment of the same hardware.
+///
+/// It gets that one's alias, tags, groups, monitored app, events and history; that one is deleted.
+#[utoipa::path(
+    post, path = "/v1/devices/{id}/replace", tag = "devices", security(("person" = ["devices:write"])),
+    params(("id" = String, Path, description = "The device")),
+    request_body = ReplaceDevice,
+    responses((status = 200, body = DeviceDetails), NotFoundRefusal, ConflictRefusal, BodyRefusals, PersonRefusals)
+)]
+pub(crate) async fn replace(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<DeviceDetails>, ApiError> {
+    let id: DeviceId = present::id("device", &id)?;
+    let ReplaceDevice { replaces } = body::json(&app, &headers, body).await?;
+    let replaced: DeviceId = present::id("device", &replaces)?;
+    Ok(Json(present::device_details(&app.system.devices.replace(&principal, id, replaced).await?)))
+}
+
+/// Dismisses the identity conflict of a device: it is one device.
+///
+/// Held commands are sent. With its present credentials no conflict is noticed any more. If there are two devices,
+/// revoke the credentials instead, and enroll both.
+#[utoipa::path(
+    post, path = "/v1/devices/{id}/identity-conflict/dismiss", tag = "devices", security(("person" = ["devices:write"])),
+    params(("id" = String, Path, description = "The device")),
+    responses((status = 204), NotFoundRefusal, ConflictRefusal, PersonRefusals)
+)]
+pub(crate) async fn dismiss_conflict(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+) -> Result<StatusCode, ApiError> {
+    let id: DeviceId = present::id("device", &id)?;
+    app.system.devices.dismiss_conflict(&principal, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Deletes a device: its credentials are rejected with 410, and it is removed from the fleet.
 ///
 /// It can be restored within `history.restore_within_days`; then it is permanently removed.
@@ -164,6 +205,7 @@ pub(crate) async fn stats(State(app): State<Arc<App>>, Person(principal): Person
         never_seen: stats.never_seen,
         low_battery: stats.low_battery,
         app_down: stats.app_down,
+        identity_conflicts: stats.identity_conflicts,
         heartbeats_per_second: stats.heartbeats_per_second,
     }))
 }

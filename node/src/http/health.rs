@@ -65,6 +65,7 @@ fn exposition(app: &App) -> Response {
         ("never_seen", stats.never_seen),
         ("low_battery", stats.low_battery),
         ("app_down", stats.app_down),
+        ("identity_conflict", stats.identity_conflicts),
     ] {
         observability.devices.with_label_values(&[state]).set(count as f64);
     }

@@ -43,6 +43,7 @@ const SHOWN: [(&str, &[(&str, &str)]); 8] = [
             ("enrollment.failure_burst", "Invalid tokens in a row from one address"),
             ("enrollment.failures_forgiven_per_minute", "Recovery of invalid tokens"),
             ("enrollment.token_max_seconds", "Longest lifetime of an enrollment token"),
+            ("enrollment.retry_window_seconds", "Answer to a retried registration"),
             ("enrollment.agent_apk_downloads_max", "Concurrent downloads of the agent per node"),
             ("enrollment.agent_apk_downloads_per_link_max", "With one link"),
             ("enrollment.agent_apk_downloads_per_address_pct", "For one address"),

@@ -187,6 +187,8 @@ fn api_routes() -> [(Option<RouteClass>, OpenApiRouter<Arc<App>>); 5] {
         .routes(routes!(devices::one, devices::edit, devices::delete))
         .routes(routes!(devices::revoke))
         .routes(routes!(devices::restore))
+        .routes(routes!(devices::replace))
+        .routes(routes!(devices::dismiss_conflict))
         .routes(routes!(device_history::history))
         .routes(routes!(device_history::events))
         .routes(routes!(device_bulk::bulk))

@@ -18,6 +18,9 @@ use crate::{convert, present};
 const LEGACY_TOKEN_HEADER: &str = "x-admin-key";
 
 /// Enrolls the device. Its secrets are returned only here.
+///
+/// A token enrolls one device. For a short time (`enrollment.retry_window_seconds`) it is answered again to the hardware id that used it,
+/// with another device token of the same device, until one of them is used: the answer may have been lost.
 #[utoipa::path(
     post, path = "/v1/register", tag = "agent", security(("enrollment" = [])),
     request_body = RegisterRequest,

@@ -10,7 +10,7 @@ use wire::lenient::Int;
 use crate::common::{Bench, clock, heartbeat_at};
 
 /// A value for each filter, and the only device that matches it.
-const CASES: [(FilterKey, &str, &str); 9] = [
+const CASES: [(FilterKey, &str, &str); 10] = [
     (FilterKey::Text, "KIOSK", "kiosk"),
     (FilterKey::Connectivity, "never_seen", "depot"),
     (FilterKey::BatteryBelow, "20", "kiosk"),
@@ -19,6 +19,7 @@ const CASES: [(FilterKey, &str, &str); 9] = [
     (FilterKey::Tag, "till", "kiosk"),
     (FilterKey::Group, "berlin", "kiosk"),
     (FilterKey::AppVersion, "1.4.0", "kiosk"),
+    (FilterKey::Identity, "ghost", "depot"),
     (FilterKey::Model, "Joy 2", "kiosk"),
 ];
 
@@ -40,6 +41,7 @@ async fn fleet() -> Bench {
         assert_eq!(sent.status, 200, "{}", sent.detail());
     }
     bench.enroll("depot").await;
+    bench.sql("UPDATE device SET enrolled_at = enrolled_at - interval '2 days' WHERE alias = 'depot'");
     bench
 }
 

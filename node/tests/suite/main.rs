@@ -23,6 +23,7 @@ mod devices;
 mod enroll_scripts;
 mod enrollment;
 mod heartbeats;
+mod identity;
 mod leases;
 mod openapi;
 mod operate;

@@ -54,6 +54,7 @@ fn Row(row: CommandView, named: RowLabel, now: Timestamp, oncancel: EventHandler
     let (action, params) = (action_named(&row.action), params_line(&row.action, &row.params));
     let at = progress.finished_at.unwrap_or(row.created_at);
     let said = match (&row.message, &row.canceled_by, progress.path) {
+        _ if row.held.is_some() => "held: identity conflict".to_owned(),
         (Some(message), ..) => message.clone(),
         (None, Some(by), _) => format!("canceled by {by}"),
         (None, None, Some(path)) => path_text(path).to_owned(),
@@ -117,6 +118,9 @@ fn Details(row: CommandView, oncancel: EventHandler<CommandView>) -> Element {
                     if let Some(at) = at {
                         div { key: "{name}", dt { "{name}" } dd { {local_time(at, LocalTime::Minute)} } }
                     }
+                }
+                if row.held.is_some() {
+                    div { dt { "Held" } dd { "data-testid": "command-held", "Identity conflict: two devices report as this one. Decide on the page of the device." } }
                 }
                 if let Some(by) = &row.canceled_by {
                     div { dt { "Canceled by" } dd { "{by}" } }

@@ -142,6 +142,7 @@ fn task_reason_text(wait: TaskReason) -> &'static str {
         TaskReason::Offline => "device offline",
         TaskReason::StaleHeartbeat => "heartbeat too old",
         TaskReason::NotDozeExempt => "not exempt from Doze",
+        TaskReason::IdentityConflict => "identity conflict: two devices report as this one",
         TaskReason::Backoff => "waiting to retry",
         TaskReason::NoAnswer => "no acknowledgement",
         TaskReason::OtherDeployment => "queued behind another deployment",

@@ -1,7 +1,7 @@
 //! Widgets of the state of a device. Plain functions, because a component per table cell would be costly.
 
 use dioxus::prelude::*;
-use domain::device::{AppStatus, Connectivity};
+use domain::device::{AppStatus, Connectivity, IdentityStatus};
 
 use crate::components::{Glyph, icon};
 use crate::format;
@@ -44,6 +44,18 @@ pub(crate) fn app_badge(status: AppStatus) -> Element {
         AppStatus::Up => rsx! { span { class: "badge good", "Up" } },
         AppStatus::Down => rsx! { span { class: "badge bad", "Down" } },
         AppStatus::Unknown => unknown(),
+    }
+}
+
+/// Mark of an identity that somebody should look at.
+pub(crate) fn identity_mark(status: IdentityStatus) -> Element {
+    let (tone, text) = match status {
+        IdentityStatus::Single => return rsx! {},
+        IdentityStatus::Conflict => ("bad", "Identity conflict: two devices report as this one"),
+        IdentityStatus::Ghost => ("warn", "Ghost: enrolled a while ago, and never reported"),
+    };
+    rsx! {
+        span { class: "identity-mark {tone}", title: text, "data-testid": "identity-mark", {icon(Glyph::Alert)} span { class: "visually-hidden", "{text}" } }
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) mod param_words;
 pub(crate) mod widgets;
 
 pub(crate) use crate::icon::{Glyph, icon};
-pub(crate) use device_widgets::{app_badge, battery_bar, labels, status_dot, unknown};
+pub(crate) use device_widgets::{app_badge, battery_bar, identity_mark, labels, status_dot, unknown};
 pub(crate) use dialog::{Confirm, Dialog};
 pub(crate) use kept_secret::KeptSecret;
 pub(crate) use link::RouteLink;

@@ -64,6 +64,9 @@ audit_actions! {
     }
     Device("device", "Devices") {
         DeviceEnrolled = "device.enrolled",
+        DeviceRegistrationRetried = "device.registration_retried",
+        DeviceConflictDismissed = "device.conflict_dismissed",
+        DeviceReplaced = "device.replaced",
         DeviceEdited = "device.edited",
         DeviceRevoked = "device.revoked",
         DeviceDeleted = "device.deleted",

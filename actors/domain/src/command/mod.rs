@@ -16,7 +16,7 @@ mod view;
 use crate::Timestamp;
 
 pub use dispatch::{Channels, Dispatch, DispatchAction, DispatchEvent, DispatchPolicy};
-pub use view::{BatchView, CommandCursor, CommandQuery, CommandView, RefusalReason, ResultPayload};
+pub use view::{BatchView, CommandCursor, CommandQuery, CommandView, HoldReason, RefusalReason, ResultPayload};
 
 /// State of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]

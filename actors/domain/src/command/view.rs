@@ -46,7 +46,19 @@ pub struct CommandView {
     pub data: Option<String>,
     /// Completion, by the clock of the device.
     pub device_finished_at: Option<Timestamp>,
+    /// Why it is not sent for now, while the server holds it.
+    pub held: Option<HoldReason>,
 }
+
+/// Reason for holding a command that was not acknowledged yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum HoldReason {
+    /// Two devices report as this one; somebody has to decide about it first.
+    IdentityConflict,
+}
+
+named!(pub HoldReason);
 
 /// Filter of commands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -245,6 +245,8 @@ pub enum TaskReason {
     StaleHeartbeat,
     /// The device reports no exemption from Doze.
     NotDozeExempt,
+    /// Two devices report as this one.
+    IdentityConflict,
     /// An attempt failed, and the task is retried later.
     Backoff,
     /// The device did not acknowledge the command in time.

@@ -15,6 +15,8 @@ use crate::heartbeat::{Telemetry, Transport};
 pub struct DeviceSnapshot {
     /// Whether the device is deleted.
     pub deleted: bool,
+    /// Whether two devices report as this one.
+    pub identity_conflict: bool,
     /// Whether the device is online.
     pub online: bool,
     /// When its last heartbeat was received.
@@ -47,6 +49,7 @@ impl DeviceSnapshot {
         let watched = telemetry.watched(package).filter(|app| app.installed != Some(false));
         Self {
             deleted: false,
+            identity_conflict: false,
             online,
             received_at: Some(received_at),
             battery_pct: telemetry.battery_pct,
@@ -65,6 +68,9 @@ impl DeviceSnapshot {
 
 /// Reason why a device is not eligible now; `None`: it is.
 pub fn ineligibility(options: &Options, snapshot: &DeviceSnapshot, now: Timestamp) -> Option<Reason> {
+    if snapshot.identity_conflict {
+        return Some(TaskReason::IdentityConflict.into());
+    }
     let age_max = TimeDelta::seconds(options.heartbeat_max_age_s.into());
     if !snapshot.online {
         return Some(TaskReason::Offline.into());
@@ -129,8 +135,9 @@ mod tests {
             ineligibility(&strict, &snapshot, at(10)).map(Reason::as_str)
         };
         type Change = fn(&mut DeviceSnapshot);
-        let table: [(Option<&str>, Change); 16] = [
+        let table: [(Option<&str>, Change); 17] = [
             (None, |_| {}),
+            (Some("identity_conflict"), |snapshot| (snapshot.identity_conflict, snapshot.online) = (true, false)),
             (Some("offline"), |snapshot| snapshot.online = false),
             (Some("stale_heartbeat"), |snapshot| snapshot.received_at = Some(at(-891))),
             (None, |snapshot| snapshot.received_at = Some(at(-890))),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{DeviceIdentity, LastStatus, MonitoredApp};
+use super::{DeviceIdentity, IdentityConflict, LastStatus, MonitoredApp};
 use crate::Timestamp;
 
 /// Stored state of a device.
@@ -20,6 +20,8 @@ pub struct PersistedDevice {
     pub last: Option<Arc<LastStatus>>,
     /// When the last stored heartbeat was received.
     pub last_seen_at: Option<Timestamp>,
+    /// Recorded identity conflict.
+    pub conflict: Option<IdentityConflict>,
 }
 
 /// Event of the live state of a device.

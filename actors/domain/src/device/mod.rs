@@ -1,5 +1,6 @@
 //! Devices: identity, newest status, live state and its changes, views.
 
+mod conflict;
 mod event;
 mod identity;
 mod policy;
@@ -9,6 +10,7 @@ mod status;
 mod tests;
 mod view;
 
+pub use conflict::{ConflictEvidence, HeartbeatRuns, IdentityConflict, IdentityStatus};
 pub use event::{DeviceEffect, DeviceEvent, PersistedDevice};
 pub use identity::{DeviceIdentity, MonitoredApp};
 pub use policy::{AppStatus, Connectivity, DevicePolicy};

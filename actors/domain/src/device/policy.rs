@@ -65,6 +65,8 @@ pub struct DevicePolicy {
     pub low_battery_pct: i16,
     /// Seconds out of the foreground after which the monitored app counts as down.
     pub app_stale_after_s: i32,
+    /// Time after its enrollment after which a device without a heartbeat counts as a ghost.
+    pub ghost_after: TimeDelta,
 }
 
 impl DevicePolicy {
@@ -96,7 +98,12 @@ mod tests {
     use super::*;
     use crate::heartbeat::WatchedApp;
 
-    const POLICY: DevicePolicy = DevicePolicy { offline_after: TimeDelta::seconds(900), low_battery_pct: 20, app_stale_after_s: 600 };
+    const POLICY: DevicePolicy = DevicePolicy {
+        offline_after: TimeDelta::seconds(900),
+        low_battery_pct: 20,
+        app_stale_after_s: 600,
+        ghost_after: TimeDelta::hours(24),
+    };
 
     #[test]
     fn the_monitored_app() {

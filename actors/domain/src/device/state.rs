@@ -12,7 +12,8 @@
 use std::sync::Arc;
 
 use super::{
-    AppStatus, Connectivity, DeviceEffect, DeviceEvent, DeviceIdentity, DevicePolicy, DeviceView, LastStatus, MonitoredApp, PersistedDevice,
+    AppStatus, ConflictEvidence, Connectivity, DeviceEffect, DeviceEvent, DeviceIdentity, DevicePolicy, DeviceView, HeartbeatRuns,
+    IdentityConflict, LastStatus, MonitoredApp, PersistedDevice,
 };
 use crate::Timestamp;
 use crate::command::Channels;
@@ -45,6 +46,14 @@ pub struct DeviceState {
     pub monitored: Option<MonitoredApp>,
     /// Whether a reboot was detected by the uptime and is not recorded yet.
     pub rebooted: bool,
+    /// Whether it enrolled a while ago and never sent a heartbeat.
+    pub ghost: bool,
+    /// The newest identity conflict, recorded or about to be.
+    pub conflict: Option<IdentityConflict>,
+    /// What it was noticed by, until it is recorded.
+    pub evidence: Option<Box<ConflictEvidence>>,
+    /// Runs of its heartbeats since it was loaded.
+    pub runs: HeartbeatRuns,
 }
 
 /// Admission of a heartbeat.
@@ -66,16 +75,26 @@ pub enum Admission {
 impl DeviceState {
     /// Live state from the stored one.
     pub fn restored(known: PersistedDevice, now: Timestamp, policy: &DevicePolicy) -> Self {
-        let PersistedDevice { identity, monitored, credential_generation, deleted, last, last_seen_at } = known;
+        let PersistedDevice { identity, monitored, credential_generation, deleted, last, last_seen_at, conflict } = known;
+        let mut runs = HeartbeatRuns::default();
+        if let Some(last) = &last {
+            runs.observe(last);
+        }
+        let connectivity = policy.connectivity(last_seen_at, now);
+        let ghost = connectivity == Connectivity::NeverSeen && identity.enrolled_at + policy.ghost_after <= now;
         Self {
             identity: Arc::new(identity),
             lifecycle: if deleted { Lifecycle::Deleted } else { Lifecycle::Active },
             credential_generation,
             last,
             last_seen_at,
-            connectivity: policy.connectivity(last_seen_at, now),
+            connectivity,
             monitored,
             rebooted: false,
+            ghost,
+            conflict,
+            evidence: None,
+            runs,
         }
     }
 
@@ -88,7 +107,34 @@ impl DeviceState {
             connectivity: self.connectivity,
             app_status: self.app_status(policy),
             channels: Channels::default(),
+            conflict_at: self.open_conflict().map(|conflict| conflict.noticed_at),
+            ghost: self.ghost,
         }
+    }
+
+    /// The identity conflict that somebody has to decide about.
+    pub fn open_conflict(&self) -> Option<IdentityConflict> {
+        self.conflict.filter(|conflict| !conflict.dismissed && conflict.generation == self.credential_generation)
+    }
+
+    /// Whether commands are held because of an identity conflict. One whose credentials were revoked holds them until they expire: it
+    /// is not known which of the two devices a push message reaches.
+    pub fn holds_commands(&self) -> bool {
+        self.conflict.is_some_and(|conflict| !conflict.dismissed)
+    }
+
+    /// Takes a heartbeat as it arrives with valid credentials, stored or not. Whether it shows that two devices report as this one.
+    /// A conflict is noticed once for each generation of the credentials, dismissed or not.
+    pub fn observe(&mut self, status: &LastStatus) -> bool {
+        if self.conflict.is_some_and(|conflict| conflict.generation == self.credential_generation) {
+            return false;
+        }
+        let Some(evidence) = self.runs.observe(status) else { return false };
+        self.conflict = Some(IdentityConflict { noticed_at: status.received_at, generation: self.credential_generation, dismissed: false });
+        self.evidence = Some(Box::new(evidence));
+        // The uptime of the other device.
+        self.rebooted = false;
+        true
     }
 
     /// Status of the monitored app.
@@ -120,11 +166,12 @@ impl DeviceState {
         }
     }
 
-    /// The liveness deadline to watch, if the device is online.
+    /// The liveness deadline to watch: of an online device, or of one that never was and is no ghost yet.
     pub fn deadline(&self, policy: &DevicePolicy) -> Option<Timestamp> {
         match self.connectivity {
             Connectivity::Online => self.last_seen_at.map(|seen| seen + policy.offline_after),
-            _ => None,
+            Connectivity::NeverSeen if !self.ghost => Some(self.identity.enrolled_at + policy.ghost_after),
+            Connectivity::NeverSeen | Connectivity::Offline => None,
         }
     }
 
@@ -190,6 +237,7 @@ impl DeviceState {
         let was_watched = self.connectivity == Connectivity::Online;
         self.last_seen_at = self.last_seen_at.max(Some(seen));
         self.connectivity = Connectivity::Online;
+        self.ghost = false;
         if self.last.as_ref().is_none_or(|last| status.order() > last.order()) {
             let uptime_s = |status: &LastStatus| status.telemetry.uptime_s;
             self.rebooted |= self.last.as_deref().and_then(uptime_s).zip(uptime_s(&status)).is_some_and(|(before, after)| after < before);
@@ -209,7 +257,10 @@ impl DeviceState {
                 if deadline > now {
                     return vec![DeviceEffect::WatchUntil(deadline)];
                 }
-                self.connectivity = Connectivity::Offline;
+                match self.connectivity {
+                    Connectivity::NeverSeen => self.ghost = true,
+                    _ => self.connectivity = Connectivity::Offline,
+                }
                 vec![DeviceEffect::Publish]
             }
             _ => vec![],

@@ -9,7 +9,8 @@ use super::*;
 use crate::heartbeat::Telemetry;
 use crate::{DeviceId, Timestamp};
 
-const POLICY: DevicePolicy = DevicePolicy { offline_after: TimeDelta::seconds(900), low_battery_pct: 20, app_stale_after_s: 600 };
+const POLICY: DevicePolicy =
+    DevicePolicy { offline_after: TimeDelta::seconds(900), low_battery_pct: 20, app_stale_after_s: 600, ghost_after: TimeDelta::hours(24) };
 
 fn at(second: i64) -> Timestamp {
     DateTime::from_timestamp(1_780_000_000 + second, 0).unwrap()
@@ -45,6 +46,7 @@ fn known(alias: &str, seen: Option<i64>) -> PersistedDevice {
         deleted: false,
         last: seen.map(|seen| status(seen, seen)),
         last_seen_at: seen.map(at),
+        conflict: None,
     }
 }
 
@@ -195,4 +197,26 @@ proptest! {
         prop_assert_eq!(device.last_seen_at, order.iter().map(|(_, received)| at(*received)).max());
         prop_assert_eq!(watches, 1);
     }
+}
+
+#[test]
+fn a_conflict_is_noticed_once_per_generation_and_holds_commands_until_it_is_dismissed() {
+    let by_turns = |device: &mut DeviceState, from: i64| {
+        let noticed = |n: i64| {
+            let mut status = (*status(from + n * 10, from + n * 10)).clone();
+            (status.telemetry.boot_id, status.telemetry.seq) = (Some(if n % 2 == 0 { "A" } else { "B" }.into()), Some(from + n));
+            device.observe(&status)
+        };
+        (0..24).map(noticed).filter(|noticed| *noticed).count()
+    };
+    let mut device = fresh();
+    assert_eq!((by_turns(&mut device, 0), device.holds_commands()), (1, true));
+    assert!(device.open_conflict().is_some() && device.evidence.is_some() && device.view(&POLICY).conflict_at.is_some());
+    let dismissed = IdentityConflict { dismissed: true, ..device.conflict.unwrap() };
+    device.conflict = Some(dismissed);
+    assert_eq!((by_turns(&mut device, 1_000), device.holds_commands(), device.open_conflict()), (0, false, None), "it stays dismissed");
+    device.apply(DeviceEvent::CredentialsRevoked { generation: 2 }, at(2_000), &POLICY);
+    assert_eq!((by_turns(&mut device, 2_000), device.open_conflict().map(|conflict| conflict.generation)), (1, Some(2)));
+    device.apply(DeviceEvent::CredentialsRevoked { generation: 3 }, at(3_000), &POLICY);
+    assert_eq!((device.open_conflict(), device.holds_commands()), (None, true), "what is open goes to neither");
 }

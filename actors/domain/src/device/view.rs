@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{AppStatus, Connectivity, DeviceIdentity, LastStatus};
+use super::{AppStatus, Connectivity, DeviceIdentity, IdentityStatus, LastStatus};
 use crate::command::Channels;
 use crate::{DeviceId, Timestamp};
 
@@ -21,6 +21,10 @@ pub struct DeviceView {
     pub app_status: AppStatus,
     /// Channels to the device, as its owner knows them.
     pub channels: Channels,
+    /// Since when two devices report as this one; `None`: one does, as far as known, or somebody has decided about it.
+    pub conflict_at: Option<Timestamp>,
+    /// Whether it enrolled a while ago and never sent a heartbeat.
+    pub ghost: bool,
 }
 
 impl DeviceView {
@@ -31,6 +35,14 @@ impl DeviceView {
     /// Model: as last reported, else as enrolled.
     pub fn model(&self) -> Option<&str> {
         self.last.as_ref().and_then(|last| last.telemetry.model.as_deref()).or(self.identity.model.as_deref())
+    }
+    /// Identity of the device.
+    pub fn identity_status(&self) -> IdentityStatus {
+        match self.conflict_at {
+            Some(_) => IdentityStatus::Conflict,
+            None if self.ghost => IdentityStatus::Ghost,
+            None => IdentityStatus::Single,
+        }
     }
     /// Agent version name, if reported.
     pub fn app_version(&self) -> Option<&str> {

@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::DeviceId;
 use crate::Invalid;
-use crate::device::{AppStatus, Connectivity, DeviceView};
+use crate::device::{AppStatus, Connectivity, DeviceView, IdentityStatus};
 use crate::invalid::in_range;
 use crate::name::{contains, same};
 use crate::text::bounded;
@@ -138,6 +138,15 @@ impl Operand for Connectivity {
 }
 
 impl Operand for AppStatus {
+    fn of(value: FilterValue, spec: &FilterSpec) -> Result<Self, Invalid> {
+        Self::parse(spec.name, &value.to_string())
+    }
+    fn value(&self) -> FilterValue {
+        FilterValue::Text(self.as_str().to_owned())
+    }
+}
+
+impl Operand for IdentityStatus {
     fn of(value: FilterValue, spec: &FilterSpec) -> Result<Self, Invalid> {
         Self::parse(spec.name, &value.to_string())
     }
@@ -284,6 +293,12 @@ device_filters! {
         help: "Only devices with this agent version",
         kind: FilterKind::Exact { values: |view| view.app_version().into_iter().collect() },
     }
+    /// Identity.
+    identity: IdentityStatus as Identity {
+        name: "identity", letter: None, url_name: "identity", label: "Identity",
+        help: "Only devices whose identity is in conflict, or is not",
+        kind: FilterKind::Choice { choices: || IdentityStatus::ALL.map(|status| (status.as_str(), status.title())).to_vec() },
+    }
     /// Model.
     model: String as Model {
         name: "model", letter: None, url_name: "model", label: "Model",
@@ -337,6 +352,7 @@ impl FilterCondition<'_> {
             Self::AppVersion(version) => view.app_version() == Some(version),
             Self::Model(model) => view.model() == Some(model),
             Self::AppStatus(wanted) => view.app_status == *wanted,
+            Self::Identity(wanted) => view.identity_status() == *wanted,
             Self::Text(text) => {
                 let hardware_id = identity.hardware_id.as_deref();
                 SearchedTexts { id: identity.id, alias: &identity.alias, model: view.model(), hardware_id }.contain(text)

@@ -113,7 +113,12 @@ pub(crate) fn battery(pct: i16) -> Telemetry {
 }
 
 pub(crate) fn policy() -> DevicePolicy {
-    DevicePolicy { offline_after: chrono::TimeDelta::seconds(900), low_battery_pct: 20, app_stale_after_s: 600 }
+    DevicePolicy {
+        offline_after: chrono::TimeDelta::seconds(900),
+        low_battery_pct: 20,
+        app_stale_after_s: 600,
+        ghost_after: chrono::TimeDelta::seconds(9_998),
+    }
 }
 
 pub(crate) fn new_node(number: u32, name: &str) -> NewNode {

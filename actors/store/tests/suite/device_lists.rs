@@ -2,7 +2,7 @@
 
 use domain::DeviceId;
 use domain::device::DeviceListScope;
-use domain::device::{AppStatus, Connectivity, DeviceState, DeviceView, MonitoredApp};
+use domain::device::{AppStatus, Connectivity, DeviceState, DeviceView, IdentityStatus, MonitoredApp};
 use domain::edit::Editable;
 use domain::enrollment::Registration;
 use domain::heartbeat::{Telemetry, WatchedApp};
@@ -51,6 +51,11 @@ async fn fleet(db: &TestDatabase) -> Vec<DeviceView> {
         }
     }
     monitor(db, &ids[3..8]).await;
+    // In conflict; dismissed; of credentials that were revoked since.
+    for (index, generation, dismissed) in [(2, 1, "NULL"), (3, 1, "now()"), (4, 7, "NULL")] {
+        let set = format!("conflict_at = now(), conflict_generation = {generation}, conflict_dismissed_at = {dismissed}");
+        db.execute(&format!("UPDATE device_condition SET {set} WHERE device_id = '{}'", ids[index].0)).await;
+    }
     delete_devices(db, &ids[9..], at(50)).await;
     let mut views = Vec::new();
     for stored in db.store().devices_by_id(&ids[..9]).await.unwrap() {
@@ -81,6 +86,9 @@ fn filters() -> Vec<DeviceFilter> {
     let mut filters = vec![none()];
     for connectivity in [Connectivity::Online, Connectivity::Offline, Connectivity::NeverSeen] {
         filters.push(DeviceFilter { connectivity: Some(connectivity), ..none() });
+    }
+    for status in IdentityStatus::ALL {
+        filters.push(DeviceFilter { identity: Some(status), ..none() });
     }
     for status in AppStatus::ALL {
         filters.push(DeviceFilter { app_status: Some(status), ..none() });

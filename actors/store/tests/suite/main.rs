@@ -21,6 +21,7 @@ mod deployment_transitions;
 mod deployments;
 mod device_edit;
 mod device_events;
+mod device_identity;
 mod device_lists;
 mod devices;
 mod enroll_tokens;

@@ -11,6 +11,7 @@ mod devices;
 mod enrollment;
 mod fleet;
 mod guide;
+mod identity;
 mod kept;
 mod live;
 mod pages;

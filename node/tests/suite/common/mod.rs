@@ -332,6 +332,7 @@ pub(crate) fn settings() -> services::settings::Settings {
                 offline_after: chrono::TimeDelta::seconds(900),
                 low_battery_pct: 20,
                 app_stale_after_s: 600,
+                ghost_after: chrono::TimeDelta::hours(24),
             },
             reconcile: actors::settings::ReconcileSettings {
                 run_timeout: Duration::from_secs(60),
@@ -394,7 +395,11 @@ pub(crate) fn settings() -> services::settings::Settings {
             api_token_lifetime: domain::enrollment::LifetimeLimits { default_s: 3600, max_s: 86_400 },
             api_tokens_per_user_max: 50,
         },
-        enrollment: EnrollmentSettings { lifetime: domain::enrollment::LifetimeLimits { default_s: 3600, max_s: 86_400 }, failures },
+        enrollment: EnrollmentSettings {
+            lifetime: domain::enrollment::LifetimeLimits { default_s: 3600, max_s: 86_400 },
+            retry_window: chrono::TimeDelta::seconds(600),
+            failures,
+        },
         kit: enrollment_kit::KitSettings::default(),
         tables: services::TableSettings {
             limits: domain::permits::PoolLimits::of_capacity(8),

@@ -26,11 +26,12 @@ enum Group {
     Connection,
     Battery,
     App,
+    Identity,
     People,
 }
 
 impl Group {
-    const ALL: [Self; 5] = [Self::All, Self::Connection, Self::Battery, Self::App, Self::People];
+    const ALL: [Self; 6] = [Self::All, Self::Connection, Self::Battery, Self::App, Self::Identity, Self::People];
 
     fn title(self) -> &'static str {
         match self {
@@ -38,6 +39,7 @@ impl Group {
             Self::Connection => "Connection",
             Self::Battery => "Battery",
             Self::App => "App and agent",
+            Self::Identity => "Identity",
             Self::People => "Admin actions",
         }
     }
@@ -47,9 +49,14 @@ impl Group {
             EventKind::CameOnline | EventKind::WentOffline | EventKind::Rebooted => Self::Connection,
             EventKind::LowBatteryBegan | EventKind::LowBatteryEnded => Self::Battery,
             EventKind::AgentVersionChanged | EventKind::AppVersionChanged | EventKind::AppDownBegan | EventKind::AppDownEnded => Self::App,
-            EventKind::Enrolled | EventKind::Edited | EventKind::CredentialsRevoked | EventKind::Deleted | EventKind::Restored => {
-                Self::People
-            }
+            EventKind::RegistrationRetried | EventKind::SameHardware | EventKind::IdentityConflictBegan => Self::Identity,
+            EventKind::Enrolled
+            | EventKind::Edited
+            | EventKind::CredentialsRevoked
+            | EventKind::IdentityConflictDismissed
+            | EventKind::Replaced
+            | EventKind::Deleted
+            | EventKind::Restored => Self::People,
         }
     }
 
@@ -128,6 +135,11 @@ fn EventRow(event: EventView, ago: String) -> Element {
 fn icon_and_tone(kind: EventKind) -> (Glyph, &'static str) {
     match kind {
         EventKind::Enrolled => (Glyph::Plus, "good"),
+        EventKind::RegistrationRetried => (Glyph::Plus, ""),
+        EventKind::SameHardware => (Glyph::Alert, "warn"),
+        EventKind::IdentityConflictBegan => (Glyph::Alert, "bad"),
+        EventKind::IdentityConflictDismissed => (Glyph::Check, "good"),
+        EventKind::Replaced => (Glyph::Restore, ""),
         EventKind::CameOnline => (Glyph::Network, "good"),
         EventKind::WentOffline => (Glyph::Network, "bad"),
         EventKind::Rebooted => (Glyph::Bolt, ""),
@@ -154,6 +166,21 @@ fn words(kind: EventKind, detail: &Value) -> String {
     let with_charge = |what: &str| text("battery_pct").map_or_else(|| what.to_owned(), |pct| format!("{what}: {pct} %"));
     match kind {
         EventKind::Enrolled => "Enrolled".into(),
+        EventKind::RegistrationRetried => "Registered again, as the answer was lost".into(),
+        EventKind::SameHardware => match text("alias") {
+            Some(alias) => format!("The same hardware enrolled as {alias}"),
+            None => "The same hardware enrolled as another device".into(),
+        },
+        EventKind::IdentityConflictBegan => match (text("one"), text("other")) {
+            (Some(one), Some(other)) => format!("Two devices report as this one: {one}; {other}"),
+            _ => "Two devices report as this one".into(),
+        },
+        EventKind::IdentityConflictDismissed => "Identity conflict dismissed: it is one device".into(),
+        EventKind::Replaced => match (text("role").as_deref(), text("alias")) {
+            (Some("replaced"), Some(alias)) => format!("Replaced by {alias}"),
+            (_, Some(alias)) => format!("Replaced {alias}, an earlier enrollment of the same hardware"),
+            _ => "Replaced".into(),
+        },
         EventKind::CameOnline => "Came online".into(),
         EventKind::WentOffline => "Went offline".into(),
         EventKind::Rebooted => "Restarted".into(),

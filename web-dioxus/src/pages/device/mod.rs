@@ -4,6 +4,7 @@ mod actions;
 mod commands;
 mod edit;
 mod events;
+mod identity;
 mod plots;
 mod readings;
 mod send;
@@ -16,7 +17,7 @@ use domain::device::{Connectivity, DeviceView};
 use domain::{DeviceId, Timestamp};
 use services::DeviceDetails;
 
-use crate::components::{CopyButton, EmptyState, Glyph, RouteLink, labels, status_dot, time_ago};
+use crate::components::{CopyButton, EmptyState, Glyph, RouteLink, identity_mark, labels, status_dot, time_ago};
 use crate::context::use_session;
 use crate::format;
 use crate::navigation::use_title;
@@ -28,6 +29,7 @@ use crate::url_state::{DeviceUrl, DevicesUrl};
 use actions::Actions;
 use commands::Commands;
 use events::Events;
+use identity::Identity;
 use plots::Plots;
 use readings::{About, Fact, Packages, Readings, UnusableValues, clock_text, foreground_text};
 use send::Send;
@@ -114,6 +116,7 @@ fn Page(shown: PageData, query: DeviceUrl) -> Element {
                 h1 { tabindex: "-1", "data-testid": "device-alias", "{identity.alias}" }
                 p { class: "lead",
                     span { "data-testid": "device-status", {status_dot(shown.view.connectivity)} }
+                    {identity_mark(shown.view.identity_status())}
                     if let Some(seen) = seen {
                         span { "last seen " {seen} }
                     } else {
@@ -125,6 +128,7 @@ fn Page(shown: PageData, query: DeviceUrl) -> Element {
             }
             div { class: "page-actions", Actions { view: shown.view.clone(), details } }
         }
+        Identity { view: shown.view.clone(), details }
         match &last {
             Some(last) => rsx! { Readings { view: shown.view.clone(), telemetry: last.telemetry.clone(), as_of: shown.as_of.clone(), foreground: shown.foreground.clone() } },
             None => rsx! {

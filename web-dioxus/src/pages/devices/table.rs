@@ -3,13 +3,13 @@
 use std::rc::Rc;
 
 use dioxus::prelude::*;
-use domain::device::{AppStatus, Connectivity, DevicePolicy, DeviceView};
+use domain::device::{AppStatus, Connectivity, DevicePolicy, DeviceView, IdentityStatus};
 use domain::query::{DeviceFilter, Sort, SortKey};
 use domain::{DeviceId, Timestamp};
 
 use super::DevicesState;
 
-use crate::components::{Glyph, app_badge, battery_bar, icon, labels, status_dot, time_ago, unknown};
+use crate::components::{Glyph, app_badge, battery_bar, icon, identity_mark, labels, status_dot, time_ago, unknown};
 use crate::context::use_session;
 use crate::format;
 use crate::route::Route;
@@ -32,6 +32,7 @@ struct RowData {
     id: DeviceId,
     alias: String,
     connectivity: Connectivity,
+    identity: IdentityStatus,
     model: Option<String>,
     version: Option<String>,
     battery: Option<i16>,
@@ -52,6 +53,7 @@ impl RowData {
             id: view.identity.id,
             alias: view.identity.alias.clone(),
             connectivity: view.connectivity,
+            identity: view.identity_status(),
             model: view.model().map(str::to_owned),
             version: view.app_version().map(str::to_owned),
             battery: view.battery_pct(),
@@ -201,7 +203,7 @@ fn Row(row: Rc<RowData>, selects: bool, open: Callback<DeviceId>, select: Callba
                     input { r#type: "checkbox", aria_label: "Select {row.alias}", checked: selected, onchange: move |event| select.call((id, event.checked())) }
                 }
             }
-            span { role: "cell", "data-col": "status", {status_dot(row.connectivity)} }
+            span { role: "cell", "data-col": "status", {status_dot(row.connectivity)} {identity_mark(row.identity)} }
             // The alias is alone in its cell, so that its text is the alias.
             span { role: "cell", "data-col": "alias",
                 a {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use dioxus::prelude::*;
-use domain::device::{AppStatus, Connectivity, DeviceView};
+use domain::device::{AppStatus, Connectivity, DeviceView, IdentityStatus};
 use domain::query::{DeviceFilter, Sort, SortKey};
 
 use crate::components::{Glyph, RouteLink, battery_bar, icon, status_dot, time_ago};
@@ -31,12 +31,14 @@ pub(super) fn NeedsAttention(digest: Option<Rc<Digest>>) -> Element {
         filter: DeviceFilter { connectivity: Some(Connectivity::Online), app_status: Some(AppStatus::Down), ..DeviceFilter::default() },
         ..DevicesUrl::default()
     };
+    let of_identity =
+        |identity| DevicesUrl { filter: DeviceFilter { identity: Some(identity), ..DeviceFilter::default() }, ..DevicesUrl::default() };
     rsx! {
         section { class: "card", aria_labelledby: "attention",
             h2 { id: "attention", "Needs attention" }
             match digest {
                 None => rsx! { div { class: "skeleton-lines", aria_hidden: "true", span {} span {} span {} } },
-                Some(digest) if digest.app_down.total + digest.low_battery.total + digest.offline.total == 0 => rsx! {
+                Some(digest) if digest.all().into_iter().all(|attention| attention.total == 0) => rsx! {
                     p { class: "all-good", {icon(Glyph::Check)} "All devices are online, charged and running their app." }
                 },
                 Some(digest) => rsx! {
@@ -44,6 +46,13 @@ pub(super) fn NeedsAttention(digest: Option<Rc<Digest>>) -> Element {
                         AttentionList { title: "App down", reason: Reason::AppDown, attention: digest.app_down.clone(), more: down }
                         AttentionList { title: "Low battery", reason: Reason::LowBattery, attention: digest.low_battery.clone(), more: empty }
                         AttentionList { title: "Offline", reason: Reason::Offline, attention: digest.offline.clone(), more: offline }
+                        // Rare: they take no place while there are none.
+                        if digest.conflict.total > 0 {
+                            AttentionList { title: "Identity conflict", reason: Reason::Conflict, attention: digest.conflict.clone(), more: of_identity(IdentityStatus::Conflict) }
+                        }
+                        if digest.ghosts.total > 0 {
+                            AttentionList { title: "Ghosts", reason: Reason::Ghost, attention: digest.ghosts.clone(), more: of_identity(IdentityStatus::Ghost) }
+                        }
                     }
                 },
             }
@@ -57,6 +66,8 @@ enum Reason {
     AppDown,
     LowBattery,
     Offline,
+    Conflict,
+    Ghost,
 }
 
 #[component]
@@ -92,6 +103,11 @@ fn AttentionRow(reason: Reason, view: DeviceView) -> Element {
                 Some((_, None)) => String::new(),
             };
             rsx! { span { class: "muted", "{text}" } }
+        }
+        Reason::Conflict => rsx! { span { class: "muted", "two devices report as one" } },
+        Reason::Ghost => {
+            let enrolled_at = view.identity.enrolled_at;
+            rsx! { span { class: "muted", "enrolled " {time_ago(enrolled_at, &format::relative(now, enrolled_at))} } }
         }
         Reason::LowBattery => battery_bar(view.battery_pct(), telemetry.and_then(|telemetry| telemetry.charging), true),
         Reason::Offline => rsx! {
