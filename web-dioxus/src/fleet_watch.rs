@@ -179,7 +179,7 @@ pub(crate) mod tests {
     use domain::heartbeat::{Telemetry, Transport, WatchedApp};
 
     pub(crate) const POLICY: DevicePolicy =
-        DevicePolicy { offline_after: chrono::TimeDelta::seconds(900), low_battery_pct: 20, app_stale_after_s: 600 };
+        DevicePolicy { offline_after: chrono::TimeDelta::minutes(12), low_battery_pct: 15, app_stale_after_s: 600 };
 
     /// A fleet of `devices` that covers every state a page has to show.
     pub(crate) fn fleet(devices: u128) -> Arc<FleetView> {

@@ -22,7 +22,7 @@ use store::{PoolOptions, Store};
 /// Time to live of a lease.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(5);
 /// Charge below which a battery counts as low.
-pub(crate) const LOW_BATTERY_PCT: i16 = 20;
+pub(crate) const LOW_BATTERY_PCT: i16 = 15;
 /// How long the owner of a device is waited for.
 const OWNER_WAIT: Duration = Duration::from_millis(300);
 /// Time for a commit.
@@ -44,7 +44,7 @@ pub(crate) fn settings(folder: &Path) -> Settings {
             commit_timeout: COMMIT_TIMEOUT,
             retry_after_s: 2,
         },
-        device: DevicePolicy { offline_after: TimeDelta::seconds(900), low_battery_pct: LOW_BATTERY_PCT, app_stale_after_s: 600 },
+        device: DevicePolicy { offline_after: TimeDelta::minutes(12), low_battery_pct: LOW_BATTERY_PCT, app_stale_after_s: 600 },
         history: HistorySettings {
             restore_within: TimeDelta::days(7),
             events_kept: TimeDelta::days(90),

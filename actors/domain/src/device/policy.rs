@@ -96,7 +96,7 @@ mod tests {
     use super::*;
     use crate::heartbeat::WatchedApp;
 
-    const POLICY: DevicePolicy = DevicePolicy { offline_after: TimeDelta::seconds(900), low_battery_pct: 20, app_stale_after_s: 600 };
+    const POLICY: DevicePolicy = DevicePolicy { offline_after: TimeDelta::minutes(12), low_battery_pct: 15, app_stale_after_s: 600 };
 
     #[test]
     fn the_monitored_app() {

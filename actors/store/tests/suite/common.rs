@@ -113,7 +113,7 @@ pub(crate) fn battery(pct: i16) -> Telemetry {
 }
 
 pub(crate) fn policy() -> DevicePolicy {
-    DevicePolicy { offline_after: chrono::TimeDelta::seconds(900), low_battery_pct: 20, app_stale_after_s: 600 }
+    DevicePolicy { offline_after: chrono::TimeDelta::minutes(12), low_battery_pct: 15, app_stale_after_s: 600 }
 }
 
 pub(crate) fn new_node(number: u32, name: &str) -> NewNode {

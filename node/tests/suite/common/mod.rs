@@ -329,8 +329,8 @@ pub(crate) fn settings() -> services::settings::Settings {
                 retry_after_s: 1,
             },
             device: domain::device::DevicePolicy {
-                offline_after: chrono::TimeDelta::seconds(900),
-                low_battery_pct: 20,
+                offline_after: chrono::TimeDelta::minutes(12),
+                low_battery_pct: 15,
                 app_stale_after_s: 600,
             },
             reconcile: actors::settings::ReconcileSettings {
