@@ -78,6 +78,7 @@ pub(crate) fn settings(folder: &Path) -> Settings {
         deployments: DeploymentSettings {
             accept_within: TimeDelta::seconds(120),
             silent_within: TimeDelta::seconds(1_800),
+            confirm_within: TimeDelta::seconds(900),
             devices_max: 1_000,
             open_max: 100,
             starts_per_second: 400,

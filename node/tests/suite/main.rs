@@ -15,6 +15,8 @@ mod commands;
 mod common;
 mod ctl;
 mod deployment_cluster;
+mod deployment_confirmation;
+mod deployment_forms;
 mod deployments;
 mod device_edit;
 mod device_filters;

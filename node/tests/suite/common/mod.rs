@@ -363,6 +363,7 @@ pub(crate) fn settings() -> services::settings::Settings {
             deployments: actors::deployment::DeploymentSettings {
                 accept_within: chrono::TimeDelta::seconds(120),
                 silent_within: chrono::TimeDelta::seconds(1800),
+                confirm_within: chrono::TimeDelta::seconds(900),
                 devices_max: 10_000,
                 open_max: 100,
                 starts_per_second: 500,
