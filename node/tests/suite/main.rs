@@ -13,6 +13,7 @@ mod cluster;
 mod command_paths;
 mod commands;
 mod common;
+mod conformance;
 mod ctl;
 mod deployment_cluster;
 mod deployment_confirmation;
