@@ -75,8 +75,10 @@ pub struct Metrics {
     pub deployment_starts: IntCounter,
     /// Installations that devices ended, by what their task became and by error.
     pub deployment_attempts_finished: IntCounterVec,
-    /// Time from the start of an installation until the device's final report.
+    /// Time from the start of an installation until the device's report of success.
     pub deployment_install_seconds: Histogram,
+    /// Tasks that have finished, by state and reason.
+    pub deployment_tasks_finished: IntCounterVec,
     /// Partitions of the history, the default one included.
     pub heartbeat_partitions: IntGauge,
     /// Rows that no daily partition covers.
@@ -168,13 +170,19 @@ impl Metrics {
             )?,
             deployment_install_seconds: register_histogram_with_registry!(
                 "nexmdm_deployment_install_seconds",
-                "Time from the start of an installation to its end",
+                "Time from the start of an installation to the report of success",
                 vec![0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0],
                 registry
             )?,
             identity_conflicts: register_int_counter_with_registry!(
                 "nexmdm_identity_conflicts_total",
                 "Identity conflicts noticed: two devices that report as one",
+                registry
+            )?,
+            deployment_tasks_finished: register_int_counter_vec_with_registry!(
+                "nexmdm_deployment_tasks_finished_total",
+                "Finished tasks by state and reason",
+                &["state", "reason"],
                 registry
             )?,
             device_restarts: register_int_counter_with_registry!(

@@ -1,89 +1,20 @@
-//! Deployments at the edge: options and targets from JSON, what devices say, and what people are shown.
+//! Deployments at the edge: what devices say, and what people are shown.
 
 use domain::deployment::{
-    ConflictRule, DeploymentEvent, ErrorCode, Options, OptionsRequest, Reason, Stage, TaskReport, TaskState, TaskStatus, TaskView,
-    option_spec, option_specs,
+    DeploymentEvent, ErrorCode, Exclusion, Options, Reason, Stage, TaskReport, TaskState, TaskStatus, TaskView, option_specs,
 };
 use domain::param::ParamValue;
-use domain::{ApkId, DeploymentId, DeviceId, Invalid};
+use domain::{DeploymentId, DeviceId, Invalid};
 use serde_json::{Map, Value};
-use services::{DeploymentDetails, DeploymentPlan, DeploymentRequest, DeploymentScope, FlagState, PlannedTask, RollbackOffer};
+use services::{DeploymentDetails, DeploymentPlan, FlagState, PlannedTask, RollbackOffer};
 use wire::deployment as wired;
 use wire::lenient::Int;
 
-use crate::command_params::param_value;
 use crate::device_body::UnusableFields;
-use crate::{convert, present};
+use crate::present;
 
 /// Devices that a plan names; the others are counted.
 const PLAN_NAMED_MAX: usize = 1_000;
-
-/// A deployment that is asked for.
-///
-/// # Errors
-/// Names the field.
-pub(crate) fn request(asked: wired::DeploymentRequest) -> Result<DeploymentRequest, Invalid> {
-    let apk = asked.apk_id.parse().map(ApkId).map_err(|_| Invalid::new("apk_id", "not the id of an APK"))?;
-    let conflict = match asked.conflict.as_deref() {
-        None => ConflictRule::Wait,
-        Some(name) => ConflictRule::parse(name).ok_or_else(|| Invalid::new("conflict", "not one of wait, supersede"))?,
-    };
-    Ok(DeploymentRequest { apk, name: asked.name, scope: scope(asked.target)?, options: options(asked.options)?, conflict })
-}
-
-fn scope(target: wired::DeploymentTarget) -> Result<DeploymentScope, Invalid> {
-    let given = [target.fleet, target.ids.is_some(), target.tags.is_some(), target.groups.is_some(), target.filter.is_some()];
-    if given.into_iter().filter(|given| *given).count() != 1 {
-        return Err(Invalid::new("target", "requires exactly one of fleet, ids, tags, groups, filter"));
-    }
-    if let Some(ids) = target.ids {
-        let read = |(at, id): (usize, &String)| id.parse().map_err(|_| Invalid::new(format!("target.ids[{at}]"), "not a device id"));
-        return Ok(DeploymentScope::Ids(ids.iter().enumerate().map(read).collect::<Result<Vec<DeviceId>, _>>()?));
-    }
-    if let Some(tags) = target.tags {
-        return Ok(DeploymentScope::Tags(tags));
-    }
-    if let Some(groups) = target.groups {
-        return Ok(DeploymentScope::Groups(groups));
-    }
-    if let Some(filter) = target.filter {
-        let filter =
-            convert::filter(filter).map_err(|invalid| Invalid::new(format!("target.filter.{}", invalid.field), invalid.problem))?;
-        return Ok(DeploymentScope::Filter(filter));
-    }
-    Ok(DeploymentScope::Fleet)
-}
-
-fn options(asked: wired::DeploymentOptions) -> Result<OptionsRequest, Invalid> {
-    let mut request = OptionsRequest::default();
-    for (name, value) in asked.0 {
-        option(name, value, &mut request)?;
-    }
-    Ok(request)
-}
-
-/// Reads the option at `path`, or the values of one that has several.
-fn option(path: String, value: Value, request: &mut OptionsRequest) -> Result<(), Invalid> {
-    let group = format!("{path}.");
-    match (option_spec(&path), value) {
-        (_, Value::Null) => {}
-        (Some(spec), value) => {
-            if let Some(value) = param_value(&spec.param, value)? {
-                request.set(spec, value);
-            }
-        }
-        (None, Value::Object(fields)) if option_specs().any(|spec| spec.param.name.starts_with(&group)) => {
-            for (name, value) in fields {
-                option(format!("{group}{name}"), value, request)?;
-            }
-        }
-        (None, _) if option_specs().any(|spec| spec.param.name.starts_with(&group)) => {
-            return Err(Invalid::new(format!("options.{path}"), "not an object"));
-        }
-        (None, _) => return Err(Invalid::new(format!("options.{path}"), "unknown option")),
-    }
-    Ok(())
-}
 
 /// A device's report about a deployment. What is unusable beside the status and its error does not cost the report.
 ///
@@ -135,14 +66,21 @@ pub(crate) fn present_plan(plan: DeploymentPlan) -> wired::DeploymentPlan {
             None => counts.push(wired::PlanCount { state: state.to_owned(), reason: reason.map(str::to_owned), devices: 1 }),
         }
     }
+    let excluded = |(reason, devices): (Reason, usize)| wired::PlanExclusionCount { reason: reason.as_str().to_owned(), devices };
+    let exclusion =
+        |excluded: &Exclusion| wired::PlanExclusion { reason: excluded.reason.as_str().to_owned(), detail: excluded.detail.clone() };
     let item = |task: &PlannedTask| wired::PlanItem {
         id: task.id.to_string(),
         alias: task.alias.clone(),
         canary: task.canary,
         state: task.state.as_str().to_owned(),
         reason: task.reason.map(|reason| reason.as_str().to_owned()),
+        qualifies: task.exclusions.is_empty(),
+        exclusions: task.exclusions.iter().map(exclusion).collect(),
     };
     wired::DeploymentPlan {
+        qualifying: plan.qualifying(),
+        excluded: plan.excluded().into_iter().map(excluded).collect(),
         dry_run: true,
         devices: plan.tasks.len(),
         canary_size: plan.tasks.iter().filter(|task| task.canary).count(),
@@ -159,6 +97,7 @@ pub(crate) fn present_deployment(details: DeploymentDetails) -> wired::Deploymen
         throttled: details.count(TaskState::Throttled),
         sending: details.count(TaskState::Sending),
         installing: details.count(TaskState::Installing),
+        confirming: details.count(TaskState::Confirming),
         succeeded: details.count(TaskState::Succeeded),
         failed: details.count(TaskState::Failed),
         skipped: details.count(TaskState::Skipped),
@@ -168,6 +107,7 @@ pub(crate) fn present_deployment(details: DeploymentDetails) -> wired::Deploymen
     let counted = canary.counted();
     wired::Deployment {
         id: row.id.to_string(),
+        deployment_id: row.id.to_string(),
         name: row.name,
         apk_id: row.apk.to_string(),
         package: row.package,
@@ -220,7 +160,7 @@ fn present_rollback(offer: RollbackOffer) -> wired::Rollback {
     }
 }
 
-fn present_options(options: &Options) -> wired::DeploymentOptions {
+pub(crate) fn present_options(options: &Options) -> wired::DeploymentOptions {
     let mut shown = Map::new();
     for spec in option_specs() {
         let Some(value) = spec.value(options) else { continue };
@@ -254,7 +194,9 @@ pub(crate) fn present_task(row: TaskView) -> wired::DeploymentTask {
         alias: row.alias,
         canary: row.canary,
         state: row.state.as_str().to_owned(),
+        status: row.state.as_str().to_owned(),
         reason: row.reason.map(|reason| reason.as_str().to_owned()),
+        reason_detail: row.detail,
         stage: row.stage.map(|stage| stage.as_str().to_owned()),
         progress_pct: row.progress_pct,
         attempts: row.attempts,
@@ -332,51 +274,5 @@ mod tests {
         let report = report.unwrap();
         assert_eq!((report.status, report.attempt, report.progress_pct), (TaskStatus::Succeeded, None, None));
         assert_eq!(unusable.iter().collect::<Vec<_>>(), ["attempt", "progress_pct"]);
-    }
-
-    #[test]
-    fn options_go_from_json_to_values_and_back() {
-        let read = |value: serde_json::Value| {
-            let asked = serde_json::from_value(value).unwrap();
-            options(asked).and_then(|request| request.over(100, false)).map_err(|invalid| invalid.field)
-        };
-        let given = serde_json::json!({
-            "canary": {"size": 4, "success_threshold_pct": 75, "min_count": 2, "timeout_minutes": 30}, "rate_per_minute": 7, "concurrency": 9,
-            "wifi_only": false, "min_battery_pct": 15, "charging_only": true, "min_storage_free_mb": 300, "heartbeat_max_age_seconds": 60,
-            "doze_exempt_only": true, "window": {"start": "22:00", "end": "05:00", "tz": "Europe/Berlin"},
-            "retries": {"max": 4, "backoff_seconds": 30}, "restart_intent": {"action": "a.b.START", "extras": {"a": "1"}},
-            "rollback_allowed": false, "failure_pause": {"threshold_pct": 33, "min_count": 8}, "deadline_hours": 12
-        });
-        let options = read(given.clone()).unwrap();
-        assert_eq!(serde_json::to_value(present_options(&options)).unwrap(), given);
-        // Rows from before an option came have its default.
-        let stored = serde_json::from_str::<Options>(r#"{"rate_per_minute":7,"retries":{"max":1}}"#).unwrap();
-        assert_eq!((stored.rate_per_minute, stored.retries.max, stored.retries.backoff_s, stored.deadline_h), (7, 1, 60, 168));
-        // No canary is a canary of no devices.
-        let none = Options { canary: None, ..options };
-        assert_eq!(serde_json::to_value(present_options(&none)).unwrap()["canary"], serde_json::json!({"size": 0}));
-        assert_eq!(read(serde_json::json!({"window": null, "concurrency": null})), read(serde_json::json!({})));
-        for (bad, field) in [
-            (serde_json::json!({"concurency": 1}), "options.concurency"),
-            (serde_json::json!({"canary": {"sise": 1}}), "options.canary.sise"),
-            (serde_json::json!({"canary": 3}), "options.canary"),
-            (serde_json::json!({"wifi_only": "yes"}), "options.wifi_only"),
-            (serde_json::json!({"restart_intent": {"action": "a", "extras": {"a": 1}}}), "options.restart_intent.extras"),
-            (serde_json::json!({"restart_intent": {"extras": {}}}), "options.restart_intent.action"),
-            (serde_json::json!({"window": {"start": "22:00", "end": "05:00"}}), "options.window.tz"),
-        ] {
-            assert_eq!(read(bad.clone()), Err(field.to_owned()), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_target_is_exactly_one_thing() {
-        let read = |text: &str| scope(serde_json::from_str(text).unwrap()).map_err(|invalid| invalid.field);
-        assert_eq!(read(r#"{"fleet":true}"#), Ok(DeploymentScope::Fleet));
-        assert_eq!(read(r#"{"tags":["till"]}"#), Ok(DeploymentScope::Tags(vec!["till".into()])));
-        for bad in ["{}", r#"{"fleet":false}"#, r#"{"fleet":true,"ids":[]}"#, r#"{"tags":[],"groups":[]}"#] {
-            assert_eq!(read(bad), Err("target".into()), "{bad}");
-        }
-        assert_eq!(read(r#"{"ids":["x"]}"#), Err("target.ids[0]".into()));
     }
 }

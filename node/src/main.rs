@@ -9,6 +9,7 @@ mod config;
 mod convert;
 mod ctl;
 mod database;
+mod deployment_body;
 mod deployment_params;
 mod device_body;
 mod disk;

@@ -194,8 +194,8 @@ pub(crate) mod tests {
     use domain::heartbeat::{Telemetry, Transport, WatchedApp};
 
     pub(crate) const POLICY: DevicePolicy = DevicePolicy {
-        offline_after: chrono::TimeDelta::seconds(900),
-        low_battery_pct: 20,
+        offline_after: chrono::TimeDelta::minutes(12),
+        low_battery_pct: 15,
         app_stale_after_s: 600,
         ghost_after: chrono::TimeDelta::hours(24),
     };

@@ -167,8 +167,8 @@ mod tests {
     use std::sync::Arc;
 
     const POLICY: DevicePolicy = DevicePolicy {
-        offline_after: TimeDelta::seconds(900),
-        low_battery_pct: 20,
+        offline_after: TimeDelta::minutes(12),
+        low_battery_pct: 15,
         app_stale_after_s: 600,
         ghost_after: TimeDelta::hours(24),
     };
@@ -212,12 +212,12 @@ mod tests {
         let reported = |telemetry| device(telemetry, 1);
         assert_eq!(kinds(&Condition::default(), &reported(Telemetry::default())), ["came_online"]);
         assert_eq!(kinds(&online, &reported(Telemetry::default())), [""; 0]);
-        assert_eq!(kinds(&online, &device(Telemetry::default(), 900)), ["went_offline"]);
+        assert_eq!(kinds(&online, &device(Telemetry::default(), 720)), ["went_offline"]);
         let battery = |pct| reported(Telemetry { battery_pct: Some(pct), ..Default::default() });
-        assert_eq!(kinds(&online, &battery(19)), ["low_battery_began"]);
+        assert_eq!(kinds(&online, &battery(14)), ["low_battery_began"]);
         let low = Condition { low_battery: true, ..online.clone() };
-        assert_eq!(kinds(&low, &battery(24)), [""; 0], "hardly risen");
-        assert_eq!(kinds(&low, &battery(25)), ["low_battery_ended"]);
+        assert_eq!(kinds(&low, &battery(19)), [""; 0], "hardly risen");
+        assert_eq!(kinds(&low, &battery(20)), ["low_battery_ended"]);
         assert_eq!(kinds(&online, &reported(Telemetry { app_running: Some(false), ..Default::default() })), ["app_down_began"]);
         let down = Condition { app_down: true, ..online.clone() };
         assert_eq!(kinds(&down, &reported(Telemetry::default())), [""; 0], "it does not tell");
@@ -238,14 +238,14 @@ mod tests {
         let (next, events) = compare(&another, &told_apps, &POLICY).unwrap();
         assert_eq!((next.app_package.as_deref(), next.app_version.as_deref(), events.len()), (Some("a.b"), Some("2"), 0), "first told");
         assert_eq!(compare(&next, &told_apps, &POLICY), None);
-        assert_eq!(kinds(&app, &DeviceState { lifecycle: Lifecycle::Deleted, ..device(Telemetry::default(), 900) }), [""; 0]);
+        assert_eq!(kinds(&app, &DeviceState { lifecycle: Lifecycle::Deleted, ..device(Telemetry::default(), 720) }), [""; 0]);
     }
 
     #[test]
     fn offline_begins_when_the_limit_is_over_whoever_looks_later() {
         let online = Condition { online: true, ..Condition::default() };
         let (_, events) = compare(&online, &device(Telemetry::default(), 100_000), &POLICY).unwrap();
-        assert_eq!(events[0].at, at(900));
+        assert_eq!(events[0].at, at(720));
     }
 
     /// Two devices that report as one tell nothing but that, and whether anything is heard of them.

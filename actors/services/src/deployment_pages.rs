@@ -209,7 +209,7 @@ impl DeploymentService {
     }
 }
 
-const TABLE_COLUMNS: [&str; 14] = [
+const TABLE_COLUMNS: [&str; 15] = [
     "position",
     "device_id",
     "alias",
@@ -224,9 +224,10 @@ const TABLE_COLUMNS: [&str; 14] = [
     "message",
     "version_before",
     "installed_version",
+    "reason_detail",
 ];
 
-fn cells(row: &TaskView) -> [String; 14] {
+fn cells(row: &TaskView) -> [String; 15] {
     let time = |at: Option<Timestamp>| at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)).unwrap_or_default();
     [
         row.position.to_string(),
@@ -243,5 +244,6 @@ fn cells(row: &TaskView) -> [String; 14] {
         neutralised(row.message.as_deref().unwrap_or_default()),
         row.version_before.map(|code| code.to_string()).unwrap_or_default(),
         neutralised(row.installed_version.as_deref().unwrap_or_default()),
+        neutralised(row.detail.as_deref().unwrap_or_default()),
     ]
 }

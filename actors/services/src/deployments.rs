@@ -1,6 +1,6 @@
 //! Deployments: preview, creation, transitions and rollback.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use actors::deployment::{DeploymentSettings, snapshot_of};
@@ -12,41 +12,23 @@ use domain::abi::AbiSet;
 use domain::access::{Permission, Principal};
 use domain::apk::Apk;
 use domain::audit::AuditAction;
-use domain::bulk::DeviceRecord;
 use domain::deployment::{
-    ConflictRule, Deployment, DeploymentState, DeploymentTransition, NoRollback, Options, OptionsRequest, PauseReason, Phase, PlanInput,
-    Reason, Run, Task, TaskChange, TaskState, decide, rollback,
+    ConflictRule, Deployment, DeploymentState, DeploymentTransition, MaintenanceWindow, NoRollback, Options, OptionsRequest, PauseReason,
+    Phase, PlanInput, Run, Task, TaskChange, TaskState, decide, exclusions, rollback,
 };
-use domain::device::DeviceListScope;
-use domain::query::DeviceFilter;
 use domain::{ApkId, CommandId, DeploymentId, DeviceId, Invalid, ServiceError, Timestamp, text};
 use link::messages::DeviceRequest;
-use serde_json::{Value, json};
+use serde_json::json;
 use store::{AuditEntry, CreateOutcome, IdempotencyRecord, NewDeployment, NewTask, StatusThresholds, Store, TransitionOutcome};
 
 use super::commands::IdempotencyKey;
+use super::deployment_plan::{DeploymentPlan, PlannedTask};
+use super::deployment_target::{DeploymentScope, TargetResolver, aliases, shown};
 use super::device_edit::run_detached;
 use super::table_pools::TablePools;
 
 /// Longest name, in characters.
 pub const NAME_MAX_CHARS: usize = 200;
-/// Most tags or groups of one deployment.
-const NAMES_MAX: usize = 100;
-
-/// Target of a deployment; resolved to devices when the deployment is created.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DeploymentScope {
-    /// Every device.
-    Fleet,
-    /// These devices.
-    Ids(Vec<DeviceId>),
-    /// Devices with any of these tags.
-    Tags(Vec<String>),
-    /// Devices in any of these groups.
-    Groups(Vec<String>),
-    /// Devices that match a filter.
-    Filter(DeviceFilter),
-}
 
 /// Request for a deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,32 +43,6 @@ pub struct DeploymentRequest {
     pub options: OptionsRequest,
     /// Rule for devices that an older deployment has.
     pub conflict: ConflictRule,
-}
-
-/// Preview of a deployment.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DeploymentPlan {
-    /// APK to install.
-    pub apk: Apk,
-    /// Options with their defaults.
-    pub options: Options,
-    /// Tasks, in the order of the targets.
-    pub tasks: Vec<PlannedTask>,
-}
-
-/// Task of a previewed deployment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlannedTask {
-    /// The device.
-    pub id: DeviceId,
-    /// Alias of the device.
-    pub alias: String,
-    /// Whether the device belongs to the canary.
-    pub canary: bool,
-    /// First state of the task; [`TaskState::Sending`]: it would start at once.
-    pub state: TaskState,
-    /// Reason of the state.
-    pub reason: Option<Reason>,
 }
 
 /// Availability of a rollback, and whether it is recommended.
@@ -296,11 +252,14 @@ impl DeploymentService {
         if apk.deleted_at.is_some() {
             return Err(Invalid::new("apk_id", "the file of this APK was deleted").into());
         }
-        let ids = self.ids(&request.scope).await?;
+        let thresholds = StatusThresholds::at(now, &self.policy);
+        let resolver = TargetResolver { store: &self.store, thresholds, devices_max: self.settings.devices_max };
+        let ids = resolver.ids(&request.scope).await?;
         let fleet = request.scope == DeploymentScope::Fleet;
         let mut options = request.options.clone().over(ids.len(), fleet)?;
+        open_in_time(&options, now)?;
         let known = self.store.device_work().await?.device_records(&ids).await?;
-        let mut devices = self.aliases(&request.scope, ids, known)?;
+        let mut devices = aliases(&request.scope, ids, known)?;
         // By alias, so that the same request has the same targets in the same order.
         devices.sort_by(|a, b| a.1.cmp(&b.1).then(a.0.cmp(&b.0)));
         let alone = self.preview(&apk, &options_without_limits(&options), &devices, 0, now);
@@ -349,6 +308,7 @@ impl DeploymentService {
             blocked: None,
             accept_within: self.settings.accept_within,
             silent_within: self.settings.silent_within,
+            confirm_within: self.settings.confirm_within,
             tasks: &tasks,
             starts: &[],
             snapshot: &|id| snapshot_of(&self.view, &apk.package, id),
@@ -358,86 +318,23 @@ impl DeploymentService {
         let mut planned: Vec<PlannedTask> = devices
             .iter()
             .zip(&tasks)
-            .map(|((id, alias), task)| PlannedTask { id: *id, alias: alias.clone(), canary: task.canary, state: task.state, reason: None })
+            .map(|((id, alias), task)| {
+                let snapshot = snapshot_of(&self.view, &apk.package, *id).unwrap_or_default();
+                let exclusions = exclusions(options, &run, &snapshot, now);
+                let (id, alias) = (*id, alias.clone());
+                PlannedTask { id, alias, canary: task.canary, state: task.state, reason: None, detail: None, exclusions }
+            })
             .collect();
+        let mut details = plan.details;
         for (index, change) in plan.changes {
             let (TaskChange::Wait(state, reason) | TaskChange::Finish(state, reason)) = change else { continue };
             (planned[index].state, planned[index].reason) = (state, Some(reason));
+            planned[index].detail = details.remove(&index);
         }
         for index in plan.starts {
             planned[index].state = TaskState::Sending;
         }
         planned
-    }
-
-    async fn ids(&self, scope: &DeploymentScope) -> Result<Vec<DeviceId>, ServiceError> {
-        let max = self.settings.devices_max;
-        let of = |filter: DeviceFilter| async move {
-            let thresholds = StatusThresholds::at(self.clock.now(), &self.policy);
-            Ok::<_, ServiceError>(self.store.device_ids(&filter.checked()?, DeviceListScope::Active, thresholds, max as i64 + 1).await?)
-        };
-        let names = |field: &str, names: &[String]| match names.len() {
-            0 => Err(Invalid::new(field, "empty")),
-            1..=NAMES_MAX => Ok(()),
-            _ => Err(Invalid::new(field, format!("more than {NAMES_MAX}"))),
-        };
-        let mut ids = match scope {
-            DeploymentScope::Fleet => of(DeviceFilter::default()).await?,
-            DeploymentScope::Ids(ids) if ids.is_empty() => return Err(Invalid::new("target.ids", "empty").into()),
-            DeploymentScope::Ids(ids) => ids.clone(),
-            DeploymentScope::Filter(filter) => of(filter.clone()).await?,
-            DeploymentScope::Tags(tags) => {
-                names("target.tags", tags)?;
-                let mut ids = Vec::new();
-                for tag in tags {
-                    ids.extend(of(DeviceFilter { tag: Some(tag.clone()), ..DeviceFilter::default() }).await?);
-                }
-                ids
-            }
-            DeploymentScope::Groups(groups) => {
-                names("target.groups", groups)?;
-                let mut ids = Vec::new();
-                for group in groups {
-                    ids.extend(of(DeviceFilter { group: Some(group.clone()), ..DeviceFilter::default() }).await?);
-                }
-                ids
-            }
-        };
-        ids.sort_unstable();
-        ids.dedup();
-        if ids.len() > max {
-            return Err(Invalid::new("target", format!("more than {max} devices")).into());
-        }
-        if ids.is_empty() {
-            return Err(Invalid::new("target", "no device matches").into());
-        }
-        Ok(ids)
-    }
-
-    /// Devices with their aliases.
-    ///
-    /// # Errors
-    /// A requested id is not a device, or the device is deleted.
-    fn aliases(
-        &self,
-        scope: &DeploymentScope,
-        ids: Vec<DeviceId>,
-        known: HashMap<DeviceId, DeviceRecord>,
-    ) -> Result<Vec<(DeviceId, String)>, Invalid> {
-        let mut devices = Vec::with_capacity(ids.len());
-        for id in ids {
-            match known.get(&id).filter(|known| known.deleted_at.is_none()) {
-                Some(known) => devices.push((id, known.editable.alias.clone())),
-                None => {
-                    // An id in the request is an error of the caller; one from a filter was deleted this moment.
-                    if let DeploymentScope::Ids(asked) = scope {
-                        let index = asked.iter().position(|other| *other == id).unwrap_or_default();
-                        return Err(Invalid::new(format!("target.ids[{index}]"), "there is no such device"));
-                    }
-                }
-            }
-        }
-        if devices.is_empty() { Err(Invalid::new("target", "no device matches")) } else { Ok(devices) }
     }
 }
 
@@ -446,24 +343,26 @@ fn options_without_limits(options: &Options) -> Options {
     Options { rate_per_minute: 0, concurrency: u32::MAX, window: None, canary: None, ..options.clone() }
 }
 
+/// Checks that a window of one period is not over, and opens before the deadline.
+fn open_in_time(options: &Options, now: Timestamp) -> Result<(), Invalid> {
+    let Some(period) = options.window.as_ref().and_then(MaintenanceWindow::as_period) else { return Ok(()) };
+    if period.until <= now {
+        return Err(Invalid::new("options.window.until", "in the past"));
+    }
+    let deadline_h = options.deadline_h;
+    if period.from >= now + TimeDelta::hours(deadline_h.into()) {
+        return Err(Invalid::new("options.window.from", format!("after the deadline, {deadline_h} h from now (deadline_hours)")));
+    }
+    Ok(())
+}
+
 /// New task; one that would start at once begins as queued, because the owner starts it.
 fn begin(planned: PlannedTask) -> NewTask {
-    let PlannedTask { id, alias, canary, state, reason } = planned;
+    let PlannedTask { id, alias, canary, state, reason, detail, .. } = planned;
     let state = if state == TaskState::Sending { TaskState::Queued } else { state };
-    NewTask { device: id, alias, canary, state, reason }
+    NewTask { device: id, alias, canary, state, reason, detail }
 }
 
 fn text_cut(text: &str) -> String {
     text.chars().take(NAME_MAX_CHARS).collect()
-}
-
-/// Target of a request, for display and the audit trail.
-fn shown(scope: &DeploymentScope) -> Value {
-    match scope {
-        DeploymentScope::Fleet => json!({"fleet": true}),
-        DeploymentScope::Ids(ids) => json!({"ids": ids.len()}),
-        DeploymentScope::Tags(tags) => json!({"tags": tags}),
-        DeploymentScope::Groups(groups) => json!({"groups": groups}),
-        DeploymentScope::Filter(filter) => json!({"filter": super::device_audit::filter_shown(filter)}),
-    }
 }

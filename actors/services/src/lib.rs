@@ -20,6 +20,8 @@ mod credential_cache;
 pub mod crypto;
 mod csv_dialect;
 mod deployment_pages;
+mod deployment_plan;
+mod deployment_target;
 mod deployments;
 mod device_audit;
 mod device_csv;
@@ -64,10 +66,9 @@ pub use command_batches::{BatchDetails, BatchRequest, Expected, Planned};
 pub use command_results::{CommandResult, ResultFormat};
 pub use commands::{CommandRequest, CommandService, IdempotencyKey};
 pub use deployment_pages::{DeploymentCursor, DeploymentDetails};
-pub use deployments::{
-    DeploymentPlan, DeploymentRequest, DeploymentScope, DeploymentService, NAME_MAX_CHARS as DEPLOYMENT_NAME_MAX_CHARS, PlannedTask,
-    RollbackOffer,
-};
+pub use deployment_plan::{DeploymentPlan, PlannedTask};
+pub use deployment_target::{DeploymentScope, Selection as DeploymentSelection};
+pub use deployments::{DeploymentRequest, DeploymentService, NAME_MAX_CHARS as DEPLOYMENT_NAME_MAX_CHARS, RollbackOffer};
 pub use device_csv::{FieldChange, IMPORT_ROWS_MAX, ImportPermit, ImportReport, RowChange, RowProblem};
 pub use device_edit::{BulkOutcome, BulkRequest, BulkTarget};
 pub use devices::{DeviceDetails, DevicePage, DeviceService};

@@ -22,7 +22,7 @@ use store::{PoolOptions, Store};
 /// Time to live of a lease.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(5);
 /// Charge below which a battery counts as low.
-pub(crate) const LOW_BATTERY_PCT: i16 = 20;
+pub(crate) const LOW_BATTERY_PCT: i16 = 15;
 /// How long the owner of a device is waited for.
 const OWNER_WAIT: Duration = Duration::from_millis(300);
 /// Time for a commit.
@@ -45,7 +45,7 @@ pub(crate) fn settings(folder: &Path) -> Settings {
             retry_after_s: 2,
         },
         device: DevicePolicy {
-            offline_after: TimeDelta::seconds(900),
+            offline_after: TimeDelta::minutes(12),
             low_battery_pct: LOW_BATTERY_PCT,
             app_stale_after_s: 600,
             ghost_after: TimeDelta::hours(24),
@@ -83,6 +83,7 @@ pub(crate) fn settings(folder: &Path) -> Settings {
         deployments: DeploymentSettings {
             accept_within: TimeDelta::seconds(120),
             silent_within: TimeDelta::seconds(1_800),
+            confirm_within: TimeDelta::seconds(900),
             devices_max: 1_000,
             open_max: 100,
             starts_per_second: 400,

@@ -192,7 +192,7 @@ impl DriverState {
             let error = code.as_deref().and_then(ErrorCode::parse).unwrap_or(ErrorCode::InstallFailed);
             let row = &reading.row;
             let change = TaskChange::after_failure(&row.options, row.state, task.attempts, error, error.into(), reading.now);
-            Some(ChangedTask { device, from: task.state, attempts: task.attempts, change, message: message.or(code) })
+            Some(ChangedTask { device, from: task.state, attempts: task.attempts, change, message: message.or(code), detail: None })
         };
         Ok(refused.into_iter().filter_map(changed).collect())
     }
@@ -233,6 +233,7 @@ impl DriverState {
             blocked: reading.flags.blocked(),
             accept_within: context.settings.accept_within,
             silent_within: context.settings.silent_within,
+            confirm_within: context.settings.confirm_within,
             tasks: self.cache.tasks(),
             starts: &reading.starts,
             snapshot: &snapshot,
@@ -242,7 +243,7 @@ impl DriverState {
     }
 
     /// Applies the plan. Returns whether it changed more than reasons to wait.
-    async fn apply(&mut self, reading: &DeploymentReading, plan: Plan, mut changes: Vec<ChangedTask>) -> Result<bool, StoreError> {
+    async fn apply(&mut self, reading: &DeploymentReading, mut plan: Plan, mut changes: Vec<ChangedTask>) -> Result<bool, StoreError> {
         let refused: HashSet<DeviceId> = changes.iter().map(|changed| changed.device).collect();
         let mut reasons_left = REASONS_MAX;
         for (index, change) in plan.changes {
@@ -254,7 +255,8 @@ impl DriverState {
                 reasons_left -= 1;
             }
             if !refused.contains(&task.device) {
-                changes.push(ChangedTask { device: task.device, from: task.state, attempts: task.attempts, change, message: None });
+                let (device, detail) = (task.device, plan.details.remove(&index));
+                changes.push(ChangedTask { device, from: task.state, attempts: task.attempts, change, message: None, detail });
             }
         }
         let since = self.last_start.map_or(TimeDelta::milliseconds(RECONCILE_GAP.as_millis() as i64), |at| reading.now - at);
@@ -301,7 +303,7 @@ impl DriverState {
             let (url, _) = (self.context.download_url)(apk.id, task.device, reading.now);
             let (params, params_shown) = params(&reading.row, apk, &url, attempt);
             let snapshot = snapshot_of(&self.context.view, &reading.row.package, task.device);
-            let version_before = snapshot.and_then(|snapshot| snapshot.version_code);
+            let version_before = snapshot.and_then(|snapshot| snapshot.installed.code());
             TaskStart {
                 device: task.device,
                 command: CommandId(self.context.clock.new_id()),
@@ -316,6 +318,9 @@ impl DriverState {
 
     fn applied(&mut self, applied: &Applied, wanted: usize) {
         self.context.metrics.deployment_starts.inc_by(applied.started.len() as u64);
+        for (state, reason) in &applied.finished {
+            self.context.metrics.deployment_tasks_finished.with_label_values(&[state.as_str(), reason.as_str()]).inc();
+        }
         if applied.started.len() < wanted {
             // Another change came in between: read the targets before the next try.
             self.targets_read_at = None;

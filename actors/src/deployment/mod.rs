@@ -45,6 +45,8 @@ pub struct DeploymentSettings {
     pub accept_within: TimeDelta,
     /// How long an installing device may go without a report.
     pub silent_within: TimeDelta,
+    /// How long a heartbeat has to confirm a reported success.
+    pub confirm_within: TimeDelta,
     /// Most devices of one deployment.
     pub devices_max: usize,
     /// Most deployments that have not finished.
@@ -75,7 +77,7 @@ pub fn snapshot_of(view: &FleetView, package: &str, id: DeviceId) -> Option<Devi
     let shown = view.device(id)?;
     let online = shown.connectivity == Connectivity::Online;
     let snapshot = match (&shown.last, shown.last_seen_at) {
-        (Some(last), Some(seen)) => DeviceSnapshot::of(&last.telemetry, package, seen, online),
+        (Some(last), Some(seen)) => DeviceSnapshot::of(last, package, seen, online),
         _ => DeviceSnapshot { online, ..DeviceSnapshot::default() },
     };
     Some(DeviceSnapshot { identity_conflict: shown.conflict_at.is_some(), ..snapshot })

@@ -1,7 +1,7 @@
 //! Parameters of the command that deploys an APK: `deploy_apk` of the agent API.
 
 use domain::apk::Apk;
-use domain::deployment::{Deployment, Options};
+use domain::deployment::{Deployment, MaintenanceWindow, Options};
 use serde_json::{Value, json};
 
 /// Stands where the address was.
@@ -34,7 +34,8 @@ pub(super) fn params(row: &Deployment, apk: &Apk, url: &str, attempt: u32) -> (S
 }
 
 fn constraints(options: &Options) -> Value {
-    let window = options.window.as_ref().map(|window| json!({"start": window.start(), "end": window.end(), "tz": window.tz()}));
+    let window = options.window.as_ref().and_then(MaintenanceWindow::hours);
+    let window = window.map(|hours| json!({"start": hours.start(), "end": hours.end(), "tz": hours.tz()}));
     json!({
         "wifi_only": options.wifi_only,
         "min_battery": options.min_battery_pct,

@@ -1,7 +1,7 @@
 //! Writer of task reports.
 
 use domain::ServiceError;
-use domain::deployment::TaskReport;
+use domain::deployment::{ErrorCode, TaskReport, TaskState};
 use std::time::Duration;
 use store::{Store, StoreError, TaskReportOutcome};
 use tokio::sync::oneshot;
@@ -76,9 +76,16 @@ impl TaskReports {
 }
 
 fn count(metrics: &Metrics, answer: &TaskReportOutcome) {
-    if let TaskReportOutcome::Changed { state, error, took_ms: Some(took_ms) } = answer {
-        let error = error.map_or("", domain::deployment::ErrorCode::as_str);
-        metrics.deployment_attempts_finished.with_label_values(&[state.as_str(), error]).inc();
+    let TaskReportOutcome::Changed { state, error, took_ms: Some(took_ms) } = answer else { return };
+    let installed = matches!(state, TaskState::Confirming | TaskState::Succeeded);
+    // The attempt has succeeded, whatever a heartbeat says of the task.
+    let outcome = if installed { TaskState::Succeeded } else { *state };
+    let error = error.map_or("", ErrorCode::as_str);
+    metrics.deployment_attempts_finished.with_label_values(&[outcome.as_str(), error]).inc();
+    if installed {
         metrics.deployment_install_seconds.observe(*took_ms as f64 / 1000.0);
+    }
+    if state.is_finished() {
+        metrics.deployment_tasks_finished.with_label_values(&[state.as_str(), error]).inc();
     }
 }

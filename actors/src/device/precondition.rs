@@ -59,7 +59,7 @@ impl Precondition {
             return Some(domain::deployment::ErrorCode::OutsideWindow.into());
         }
         let last = last?;
-        ineligibility(&self.options, &DeviceSnapshot::of(&last.telemetry, "", last.received_at, true), now)
+        ineligibility(&self.options, &DeviceSnapshot::of(last, "", last.received_at, true), now)
     }
 }
 

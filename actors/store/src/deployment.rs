@@ -66,6 +66,8 @@ pub struct NewTask {
     pub state: TaskState,
     /// Reason of the state.
     pub reason: Option<Reason>,
+    /// Values behind the reason, for display.
+    pub detail: Option<String>,
 }
 
 /// Outcome of creating a deployment.
@@ -265,6 +267,7 @@ async fn insert_tasks(tx: &mut Transaction<'static, Postgres>, new: &NewDeployme
     let canary: Vec<bool> = new.tasks.iter().map(|task| task.canary).collect();
     let states: Vec<&str> = new.tasks.iter().map(|task| task.state.as_str()).collect();
     let reasons: Vec<Option<&str>> = new.tasks.iter().map(|task| task.reason.map(Reason::as_str)).collect();
+    let details: Vec<Option<&str>> = new.tasks.iter().map(|task| task.detail.as_deref()).collect();
     let over: Vec<bool> = new.tasks.iter().map(|task| task.state.is_finished()).collect();
     sqlx::query!(
         "INSERT INTO deployment_target (deployment_id, position, device_id, alias, canary)
@@ -278,10 +281,12 @@ async fn insert_tasks(tx: &mut Transaction<'static, Postgres>, new: &NewDeployme
     .execute(&mut **tx)
     .await?;
     sqlx::query!(
-        "INSERT INTO deployment_task (deployment_id, position, device_id, package, canary, state, reason, finished_at, changed_at)
-         SELECT $1, t.n - 1, t.device_id, $2, t.canary, t.state, t.reason, CASE WHEN t.over THEN $3::timestamptz END, clock_timestamp()
-         FROM UNNEST($4::uuid[], $5::boolean[], $6::text[], $7::text[], $8::boolean[])
-             WITH ORDINALITY AS t(device_id, canary, state, reason, over, n)",
+        "INSERT INTO deployment_task (deployment_id, position, device_id, package, canary, state, reason, reason_detail, finished_at,
+             changed_at)
+         SELECT $1, t.n - 1, t.device_id, $2, t.canary, t.state, t.reason, t.detail, CASE WHEN t.over THEN $3::timestamptz END,
+             clock_timestamp()
+         FROM UNNEST($4::uuid[], $5::boolean[], $6::text[], $7::text[], $8::boolean[], $9::text[])
+             WITH ORDINALITY AS t(device_id, canary, state, reason, over, detail, n)",
         new.id.0,
         new.package,
         now,
@@ -289,7 +294,8 @@ async fn insert_tasks(tx: &mut Transaction<'static, Postgres>, new: &NewDeployme
         &canary,
         &states as &[&str],
         &reasons as &[Option<&str>],
-        &over
+        &over,
+        &details as &[Option<&str>]
     )
     .execute(&mut **tx)
     .await?;
@@ -326,7 +332,7 @@ async fn supersede(
     .fetch_all(&mut **tx)
     .await?;
     let lost = sqlx::query!(
-        "UPDATE deployment_task t SET state = 'canceled', reason = 'superseded', finished_at = $3, changed_at = clock_timestamp()
+        "UPDATE deployment_task t SET state = 'canceled', reason = 'superseded', reason_detail = NULL, finished_at = $3, changed_at = clock_timestamp()
          FROM (SELECT deployment_id, device_id, state FROM deployment_task
                WHERE deployment_id = ANY($1) AND device_id = ANY($2) AND state IN ('queued', 'waiting_window', 'throttled', 'sending')
                ORDER BY deployment_id, device_id FOR NO KEY UPDATE) o

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::audit::{AuditEntry, append};
 use crate::channels;
-use crate::deployment_record::{cancel_commands, end_attempts, expect_many, note, target};
+use crate::deployment_record::{cancel_commands, end_attempts, expect_many, fail_attempts, note, target};
 use crate::flag::flags;
 use crate::{Store, StoreError};
 
@@ -48,13 +48,16 @@ pub struct ChangedTask {
     pub change: TaskChange,
     /// Message of the device, for display.
     pub message: Option<String>,
+    /// Values behind the reason, for display.
+    pub detail: Option<String>,
 }
 
 impl ChangedTask {
     /// Error of the attempt, as far as the server knows it: the refusal of the device, or a timeout.
     fn error(&self) -> Option<ErrorCode> {
+        let reported = matches!(self.from, TaskState::Confirming | TaskState::Succeeded);
         match self.change {
-            _ if !self.from.is_busy() => None,
+            _ if !self.from.is_busy() && !reported => None,
             TaskChange::Finish(TaskState::Failed | TaskState::Skipped, Reason::Device(code)) => Some(code),
             TaskChange::Retry(Reason::Device(code), Some(_)) => Some(code),
             TaskChange::Finish(TaskState::Failed, _) | TaskChange::Retry(_, Some(_)) => Some(ErrorCode::Timeout),
@@ -93,6 +96,8 @@ pub struct Applied {
     pub started: Vec<DeviceId>,
     /// Commands that were canceled, with their devices.
     pub taken_back: Vec<(DeviceId, CommandId)>,
+    /// States and reasons of the tasks that have finished.
+    pub finished: Vec<(TaskState, Reason)>,
 }
 
 impl Store {
@@ -181,6 +186,7 @@ async fn change_tasks(tx: &mut Transaction<'static, Postgres>, plan: &ApplyPlan,
     let over = column!(changed => matches!(changed.change, TaskChange::Finish(..)));
     let errors = column!(changed => changed.error().map(ErrorCode::as_str));
     let messages = column!(changed => changed.message.as_deref());
+    let details = column!(changed => changed.detail.as_deref());
     sqlx::query!(
         "SELECT FROM deployment_task WHERE deployment_id = $1 AND device_id = ANY($2) ORDER BY device_id FOR NO KEY UPDATE",
         plan.id.0,
@@ -190,16 +196,17 @@ async fn change_tasks(tx: &mut Transaction<'static, Postgres>, plan: &ApplyPlan,
     .await?;
     expect_many(tx, true).await?;
     let changed = sqlx::query!(
-        "UPDATE deployment_task t SET state = c.state, reason = c.reason,
+        "UPDATE deployment_task t SET state = c.state, reason = c.reason, reason_detail = c.detail,
              stage = CASE WHEN c.again OR c.over THEN NULL ELSE t.stage END,
              progress_pct = CASE WHEN c.again OR c.over THEN NULL ELSE t.progress_pct END,
              not_before = CASE WHEN c.again THEN c.not_before ELSE t.not_before END,
              error = coalesce(c.error, t.error), message = coalesce(c.message, t.message),
              finished_at = CASE WHEN c.over THEN $2::timestamptz END, changed_at = clock_timestamp()
          FROM UNNEST($3::uuid[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::boolean[], $9::timestamptz[], $10::boolean[],
-             $11::text[], $12::text[]) AS c(device_id, before, attempts, state, reason, again, not_before, over, error, message)
+             $11::text[], $12::text[], $13::text[])
+             AS c(device_id, before, attempts, state, reason, again, not_before, over, error, message, detail)
          WHERE t.deployment_id = $1 AND t.device_id = c.device_id AND t.state = c.before AND t.attempts = c.attempts
-         RETURNING t.device_id, t.attempts, t.command_id, c.before, t.state, t.reason",
+         RETURNING t.device_id, t.attempts, t.command_id, c.before, t.state, t.reason, t.reason_detail",
         plan.id.0,
         plan.now,
         &devices,
@@ -211,11 +218,32 @@ async fn change_tasks(tx: &mut Transaction<'static, Postgres>, plan: &ApplyPlan,
         &not_before as &[Option<Timestamp>],
         &over,
         &errors as &[Option<&str>],
-        &messages as &[Option<&str>]
+        &messages as &[Option<&str>],
+        &details as &[Option<&str>]
     )
     .fetch_all(&mut **tx)
     .await?;
     expect_many(tx, false).await?;
+    applied.finished.extend(changed.iter().filter_map(|row| {
+        let state = TaskState::parse(&row.state).filter(|state| state.is_finished())?;
+        Some((state, row.reason.as_deref().and_then(Reason::parse)?))
+    }));
+    let reported = [TaskState::Confirming, TaskState::Succeeded].map(TaskState::as_str);
+    let mut contradicted: Vec<_> = changed
+        .iter()
+        .filter(|row| row.state == TaskState::Failed.as_str() && row.before.as_deref().is_some_and(|before| reported.contains(&before)))
+        .collect();
+    contradicted.sort_unstable_by_key(|row| row.device_id);
+    let (devices, attempts): (Vec<_>, Vec<_>) = contradicted.iter().map(|row| (row.device_id, row.attempts)).unzip();
+    fail_attempts(tx, plan.id, &devices, &attempts).await?;
+    for row in contradicted.into_iter().take(FAILURES_TOLD_MAX) {
+        let kind = match row.reason.as_deref().and_then(Reason::parse) {
+            Some(Reason::Device(ErrorCode::Reverted)) => DeploymentEventKind::TaskReverted,
+            _ => DeploymentEventKind::TaskFailed,
+        };
+        let detail = row.reason_detail.as_deref().or(row.reason.as_deref()).unwrap_or_default();
+        note(tx, plan.id, plan.now, kind, Some(DeviceId(row.device_id)), detail, None).await?;
+    }
     struct Ended {
         device: Uuid,
         attempt: i32,
@@ -287,7 +315,7 @@ async fn start_tasks(
     .await?;
     expect_many(tx, true).await?;
     let started = sqlx::query_scalar!(
-        "UPDATE deployment_task t SET state = 'sending', reason = NULL, stage = NULL, progress_pct = NULL, not_before = NULL,
+        "UPDATE deployment_task t SET state = 'sending', reason = NULL, reason_detail = NULL, stage = NULL, progress_pct = NULL, not_before = NULL,
              attempts = s.attempt, command_id = s.command_id, started_at = $2, accepted_at = NULL, reported_at = NULL, error = NULL,
              message = NULL, version_before = coalesce(t.version_before, s.version_before), changed_at = clock_timestamp()
          FROM UNNEST($3::uuid[], $4::uuid[], $5::integer[], $6::bigint[]) AS s(device_id, command_id, attempt, version_before)
@@ -388,7 +416,7 @@ async fn change_deployment(
                  pause_reason = NULL, paused_at = NULL
              WHERE deployment_id = $1 AND finished_at IS NULL AND NOT EXISTS (
                  SELECT FROM deployment_task t WHERE t.deployment_id = d.deployment_id
-                     AND t.state IN ('queued', 'waiting_window', 'throttled', 'sending', 'installing')) RETURNING name",
+                     AND t.state IN ('queued', 'waiting_window', 'throttled', 'sending', 'installing', 'confirming')) RETURNING name",
                 plan.id.0,
                 plan.now
             )

@@ -84,7 +84,8 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<TaskView>, StoreError> {
         let rows = sqlx::query!(
-            r#"SELECT t.position, t.device_id, coalesce(d.alias, g.alias) AS "alias!", t.canary, t.state, t.reason, t.stage, t.progress_pct,
+            r#"SELECT t.position, t.device_id, coalesce(d.alias, g.alias) AS "alias!", t.canary, t.state, t.reason, t.reason_detail,
+                   t.stage, t.progress_pct,
                    t.attempts, t.not_before, t.started_at, t.accepted_at, t.finished_at, t.error, t.message, t.version_before,
                    t.installed_version
                FROM deployment_task t JOIN deployment_target g USING (deployment_id, device_id) LEFT JOIN device d USING (device_id)
@@ -109,6 +110,7 @@ impl Store {
                     canary: row.canary,
                     state: TaskState::parse(&row.state).ok_or(StoreError::Corrupt("deployment_task.state"))?,
                     reason: row.reason.as_deref().and_then(Reason::parse),
+                    detail: row.reason_detail,
                     stage: row.stage.as_deref().and_then(Stage::parse),
                     progress_pct: row.progress_pct,
                     attempts: row.attempts,
@@ -217,7 +219,7 @@ impl Store {
     pub async fn devices_installed_by(&self, id: DeploymentId) -> Result<Vec<DeviceId>, StoreError> {
         let rows = sqlx::query_scalar!(
             "SELECT t.device_id FROM deployment_task t JOIN device d USING (device_id)
-             WHERE t.deployment_id = $1 AND t.state IN ('succeeded', 'installing') AND d.deleted_at IS NULL ORDER BY t.position",
+             WHERE t.deployment_id = $1 AND t.state IN ('succeeded', 'confirming', 'installing') AND d.deleted_at IS NULL ORDER BY t.position",
             id.0
         )
         .fetch_all(&self.pool)

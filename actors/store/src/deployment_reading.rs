@@ -57,6 +57,7 @@ macro_rules! task {
             reported_at: $reported_at,
             finished_at: row.finished_at,
             error: row.error.as_deref().and_then(domain::deployment::ErrorCode::parse),
+            detail: row.reason_detail.clone(),
         }
     }};
 }
@@ -101,7 +102,8 @@ impl Store {
     /// The database is unavailable.
     pub async fn tasks_changed(&self, id: DeploymentId, since: Option<Timestamp>) -> Result<Vec<IndexedTask>, StoreError> {
         let rows = sqlx::query!(
-            "SELECT position, device_id, canary, state, reason, stage, attempts, not_before, started_at, reported_at, finished_at, error
+            "SELECT position, device_id, canary, state, reason, reason_detail, stage, attempts, not_before, started_at, reported_at,
+                 finished_at, error
              FROM deployment_task WHERE deployment_id = $1 AND ($2::timestamptz IS NULL OR changed_at >= $2)",
             id.0,
             since
@@ -123,7 +125,7 @@ impl Store {
     pub async fn gone_targets(&self, id: DeploymentId) -> Result<Vec<DeviceId>, StoreError> {
         let rows = sqlx::query_scalar!(
             "SELECT t.device_id FROM deployment_task t
-             WHERE t.deployment_id = $1 AND t.state IN ('queued', 'waiting_window', 'throttled', 'sending', 'installing')
+             WHERE t.deployment_id = $1 AND t.state IN ('queued', 'waiting_window', 'throttled', 'sending', 'installing', 'confirming')
                  AND NOT EXISTS (SELECT FROM device d WHERE d.device_id = t.device_id AND d.deleted_at IS NULL)",
             id.0
         )

@@ -48,6 +48,28 @@ pub(crate) async fn end_attempts(
     Ok(())
 }
 
+/// Turns the outcome of attempts that had succeeded, as their devices reported, into a failure.
+pub(crate) async fn fail_attempts(
+    tx: &mut Transaction<'static, Postgres>,
+    id: DeploymentId,
+    devices: &[Uuid],
+    attempts: &[i32],
+) -> Result<(), StoreError> {
+    if devices.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "UPDATE deployment_attempt a SET outcome = 'failed' FROM UNNEST($2::uuid[], $3::integer[]) AS e(device_id, attempt)
+         WHERE a.deployment_id = $1 AND a.device_id = e.device_id AND a.attempt = e.attempt",
+        id.0,
+        devices,
+        attempts
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// Cancels unfinished commands. Returns them with their devices.
 pub(crate) async fn cancel_commands(
     tx: &mut Transaction<'static, Postgres>,

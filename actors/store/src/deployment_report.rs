@@ -71,7 +71,7 @@ impl Store {
         let now = sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(&mut *tx).await?;
         let devices: Vec<Uuid> = reports.iter().map(|report| report.device.0).collect();
         let found = sqlx::query!(
-            "SELECT t.deployment_id, t.device_id, t.canary, t.state, t.reason, t.stage, t.attempts, t.not_before, t.started_at,
+            "SELECT t.deployment_id, t.device_id, t.canary, t.state, t.reason, t.reason_detail, t.stage, t.attempts, t.not_before, t.started_at,
                  t.accepted_at, t.finished_at, t.error
              FROM deployment_task t JOIN (SELECT DISTINCT * FROM UNNEST($1::uuid[], $2::uuid[]) AS u(deployment_id, device_id)) w
                  ON t.deployment_id = w.deployment_id AND t.device_id = w.device_id
@@ -152,7 +152,8 @@ impl Row {
         self.installed_version = report.installed_version.clone();
         self.changed = true;
         if update.attempt_over {
-            self.outcome = Some(if update.state == TaskState::Succeeded { "succeeded" } else { "failed" });
+            let reported = matches!(update.state, TaskState::Confirming | TaskState::Succeeded);
+            self.outcome = Some(if reported { "succeeded" } else { "failed" });
         }
         let took_ms = task.started_at.filter(|_| update.attempt_over).map(|at| (now - at).num_milliseconds());
         TaskReportOutcome::Changed { state: update.state, error: update.error, took_ms }
@@ -181,7 +182,8 @@ async fn write(
     let messages = column!(row => row.message.clone());
     let versions = column!(row => row.installed_version.clone());
     sqlx::query!(
-        "UPDATE deployment_task t SET state = w.state, reason = w.reason, stage = w.stage, progress_pct = coalesce(w.progress_pct, t.progress_pct),
+        "UPDATE deployment_task t SET state = w.state, reason = w.reason, reason_detail = NULL, stage = w.stage,
+             progress_pct = coalesce(w.progress_pct, t.progress_pct),
              not_before = w.not_before, accepted_at = w.accepted_at, finished_at = w.finished_at, error = w.error,
              message = coalesce(w.message, t.message), installed_version = coalesce(w.installed_version, t.installed_version),
              reported_at = $13, changed_at = clock_timestamp()

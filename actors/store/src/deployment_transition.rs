@@ -98,7 +98,7 @@ pub(crate) async fn transition_in(
             if row.phase == Phase::Canary.as_str() {
                 // Only devices that succeed make a canary pass, so those that failed are retried.
                 sqlx::query!(
-                    "UPDATE deployment_task SET state = 'queued', reason = NULL, stage = NULL, progress_pct = NULL, not_before = NULL,
+                    "UPDATE deployment_task SET state = 'queued', reason = NULL, reason_detail = NULL, stage = NULL, progress_pct = NULL, not_before = NULL,
                          finished_at = NULL, error = NULL, message = NULL, changed_at = clock_timestamp()
                      WHERE deployment_id = $1 AND canary AND state = 'failed'",
                     id.0
@@ -118,7 +118,7 @@ pub(crate) async fn transition_in(
             .await?;
             taken_back = take_back(tx, id, "canceled", now).await?;
             sqlx::query!(
-                "UPDATE deployment_task SET state = 'canceled', reason = 'canceled', finished_at = $2, changed_at = clock_timestamp()
+                "UPDATE deployment_task SET state = 'canceled', reason = 'canceled', reason_detail = NULL, finished_at = $2, changed_at = clock_timestamp()
                  WHERE deployment_id = $1 AND state IN ('queued', 'waiting_window', 'throttled')",
                 id.0,
                 now
@@ -148,7 +148,7 @@ async fn take_back(
 ) -> Result<Vec<(DeviceId, CommandId)>, StoreError> {
     let over = why == "canceled";
     let rows = sqlx::query!(
-        "UPDATE deployment_task t SET state = CASE WHEN $2 THEN 'canceled' ELSE 'queued' END, reason = $3, stage = NULL, not_before = NULL,
+        "UPDATE deployment_task t SET state = CASE WHEN $2 THEN 'canceled' ELSE 'queued' END, reason = $3, reason_detail = NULL, stage = NULL, not_before = NULL,
              finished_at = CASE WHEN $2 THEN $4::timestamptz END, changed_at = clock_timestamp()
          FROM (SELECT device_id FROM deployment_task WHERE deployment_id = $1 AND state = 'sending'
                ORDER BY device_id FOR NO KEY UPDATE) o

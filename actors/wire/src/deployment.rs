@@ -75,6 +75,10 @@ pub struct DeploymentPlan {
     pub devices: usize,
     /// The first of them.
     pub canary_size: usize,
+    /// Devices that qualify now, whether or not they are in the canary.
+    pub qualifying: usize,
+    /// Devices that do not, by reason, the most frequent first; a device counts for each of its reasons.
+    pub excluded: Vec<PlanExclusionCount>,
     /// Devices by what would become of them. `sending`: told at once.
     pub counts: Vec<PlanCount>,
     /// The first thousand of them in their order.
@@ -94,6 +98,26 @@ pub struct PlanCount {
     pub devices: usize,
 }
 
+/// Devices with the same reason for not qualifying.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PlanExclusionCount {
+    /// Reason.
+    #[schema(value_type = crate::names::TaskReason)]
+    pub reason: String,
+    /// Number of devices.
+    pub devices: usize,
+}
+
+/// Reason of a device's own for not qualifying.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PlanExclusion {
+    /// Reason.
+    #[schema(value_type = crate::names::TaskReason)]
+    pub reason: String,
+    /// The reported value and the required one, as `battery 10 % < 40 %`.
+    pub detail: Option<String>,
+}
+
 /// A device's prospects.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PlanItem {
@@ -109,6 +133,10 @@ pub struct PlanItem {
     /// Reason.
     #[schema(value_type = Option<crate::names::TaskReason>)]
     pub reason: Option<String>,
+    /// Whether the device qualifies now, whether or not it is in the canary.
+    pub qualifies: bool,
+    /// Every reason of its own why it does not.
+    pub exclusions: Vec<PlanExclusion>,
 }
 
 /// A deployment and how far it got.
@@ -116,6 +144,8 @@ pub struct PlanItem {
 pub struct Deployment {
     /// Id.
     pub id: String,
+    /// The same id.
+    pub deployment_id: String,
     /// Display name.
     pub name: String,
     /// APK that is installed.
@@ -190,6 +220,8 @@ pub struct TaskCounts {
     pub sending: i64,
     /// Taken.
     pub installing: i64,
+    /// Reported as installed; a heartbeat has to confirm it.
+    pub confirming: i64,
     /// Installed.
     pub succeeded: i64,
     /// Given up.
@@ -248,9 +280,14 @@ pub struct DeploymentTask {
     /// State of the task.
     #[schema(value_type = crate::names::TaskState)]
     pub state: String,
+    /// The same state.
+    #[schema(value_type = crate::names::TaskState)]
+    pub status: String,
     /// Reason.
     #[schema(value_type = Option<crate::names::TaskReason>)]
     pub reason: Option<String>,
+    /// Values behind the reason, as `battery 10 % < 40 %`.
+    pub reason_detail: Option<String>,
     /// Stage of the installation.
     #[schema(value_type = Option<crate::names::TaskStage>)]
     pub stage: Option<String>,
@@ -275,6 +312,24 @@ pub struct DeploymentTask {
     pub version_before: Option<i64>,
     /// Installed version as reported by the device.
     pub installed_version: Option<String>,
+}
+
+/// A page of tasks.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct DeploymentTaskPage {
+    /// The tasks, in rollout order.
+    pub items: Vec<DeploymentTask>,
+    /// Cursor of the next page; null on the last one.
+    pub next_cursor: Option<String>,
+    /// Number of the page; only where a page was asked for by its number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page: Option<i64>,
+    /// Number of pages; as `page`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pages: Option<i64>,
+    /// Number of tasks on all pages; as `page`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 /// Event of a deployment.

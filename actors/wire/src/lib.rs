@@ -13,6 +13,7 @@ pub mod apk;
 pub mod audit;
 pub mod command;
 pub mod deployment;
+pub mod deployment_flat;
 pub mod device_filter;
 pub mod devices;
 pub mod enrollment;

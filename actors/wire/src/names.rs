@@ -63,6 +63,10 @@ names! {
     PauseReason = { domain::deployment::PauseReason }
     /// Rule for devices that an older open deployment of the package has.
     ConflictRule = { domain::deployment::ConflictRule }
+    /// Rule for devices that do not meet the requirements of a deployment.
+    OnUnmet = { domain::deployment::OnUnmet }
+    /// Kind of a deployment's target.
+    TargetType = ["fleet", "selection"]
     /// Reason for starting no installation in any deployment.
     BlockReason = { domain::deployment::BlockReason }
     /// State of the task of a device.

@@ -12,6 +12,7 @@ impl Deployments {
         DeploymentSettings {
             accept_within: TimeDelta::seconds(self.accept_within_seconds),
             silent_within: TimeDelta::seconds(self.silent_within_seconds),
+            confirm_within: TimeDelta::seconds(self.confirm_within_seconds),
             devices_max: self.devices_max,
             open_max: self.open_max,
             starts_per_second: self.starts_per_second,

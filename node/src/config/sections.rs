@@ -293,6 +293,7 @@ section!(
     Deployments {
         accept_within_seconds: i64 where 5..=86_400,
         silent_within_seconds: i64 where 30..=86_400,
+        confirm_within_seconds: i64 where 30..=86_400,
         devices_max: usize where 1..=1_000_000,
         open_max: i64 where 1..=10_000,
         starts_per_second: u32 where 1..=100_000,

@@ -100,6 +100,7 @@ impl Args for OptionFlags {
             let arg = Arg::new(flag.name).long(flag.name).help(flag.help);
             command.arg(match spec.param.kind {
                 ParamKind::Flag => arg.action(ArgAction::SetTrue),
+                ParamKind::Choice(choices) => arg.value_parser(choices.iter().map(|(name, _)| *name).collect::<Vec<_>>()),
                 _ => arg.value_name(if spec.param.unit == "%" { "PERCENT" } else { "N" }).value_parser(value_parser!(i64)),
             })
         })
@@ -115,6 +116,7 @@ impl FromArgMatches for OptionFlags {
         let given = |(spec, flag): (&'static OptionSpec, CliFlag)| match (spec.param.kind, spec.default_value()) {
             // The opposite of what holds without it.
             (ParamKind::Flag, Some(ParamValue::Flag(default))) => matches.get_flag(flag.name).then(|| (spec, (!default).into())),
+            (ParamKind::Choice(_), _) => matches.get_one::<String>(flag.name).map(|name| (spec, name.clone().into())),
             _ => matches.get_one::<i64>(flag.name).map(|number| (spec, (*number).into())),
         };
         Ok(Self(option_specs().filter_map(|spec| Some((spec, spec.flag?))).filter_map(given).collect()))

@@ -19,6 +19,9 @@ use super::{Ctl, confirm};
 /// How often a deployment is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Reasons of single devices that a dry run prints.
+const EXCLUDED_SHOWN_MAX: usize = 100;
+
 const LIST: &[Column] = &[
     ("ID", "/id"),
     ("NAME", "/name"),
@@ -48,6 +51,7 @@ const ONE: &[Column] = &[
     ("Throttled", "/counts/throttled"),
     ("Sending", "/counts/sending"),
     ("Installing", "/counts/installing"),
+    ("Confirming", "/counts/confirming"),
     ("Succeeded", "/counts/succeeded"),
     ("Failed", "/counts/failed"),
     ("Skipped", "/counts/skipped"),
@@ -65,6 +69,7 @@ const TASKS: &[Column] = &[
     ("CANARY", "/canary"),
     ("STATE", "/state"),
     ("REASON", "/reason"),
+    ("DETAIL", "/reason_detail"),
     ("STAGE", "/stage"),
     ("ATTEMPTS", "/attempts"),
     ("MESSAGE", "/message"),
@@ -199,10 +204,24 @@ fn planned(format: Format, plan: &Value) -> anyhow::Result<()> {
     if format == Format::Json {
         return output::one(format, plan, &[]);
     }
-    output::one(format, plan, &[("Devices", "/devices"), ("Canary size", "/canary_size")])?;
+    output::one(format, plan, &[("Devices", "/devices"), ("Qualify", "/qualifying"), ("Canary size", "/canary_size")])?;
     println!();
+    let excluded = plan["excluded"].as_array().map_or(&[][..], Vec::as_slice);
+    if !excluded.is_empty() {
+        output::rows(format, excluded, &[("DO NOT QUALIFY", "/reason"), ("DEVICES", "/devices")])?;
+        println!();
+        let devices: Vec<Value> = plan["items"].as_array().into_iter().flatten().flat_map(own_reasons).take(EXCLUDED_SHOWN_MAX).collect();
+        output::rows(format, &devices, &[("ALIAS", "/alias"), ("REASON", "/reason"), ("DETAIL", "/detail")])?;
+        println!();
+    }
     let counts = plan["counts"].as_array().map_or(&[][..], Vec::as_slice);
     output::rows(format, counts, &[("STATE", "/state"), ("REASON", "/reason"), ("DEVICES", "/devices")])
+}
+
+/// The reasons why a device of a plan does not qualify, each with its alias.
+fn own_reasons(item: &Value) -> Vec<Value> {
+    let reasons = item["exclusions"].as_array().into_iter().flatten();
+    reasons.map(|own| json!({"alias": item["alias"], "reason": own["reason"], "detail": own["detail"]})).collect()
 }
 
 async fn show(ctl: &mut Ctl, id: &str, watch: bool) -> anyhow::Result<()> {
@@ -232,7 +251,8 @@ async fn transition(ctl: &mut Ctl, id: &str, how: &str, said: &str) -> anyhow::R
 
 /// Progress of a deployment, in a line.
 fn progress(deployment: &Value) -> String {
-    let states = ["queued", "waiting_window", "throttled", "sending", "installing", "succeeded", "failed", "skipped", "canceled"];
+    let states =
+        ["queued", "waiting_window", "throttled", "sending", "installing", "confirming", "succeeded", "failed", "skipped", "canceled"];
     let count = |state: &str| deployment["counts"][state].as_i64().unwrap_or_default();
     let said = states.into_iter().filter(|state| count(state) > 0).map(|state| format!("{} {state}", count(state)));
     format!("{}: {}", text(deployment, "phase"), said.collect::<Vec<_>>().join(", "))

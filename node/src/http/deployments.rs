@@ -9,27 +9,31 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use domain::deployment::{DeploymentQuery, DeploymentState, DeploymentTransition, Reason, TaskQuery, TaskState};
+use domain::invalid::in_range;
+use domain::query::{PAGE_DEFAULT, PAGE_MAX};
 use domain::{DeploymentId, Invalid};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use wire::admin::Page;
-use wire::deployment::{Deployment, DeploymentEvent, DeploymentRequest, DeploymentResponse, DeploymentTask};
+use wire::deployment::{Deployment, DeploymentEvent, DeploymentResponse, DeploymentTaskPage};
+use wire::deployment_flat::DeploymentBody;
 
 use super::commands::{idempotency_key, parse_cursor_parts, write_cursor};
 use super::extract::{PathId, Person};
 use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
 use super::table::table;
 use super::{ApiError, App, body};
-use crate::deployment_params::{present_deployment, present_event, present_plan, present_task, request};
-use crate::present;
+use crate::deployment_params::{present_deployment, present_event, present_plan, present_task};
+use crate::{deployment_body, present};
 
 /// Deploys an APK.
 ///
-/// `dry_run` returns the plan for each device. A repeated `Idempotency-Key` with the same body returns the same deployment, with 200.
+/// The body has either of two forms; one with `apk_version_id` has flat options. `dry_run` returns the plan for each device, and the
+/// reasons of those that do not qualify. A repeated `Idempotency-Key` with the same body returns the same deployment, with 200.
 #[utoipa::path(
     post, path = "/v1/deployments", tag = "deployments", security(("person" = ["deployments:write"])),
     params(("Idempotency-Key" = Option<String>, Header, description = "1..200 printable characters")),
-    request_body = DeploymentRequest,
+    request_body = DeploymentBody,
     responses(
         (status = 201, body = DeploymentResponse), (status = 200, description = "A dry run, or created by an earlier call with this key", body = DeploymentResponse),
         ConflictRefusal, BodyRefusals, PersonRefusals
@@ -43,15 +47,18 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<DeploymentResponse>), ApiError> {
     app.system.deployments.authorize_changes(&principal)?;
     let bytes = body::read(&app, &headers, body, app.config.http.bulk_body_limit_bytes).await?;
-    let asked: DeploymentRequest = body::parse_object(&bytes)?;
+    let form: deployment_body::Form = body::parse_object(&bytes)?;
+    let asked = match form.is_flat() {
+        true => deployment_body::flat(body::parse_object(&bytes)?)?,
+        false => deployment_body::grouped(body::parse_object(&bytes)?)?,
+    };
     let idempotency_key = idempotency_key(&headers, "deployments", &bytes)?;
-    let dry_run = asked.dry_run;
-    let request = request(asked)?;
-    if dry_run {
-        let plan = app.system.deployments.plan(&principal, &request).await?;
+    let (request, names) = (asked.request, asked.names);
+    if asked.dry_run {
+        let plan = app.system.deployments.plan(&principal, &request).await.map_err(|error| names.restore(error))?;
         return Ok((StatusCode::OK, Json(DeploymentResponse::Plan(present_plan(plan)))));
     }
-    let (row, new) = app.system.deployments.create(&principal, request, idempotency_key).await?;
+    let (row, new) = app.system.deployments.create(&principal, request, idempotency_key).await.map_err(|error| names.restore(error))?;
     let details = app.system.deployments.one(&principal, row.id).await?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(DeploymentResponse::Deployment(Box::new(present_deployment(details))))))
@@ -118,37 +125,63 @@ pub(crate) struct TasksQuery {
     /// Only in this state.
     #[param(value_type = Option<wire::names::TaskState>)]
     state: Option<String>,
+    /// The same as `state`.
+    #[param(value_type = Option<wire::names::TaskState>)]
+    status: Option<String>,
     /// Only for this reason.
     #[param(value_type = Option<wire::names::TaskReason>)]
     reason: Option<String>,
     limit: Option<i64>,
     /// The `next_cursor` of the page before.
     cursor: Option<i32>,
+    /// Number of the page, from 1: instead of a cursor.
+    #[param(minimum = 1)]
+    page: Option<i64>,
 }
+
+/// Highest number of a page of tasks.
+const PAGE_NUMBER_MAX: i64 = 1_000_000;
 
 /// Lists the tasks of a deployment in rollout order.
 #[utoipa::path(
     get, path = "/v1/deployments/{id}/tasks", tag = "deployments", security(("person" = ["deployments:read"])),
     params(("id" = String, Path, description = "The deployment"), TasksQuery),
-    responses((status = 200, body = Page<DeploymentTask>), NotFoundRefusal, QueryRefusals, PersonRefusals)
+    responses((status = 200, body = DeploymentTaskPage), NotFoundRefusal, QueryRefusals, PersonRefusals)
 )]
 pub(crate) async fn tasks(
     State(app): State<Arc<App>>,
     Person(principal): Person,
     PathId(id): PathId,
     query: Result<Query<TasksQuery>, QueryRejection>,
-) -> Result<Json<Page<DeploymentTask>>, ApiError> {
+) -> Result<Json<DeploymentTaskPage>, ApiError> {
     let id: DeploymentId = present::id("deployment", &id)?;
     let Query(query) = query.map_err(present::query_refused)?;
-    let state = |name: &str| domain::names::parse::<TaskState>("state", name);
+    let (field, state) = match (&query.state, &query.status) {
+        (Some(_), Some(_)) => return Err(Invalid::new("status", "given beside state, which is the same").into()),
+        (None, Some(_)) => ("status", query.status.as_deref()),
+        _ => ("state", query.state.as_deref()),
+    };
     let reason = |name: &str| Reason::parse(name).ok_or_else(|| Invalid::new("reason", "not a reason that tasks have"));
     let wanted = TaskQuery {
-        state: query.state.as_deref().map(state).transpose()?,
+        state: state.map(|name| domain::names::parse::<TaskState>(field, name)).transpose()?,
         reason: query.reason.as_deref().map(reason).transpose()?,
         device: None,
     };
+    if let Some(page) = query.page {
+        if query.cursor.is_some() {
+            return Err(Invalid::new("page", "given beside cursor").into());
+        }
+        let page = in_range("page", page, 1, PAGE_NUMBER_MAX)?;
+        let limit = in_range("limit", query.limit.unwrap_or(PAGE_DEFAULT), 1, PAGE_MAX)?;
+        let (total, rows) = app.system.deployments.task_window(&principal, id, wanted, (page - 1) * limit, limit).await?;
+        let more = total > page * limit;
+        let next_cursor = rows.last().filter(|_| more).map(|row| row.position.to_string());
+        let (items, pages) = (rows.into_iter().map(present_task).collect(), (total + limit - 1) / limit);
+        return Ok(Json(DeploymentTaskPage { items, next_cursor, page: Some(page), pages: Some(pages), total: Some(total) }));
+    }
     let (rows, next) = app.system.deployments.tasks(&principal, id, wanted, query.cursor, query.limit).await?;
-    Ok(Json(Page { items: rows.into_iter().map(present_task).collect(), next_cursor: next.map(|position| position.to_string()) }))
+    let (items, next_cursor) = (rows.into_iter().map(present_task).collect(), next.map(|position| position.to_string()));
+    Ok(Json(DeploymentTaskPage { items, next_cursor, page: None, pages: None, total: None }))
 }
 
 /// Which events.

@@ -59,6 +59,16 @@ impl Site {
         view["shards"][usize::from(shard.0)]["owner"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// A heartbeat of a device shows the version that is deployed.
+    async fn shows_version(&self, node: &str, device: usize) {
+        let told = fit(20, self.apk["version_code"].as_i64());
+        eventually("the heartbeat is taken", async || {
+            let answer = self.client(node).heartbeat(&self.devices[device].session_token, &told).await.ok()?;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+    }
+
     async fn sending(&self, node: &str, id: &str) -> Vec<usize> {
         let path = format!("/v1/deployments/{id}/tasks?state=sending&limit=500");
         let page = self.client(node).get_json(&path, &self.admin).await.unwrap();
@@ -77,6 +87,7 @@ async fn stops_are_in_force_on_every_node_and_any_node_takes_any_word() {
     for (node, status) in names.iter().zip(["accepted", "installing", "succeeded"]) {
         assert_eq!(say(&site.client(node), &site.devices[first], &id, json!({ "status": status })).await.status, 200);
     }
+    site.shows_version("node-2", first).await;
     let sending = eventually("the others", async || Some(site.sending("node-3", &id).await).filter(|sending| sending.len() == 5)).await;
 
     // The switch is thrown at one node; all of them refuse from that moment on.
@@ -106,6 +117,7 @@ async fn another_node_goes_on_when_the_driver_is_killed() {
     for status in ["accepted", "succeeded"] {
         assert_eq!(say(&client, &site.devices[first], &id, json!({ "status": status })).await.status, 200);
     }
+    site.shows_version("node-1", first).await;
     let begun = eventually("three at a time", async || Some(site.sending("node-1", &id).await).filter(|sending| sending.len() == 3)).await;
     let driver = site.driver("node-1", &id).await;
     site.cluster.node_mut(&driver).unwrap().kill9().unwrap();
@@ -118,6 +130,7 @@ async fn another_node_goes_on_when_the_driver_is_killed() {
         for status in ["accepted", "succeeded"] {
             assert_eq!(say(&client, &site.devices[device], &id, json!({ "status": status })).await.status, 200);
         }
+        site.shows_version(left, device).await;
         done.push(device);
     }
     while done.len() < 8 {
@@ -128,6 +141,7 @@ async fn another_node_goes_on_when_the_driver_is_killed() {
         for status in ["accepted", "succeeded"] {
             assert_eq!(say(&client, &site.devices[next], &id, json!({ "status": status })).await.status, 200);
         }
+        site.shows_version(left, next).await;
         done.push(next);
     }
     eventually("finished", async || (site.shown(left, &id).await["state"] == "finished").then_some(())).await;

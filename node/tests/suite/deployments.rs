@@ -11,7 +11,7 @@ use crate::common::{apks, clock, eventually, heartbeat};
 
 #[tokio::test]
 async fn the_canary_goes_first_and_its_success_opens_the_gate() {
-    let mut shop = Shop::with(8).await;
+    let shop = Shop::with(8).await;
     let order = shop.order(json!({"canary": {"size": 2}, "rate_per_minute": 0, "concurrency": 4, "window": null}));
     let id = shop.deploy(&order).await;
     let shown = shop.until_count(&id, "sending", 2).await;
@@ -142,6 +142,7 @@ async fn pause_and_the_switches_hold_at_once_and_what_began_may_end() {
     let shown = shop.shown(&id).await;
     assert_eq!((&shown["counts"]["installing"], &shown["counts"]["canceled"]), (&json!(2), &json!(2)));
     assert_eq!(shop.says_status(&id, 0, "succeeded").await, 200);
+    shop.shows_version(0).await;
     assert_eq!(shop.says(&id, 1, json!({"status": "failed", "error": "install_failed"})).await, 200);
     let over = shop.until("over", &id, |shown| !shown["finished_at"].is_null()).await;
     assert_eq!((&over["state"], shop.recorded(&id).as_str()), (&json!("canceled"), "canceled=2 failed=1 succeeded=1"));
@@ -152,7 +153,7 @@ async fn pause_and_the_switches_hold_at_once_and_what_began_may_end() {
 
 #[tokio::test]
 async fn devices_that_come_go_or_have_it_already_are_told_apart() {
-    let mut shop = Shop::with(6).await;
+    let shop = Shop::with(6).await;
     shop.reports(0, |at| fit(at, Some(2))).await;
     shop.reports(1, heartbeat_without_wifi).await;
     shop.reports(2, |at| fit_with_battery(at, 10)).await;
@@ -171,6 +172,19 @@ async fn devices_that_come_go_or_have_it_already_are_told_apart() {
             .map_or(0, |count| count["devices"].as_i64().unwrap())
     };
     assert_eq!((count("sending", None), count("skipped", Some("already_installed")), count("queued", Some("canary"))), (1, 1, 4), "{plan}");
+    // Each has its own reasons, whether or not it is in the canary.
+    assert_eq!(plan["qualifying"], 3);
+    let reasons = |kind: &str| plan["excluded"].as_array().unwrap().iter().find(|of| of["reason"] == kind).map(|of| of["devices"].clone());
+    assert_eq!(["already_installed", "no_wifi", "low_battery"].map(reasons), [1, 1, 1].map(|n| Some(json!(n))), "{plan}");
+    let own = |device: usize| {
+        let items = plan["items"].as_array().unwrap();
+        let item = items.iter().find(|item| item["id"] == shop.devices[device].device_id.as_str()).unwrap();
+        (item["qualifies"].as_bool().unwrap(), item["reason"].clone(), item["exclusions"].clone())
+    };
+    let of = |reason: &str, detail: &str| json!([{"reason": reason, "detail": detail}]);
+    assert_eq!(own(1), (false, json!("canary"), of("no_wifi", "network cellular, wifi or ethernet required")));
+    assert_eq!(own(2), (false, json!("canary"), of("low_battery", "battery 10 % < 40 %")));
+    assert_eq!((0..6).filter(|device| own(*device).0).count(), 3);
     assert_eq!(shop.bench.sql("SELECT count(*) FROM deployment"), "0", "nothing is done");
 
     order["dry_run"] = json!(false);
@@ -183,6 +197,7 @@ async fn devices_that_come_go_or_have_it_already_are_told_apart() {
     shop.until_count(&id, "sending", 2).await;
     let tasks = shop.tasks(&id).await;
     assert_eq!((tasks[1].1.as_str(), tasks[2].1.as_str()), ("no_wifi", "low_battery"));
+    assert_eq!(shop.bench.sql("SELECT reason_detail FROM deployment_task WHERE reason = 'low_battery'"), "battery 10 % < 40 %");
 
     // One joins too late, one goes, one turns fit, one shows the version without a word.
     let late = shop.bench.enroll("late").await;
@@ -238,6 +253,7 @@ async fn one_deployment_of_a_package_at_a_time_has_a_device() {
     assert_eq!(shop.tasks(&first).await[1..], [("canceled".into(), "superseded".into()), ("canceled".into(), "superseded".into())]);
     assert_eq!(shop.tasks(&takes).await[0].1, "other_deployment");
     assert_eq!(shop.says_status(&first, 0, "succeeded").await, 200);
+    shop.shows_version(0).await;
     shop.until_count(&takes, "sending", 3).await;
     let first = shop.until("over", &first, |shown| !shown["finished_at"].is_null()).await;
     assert_eq!((&first["counts"]["succeeded"], &first["counts"]["canceled"]), (&json!(1), &json!(2)));
@@ -295,7 +311,7 @@ async fn room_that_did_not_come_about_is_not_used() {
     let plan = ApplyPlan {
         id: id.parse().unwrap(),
         lease: ShardLease { shard, epoch: Epoch(epoch) },
-        changes: vec![ChangedTask { device: device(told), from: TaskState::Sending, attempts: 1, change, message: None }],
+        changes: vec![ChangedTask { device: device(told), from: TaskState::Sending, attempts: 1, change, message: None, detail: None }],
         starts: vec![start],
         concurrency: 1,
         commands_expire_at: clock(3600),

@@ -119,6 +119,7 @@ async fn words_of_strangers_and_words_out_of_turn_are_refused() {
     assert_eq!(shop.says(&id, 0, json!({"status": "succeeded", "installed_version": "2.0"})).await, 200);
     assert_eq!(shop.says_status(&id, 0, "succeeded").await, 200, "the same again");
     assert_eq!(shop.says(&id, 0, json!({"status": "failed", "error": "install_failed"})).await, 409);
+    shop.shows_version(0).await;
 
     // The same rules over the socket.
     let device = &shop.devices[1];

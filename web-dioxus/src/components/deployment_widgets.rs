@@ -99,6 +99,7 @@ pub(crate) fn task_state_text(state: TaskState) -> &'static str {
         TaskState::Throttled => "Queued",
         TaskState::Sending => "Sending",
         TaskState::Installing => "Installing",
+        TaskState::Confirming => "Confirming",
         TaskState::Succeeded => "Installed",
         TaskState::Failed => "Failed",
         TaskState::Skipped => "Skipped",
@@ -109,7 +110,7 @@ pub(crate) fn task_state_text(state: TaskState) -> &'static str {
 /// Badge of the state of a task.
 pub(crate) fn task_badge(state: TaskState) -> Element {
     let tone = match state {
-        TaskState::Sending | TaskState::Installing => "info",
+        TaskState::Sending | TaskState::Installing | TaskState::Confirming => "info",
         TaskState::Succeeded => "good",
         TaskState::Failed => "bad",
         TaskState::Skipped => "warn",
@@ -150,7 +151,9 @@ fn task_reason_text(wait: TaskReason) -> &'static str {
         TaskReason::Concurrency => "concurrency limit",
         TaskReason::Paused => "paused before acceptance",
         TaskReason::AlreadyInstalled => "this or a newer version is installed",
-        TaskReason::SeenInHeartbeat => "version confirmed by heartbeat",
+        TaskReason::SeenInHeartbeat => "version seen in a heartbeat, without a report",
+        TaskReason::Confirmed => "version confirmed by heartbeat",
+        TaskReason::NotInHeartbeat => "reported as installed; heartbeats do not name the app",
         TaskReason::DeviceDeleted => "device deleted",
         TaskReason::SdkTooOld => "Android version too old for the app",
         TaskReason::TargetSdkTooOld => "app made for an Android too old for the device",
@@ -177,7 +180,15 @@ fn error_text(code: ErrorCode) -> &'static str {
         ErrorCode::InstallFailed => "installation rejected by Android",
         ErrorCode::DowngradeRefused => "downgrade rejected: a newer version is installed",
         ErrorCode::Timeout => "timed out",
+        ErrorCode::Reverted => "reverted: a heartbeat shows another version",
+        ErrorCode::Unconfirmed => "not confirmed by a heartbeat in time",
     }
+}
+
+/// Text of a reason, with the values behind it where they are known: "battery too low: battery 10 % < 40 %".
+pub(crate) fn reason_detail(reason: Reason, detail: Option<&str>) -> String {
+    let text = reason_text(reason);
+    detail.map_or_else(|| text.to_owned(), |detail| format!("{text}: {detail}"))
 }
 
 /// Text of an event by name; the name itself for an event of a later build.
@@ -193,6 +204,7 @@ pub(crate) fn event_text(kind: &str) -> String {
         DeploymentEventKind::TaskFailed => "Installation failed",
         DeploymentEventKind::TaskSkipped => "task skipped",
         DeploymentEventKind::TaskRetried => "task retried",
+        DeploymentEventKind::TaskReverted => "Version reverted after installation",
         DeploymentEventKind::GateOpened => "Canary passed, rollout started",
         DeploymentEventKind::Finished => "Finished",
     };
@@ -212,6 +224,11 @@ pub(crate) fn target_text(target: &str) -> String {
         let names: Vec<_> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         names.join(", ")
     };
+    if target.len() > 1 {
+        // Of a selection: named devices, and what they have to match.
+        let one = |(kind, value): (&String, &Value)| target_text(&serde_json::json!({ kind: value }).to_string());
+        return target.iter().map(one).collect::<Vec<_>>().join(" and ");
+    }
     match target.iter().next() {
         Some((kind, value)) => match kind.as_str() {
             "fleet" => "all devices".into(),
@@ -286,6 +303,7 @@ mod tests {
         assert_eq!(target_text(r#"{"ids":1200}"#), "1,200 devices selected");
         assert_eq!(target_text(r#"{"tags":["till","ground floor"]}"#), "devices tagged till, ground floor");
         assert_eq!(target_text(r#"{"filter":{"battery_below":"20","tag":"till"}}"#), "all devices with battery below 20 %, tag till");
+        assert_eq!(target_text(r#"{"ids":2,"tags":["till"]}"#), "2 devices selected and devices tagged till");
         assert_eq!([target_text("{}"), target_text("nonsense")], ["", ""]);
     }
 

@@ -1,21 +1,27 @@
 //! The plan of a deployment: which tasks start, wait and finish, and whether the deployment pauses, passes its canary or finishes.
 //!
 //! ```text
-//! settle   tasks that need no start: installed, device deleted, deadline, no acknowledgement, canceled
+//! settle   tasks that need no start: installed, confirmed or not, device deleted, deadline, no acknowledgement, canceled
 //! judge    the verdict of the canary, then the failure rate
 //! start    tasks in the order of the set: as many as window, device requirements, concurrency and rate allow
 //! ```
 //! The preview of a deployment is this function with every task new.
 
+use std::collections::BTreeMap;
+
 use chrono::TimeDelta;
 
 use super::judge::{Verdict, judge};
 use super::rate_limit::allowance;
-use super::readiness::{DeviceSnapshot, ineligibility};
+use super::readiness::{DeviceSnapshot, unmet};
 use super::report::AttemptEnd;
-use super::{DeploymentState, ErrorCode, Options, PauseReason, Phase, Reason, Task, TaskReason, TaskState};
+use super::{DeploymentState, ErrorCode, OnUnmet, Options, PauseReason, Phase, Reason, Task, TaskReason, TaskState};
 use crate::abi::AbiSet;
 use crate::{DeviceId, Timestamp};
+
+mod settle;
+
+use settle::{outside, settle};
 
 /// Longest time until the next reconcile, when nothing is due before.
 const WAKEUP_MAX: TimeDelta = TimeDelta::seconds(5);
@@ -83,6 +89,8 @@ pub struct PlanInput<'a> {
     pub accept_within: TimeDelta,
     /// How long an installing device may go without a report.
     pub silent_within: TimeDelta,
+    /// How long a heartbeat has to confirm a reported success.
+    pub confirm_within: TimeDelta,
     /// The tasks, in the order of the set.
     pub tasks: &'a [Task],
     /// Starts of the last minute, oldest first.
@@ -142,6 +150,8 @@ pub struct Plan {
     pub starts: Vec<usize>,
     /// Changes of other tasks.
     pub changes: Vec<(usize, TaskChange)>,
+    /// Values behind the reasons of the changes, for display.
+    pub details: BTreeMap<usize, String>,
     /// Change of the deployment.
     pub deployment: Option<DeploymentChange>,
     /// Time of the next decision, if nothing happens before.
@@ -151,13 +161,18 @@ pub struct Plan {
 /// Makes the plan; the module describes the steps.
 pub fn decide(input: &PlanInput<'_>) -> Plan {
     let mut tasks = input.tasks.to_vec();
-    let mut plan = Plan { starts: Vec::new(), changes: Vec::new(), deployment: None, next_wakeup: input.now + WAKEUP_MAX };
-    // A finished task needs no state of its device.
-    let known = |task: &Task| if task.state.is_finished() { None } else { (input.snapshot)(task.device) };
+    let next_wakeup = input.now + WAKEUP_MAX;
+    let mut plan = Plan { starts: Vec::new(), changes: Vec::new(), details: BTreeMap::new(), deployment: None, next_wakeup };
+    // A finished task needs no state of its device, but a success that is still watched.
+    let known = |task: &Task| {
+        let watched = task.state == TaskState::Succeeded && task.finished_at.is_some_and(|at| input.now < at + input.confirm_within);
+        if task.state.is_finished() && !watched { None } else { (input.snapshot)(task.device) }
+    };
     let known: Vec<Option<DeviceSnapshot>> = tasks.iter().map(known).collect();
     for (index, task) in tasks.iter_mut().enumerate() {
-        if let Some(change) = settle(input, task, known[index].as_ref()) {
+        if let Some((change, detail)) = settle(input, task, known[index].as_ref()) {
             apply(task, change, input.now);
+            plan.details.extend(detail.map(|detail| (index, detail)));
             plan.changes.push((index, change));
         }
     }
@@ -181,54 +196,6 @@ pub fn decide(input: &PlanInput<'_>) -> Plan {
     plan
 }
 
-/// Change of a task that needs no start: it has finished, or its attempt has.
-fn settle(input: &PlanInput<'_>, task: &Task, snapshot: Option<&DeviceSnapshot>) -> Option<TaskChange> {
-    if task.state.is_finished() {
-        return None;
-    }
-    let over = |state, reason: TaskReason| Some(TaskChange::Finish(state, reason.into()));
-    let PlanInput { run, now, .. } = input;
-    if let Some(snapshot) = snapshot {
-        if snapshot.version_code.is_some_and(|installed| installed >= run.version_code) {
-            if task.attempts == 0 {
-                return over(TaskState::Skipped, TaskReason::AlreadyInstalled);
-            }
-            if !task.state.is_busy() || snapshot.received_at > task.started_at {
-                return over(TaskState::Succeeded, TaskReason::SeenInHeartbeat);
-            }
-        }
-        if snapshot.deleted {
-            return over(TaskState::Skipped, TaskReason::DeviceDeleted);
-        }
-        if !task.state.is_busy()
-            && let Some(refusal) = run.refusal(snapshot.sdk_int, snapshot.abis)
-        {
-            return over(TaskState::Skipped, refusal);
-        }
-    }
-    let canceled = run.state == DeploymentState::Canceled;
-    match task.state {
-        TaskState::Installing => {
-            let last = task.reported_at.max(task.started_at)?;
-            (*now >= last + input.silent_within).then(|| attempt_over(input, task, ErrorCode::Timeout, ErrorCode::Timeout.into()))
-        }
-        _ if canceled => over(TaskState::Canceled, TaskReason::Canceled),
-        TaskState::Sending if run.state == DeploymentState::Paused || input.blocked.is_some() => {
-            Some(TaskChange::Retry(TaskReason::Paused.into(), None))
-        }
-        TaskState::Sending => {
-            let late = task.started_at.is_none_or(|at| *now >= at + input.accept_within);
-            late.then(|| attempt_over(input, task, ErrorCode::Timeout, TaskReason::NoAnswer.into()))
-        }
-        _ if *now >= run.expires_at => over(TaskState::Skipped, TaskReason::Deadline),
-        _ => None,
-    }
-}
-
-fn attempt_over(input: &PlanInput<'_>, task: &Task, error: ErrorCode, reason: Reason) -> TaskChange {
-    TaskChange::after_failure(input.options, input.run.state, task.attempts, error, reason, input.now)
-}
-
 fn apply(task: &mut Task, change: TaskChange, now: Timestamp) {
     match change {
         TaskChange::Wait(state, reason) => (task.state, task.reason) = (state, Some(reason)),
@@ -239,56 +206,113 @@ fn apply(task: &mut Task, change: TaskChange, now: Timestamp) {
     }
 }
 
+/// Reason of a task for not starting now.
+struct Hold {
+    change: TaskChange,
+    /// Values behind the reason, for display.
+    detail: Option<String>,
+}
+
+impl Hold {
+    fn wait(state: TaskState, reason: impl Into<Reason>) -> Self {
+        Self { change: TaskChange::Wait(state, reason.into()), detail: None }
+    }
+
+    fn with(change: TaskChange, detail: String) -> Self {
+        Self { change, detail: Some(detail) }
+    }
+
+    /// Whether the task holds for the same reason already.
+    fn is_known(&self, task: &Task) -> bool {
+        matches!(self.change, TaskChange::Wait(state, reason) if (task.state, task.reason) == (state, Some(reason)))
+            && self.detail == task.detail
+    }
+}
+
+/// Hold of a task by itself, whatever the limits of the deployment; `None`: it may start.
+fn hold(input: &PlanInput<'_>, task: &Task, known: Option<&DeviceSnapshot>) -> Option<Hold> {
+    let PlanInput { options, run, now, .. } = input;
+    if let Some(window) = options.window.as_ref().filter(|window| window.is_over(*now)) {
+        let skipped = TaskChange::Finish(TaskState::Skipped, ErrorCode::OutsideWindow.into());
+        return Some(Hold::with(skipped, outside(window, *now)));
+    }
+    if run.phase == Phase::Canary && !task.canary {
+        return Some(Hold::wait(TaskState::Queued, TaskReason::Canary));
+    }
+    if task.not_before.is_some_and(|at| at > *now) {
+        // The reason of the retry says more than that there is one.
+        let reason = task.reason.filter(|_| task.state == TaskState::Queued).unwrap_or(TaskReason::Backoff.into());
+        return Some(Hold { detail: task.detail.clone(), ..Hold::wait(TaskState::Queued, reason) });
+    }
+    if options.window.as_ref().is_some_and(|window| !window.is_open(*now)) {
+        return Some(Hold::wait(TaskState::WaitingWindow, ErrorCode::OutsideWindow));
+    }
+    if (input.elsewhere)(task.device) {
+        return Some(Hold::wait(TaskState::Queued, TaskReason::OtherDeployment));
+    }
+    let snapshot = known.copied().unwrap_or_default();
+    let first = unmet(options, &snapshot, *now).next()?;
+    // Of a device that is away it is not known what it will lack.
+    let skips = options.on_unmet == OnUnmet::Skip && !first.is_away();
+    if let Some(lacks) = unmet(options, &snapshot, *now).find(|unmet| skips && unmet.is_requirement()) {
+        return Some(Hold::with(TaskChange::Finish(TaskState::Skipped, lacks.reason()), lacks.to_string()));
+    }
+    Some(Hold::with(TaskChange::Wait(TaskState::Queued, first.reason()), first.to_string()))
+}
+
 /// Starts the tasks that may start, and notes of every other why it waits.
 fn start(input: &PlanInput<'_>, tasks: &[Task], known: &[Option<DeviceSnapshot>], may_start: bool, plan: &mut Plan) {
-    let PlanInput { options, run, now, .. } = input;
-    let window = options.window.as_ref().map(|window| (window.is_open(*now), window));
+    let PlanInput { options, now, .. } = input;
     let busy = tasks.iter().filter(|task| task.state.is_busy()).count();
     let mut slots = (options.concurrency as usize).saturating_sub(busy);
     let (mut allowed, rate_again) = allowance(options.rate_per_minute, input.starts, *now);
     let mut next_wakeup = plan.next_wakeup;
     for (index, task) in tasks.iter().enumerate() {
-        match (task.state.is_busy(), task.reported_at.max(task.started_at)) {
-            (true, Some(last)) => {
-                let due = if task.state == TaskState::Sending { input.accept_within } else { input.silent_within };
-                next_wakeup = next_wakeup.min(last + due);
+        if let Some(last) = task.reported_at.max(task.started_at) {
+            let due = match task.state {
+                TaskState::Sending => Some(input.accept_within),
+                TaskState::Installing => Some(input.silent_within),
+                TaskState::Confirming => Some(input.confirm_within),
+                _ => None,
+            };
+            next_wakeup = due.map_or(next_wakeup, |due| next_wakeup.min(last + due));
+        }
+        if !may_start || !task.state.is_waiting() {
+            continue;
+        }
+        let held = match hold(input, task, known[index].as_ref()) {
+            Some(held) => Some(held),
+            None if slots == 0 => Some(Hold::wait(TaskState::Throttled, TaskReason::Concurrency)),
+            None if allowed == 0 => {
+                next_wakeup = rate_again.map_or(next_wakeup, |at| next_wakeup.min(at));
+                Some(Hold::wait(TaskState::Throttled, TaskReason::Rate))
             }
-            (true, None) => {}
-            (false, _) if !may_start || !task.state.is_waiting() => {}
-            (false, _) => {
-                let waits = if run.phase == Phase::Canary && !task.canary {
-                    Some((TaskState::Queued, TaskReason::Canary.into()))
-                } else if let Some(at) = task.not_before.filter(|at| *at > *now) {
-                    next_wakeup = next_wakeup.min(at);
-                    // The reason of the retry says more than that there is one.
-                    Some((TaskState::Queued, task.reason.filter(|_| task.state == TaskState::Queued).unwrap_or(TaskReason::Backoff.into())))
-                } else if let Some((_, closed)) = window.filter(|(open, _)| !open) {
-                    next_wakeup = closed.opens_at(*now).map_or(next_wakeup, |at| next_wakeup.min(at));
-                    Some((TaskState::WaitingWindow, ErrorCode::OutsideWindow.into()))
-                } else if (input.elsewhere)(task.device) {
-                    Some((TaskState::Queued, TaskReason::OtherDeployment.into()))
-                } else if let Some(reason) = ineligibility(options, &known[index].unwrap_or_default(), *now) {
-                    Some((TaskState::Queued, reason))
-                } else if slots == 0 {
-                    Some((TaskState::Throttled, TaskReason::Concurrency.into()))
-                } else if allowed == 0 {
-                    next_wakeup = rate_again.map_or(next_wakeup, |at| next_wakeup.min(at));
-                    Some((TaskState::Throttled, TaskReason::Rate.into()))
-                } else {
-                    None
-                };
-                match waits {
-                    Some((state, reason)) if (task.state, task.reason) == (state, Some(reason)) => {}
-                    Some((state, reason)) => plan.changes.push((index, TaskChange::Wait(state, reason))),
-                    None => {
-                        plan.starts.push(index);
-                        (slots, allowed) = (slots - 1, allowed - 1);
-                    }
+            None => None,
+        };
+        match held {
+            Some(held) => {
+                next_wakeup = again(options, task, &held, *now).map_or(next_wakeup, |at| next_wakeup.min(at));
+                if !held.is_known(task) {
+                    plan.changes.push((index, held.change));
+                    plan.details.extend(held.detail.map(|detail| (index, detail)));
                 }
+            }
+            None => {
+                plan.starts.push(index);
+                (slots, allowed) = (slots - 1, allowed - 1);
             }
         }
     }
     plan.next_wakeup = next_wakeup.max(*now);
+}
+
+/// When a task is to be looked at again by the time of its own, if there is one.
+fn again(options: &Options, task: &Task, held: &Hold, now: Timestamp) -> Option<Timestamp> {
+    match held.change {
+        TaskChange::Wait(TaskState::WaitingWindow, _) => options.window.as_ref()?.opens_at(now),
+        TaskChange::Wait(TaskState::Queued, _) => task.not_before.filter(|at| *at > now),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -1,16 +1,18 @@
 //! Deployments: an APK for a fixed set of devices under options, and the decisions about its tasks.
 //!
 //! ```text
-//!  waiting                        busy                          finished
-//!  queued | waiting_window  --->  sending  --->  installing ---> succeeded | failed | skipped
-//!     ^   | throttled                |  not accepted |  failed, and may be retried
-//!     +------------------------------+---------------+
+//!  waiting                        busy                          reported         finished
+//!  queued | waiting_window  --->  sending  --->  installing ---> confirming ----> succeeded
+//!     ^   | throttled                |  not accepted |  failed        |
+//!     +------------------------------+---------------+---------------+----------> failed | skipped
+//!                     may be retried                     not confirmed
 //!  canceled: by people or by a newer deployment, from every waiting state and from sending
 //! ```
-//! `request` requested options; `options` table of the options, `option_spec` how one is declared; `window` maintenance window; `readiness` eligibility of a device;
+//! `confirmation` confirmation of a reported success by heartbeats; `request` requested options; `options` table of the options, `option_spec` how one is declared; `window` maintenance window; `readiness` eligibility of a device;
 //! `rate_limit` rate limit; `judge` verdict of the canary and the failure rate; `decide` the plan; `report` effect of a device's report;
 //! `outcome` problems of a finished deployment; `rollback` choice of the APK to roll back to.
 
+mod confirmation;
 mod decide;
 mod judge;
 mod option_spec;
@@ -26,18 +28,19 @@ mod window;
 
 use crate::{DeviceId, Timestamp};
 
+pub use confirmation::{Confirmation, confirmation};
 pub use decide::{BlockReason, DeploymentChange, Plan, PlanInput, Run, TaskChange, decide};
 pub use judge::{Tally, Verdict, judge};
 pub use option_spec::{CliFlag, OptionGroup, OptionSpec, option_spec, option_specs};
-pub use options::{CANARY_DEFAULT_MAX, CanaryOptions, FailurePause, Options, RestartIntent, Retries};
+pub use options::{CANARY_DEFAULT_MAX, CanaryOptions, FailurePause, OnUnmet, Options, RestartIntent, Retries};
 pub use outcome::{TaskEnding, problems};
 pub use rate_limit::{allowance, portion};
-pub use readiness::{DeviceSnapshot, ineligibility};
+pub use readiness::{DeviceSnapshot, Exclusion, InstalledVersion, Unmet, exclusions, ineligibility, unmet};
 pub use report::{AttemptEnd, Refusal, ReportEffect, TaskReport, TaskStatus, TaskUpdate, apply_report};
 pub use request::OptionsRequest;
 pub use rollback::{Candidate, NoRollback, rollback};
 pub use view::{Deployment, DeploymentEvent, DeploymentQuery, DeploymentTransition, TaskQuery, TaskView};
-pub use window::MaintenanceWindow;
+pub use window::{DailyWindow, MaintenanceWindow, WindowPeriod};
 
 /// State of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
@@ -91,6 +94,8 @@ pub enum DeploymentEventKind {
     TaskSkipped,
     /// The installation on a device failed, and is retried.
     TaskRetried,
+    /// A device reported success, and a later heartbeat shows another version.
+    TaskReverted,
 }
 
 named!(pub DeploymentEventKind, parse -> Option);
@@ -137,6 +142,8 @@ pub enum TaskState {
     Sending,
     /// The device has accepted the task.
     Installing,
+    /// The device has reported success; a heartbeat has to confirm it.
+    Confirming,
     /// The version is installed.
     Succeeded,
     /// The installation failed, and is not retried.
@@ -162,7 +169,7 @@ impl TaskState {
 
     /// Whether the task may still start.
     pub fn is_waiting(self) -> bool {
-        !self.is_finished() && !self.is_busy()
+        matches!(self, Self::Queued | Self::WaitingWindow | Self::Throttled)
     }
 }
 
@@ -214,6 +221,10 @@ pub enum ErrorCode {
     DowngradeRefused,
     /// The device did not report in time.
     Timeout,
+    /// A heartbeat after the report of success shows another version.
+    Reverted,
+    /// No heartbeat came in time after the report of success.
+    Unconfirmed,
 }
 
 named!(pub ErrorCode, parse -> Option);
@@ -227,9 +238,14 @@ impl ErrorCode {
         )
     }
 
+    /// Whether the device does not meet a requirement of the options.
+    pub fn is_requirement(self) -> bool {
+        matches!(self, Self::LowBattery | Self::NoWifi | Self::Metered | Self::NotCharging | Self::LowStorage)
+    }
+
     /// Whether a retry cannot help.
     pub fn is_permanent(self) -> bool {
-        matches!(self, Self::SignerMismatch | Self::NotPermitted | Self::DowngradeRefused)
+        matches!(self, Self::SignerMismatch | Self::NotPermitted | Self::DowngradeRefused | Self::Reverted | Self::Unconfirmed)
     }
 }
 
@@ -263,6 +279,10 @@ pub enum TaskReason {
     AlreadyInstalled,
     /// A heartbeat shows the version, though no report came.
     SeenInHeartbeat,
+    /// The device reported success, and a heartbeat shows the version.
+    Confirmed,
+    /// The device reported success; its heartbeats do not name the package.
+    NotInHeartbeat,
     /// The device was deleted.
     DeviceDeleted,
     /// Its Android is older than the APK's minimum.
@@ -342,6 +362,8 @@ pub struct Task {
     pub finished_at: Option<Timestamp>,
     /// Error of the last attempt.
     pub error: Option<ErrorCode>,
+    /// Values behind the reason, for display.
+    pub detail: Option<String>,
 }
 
 impl Task {
@@ -359,6 +381,7 @@ impl Task {
             reported_at: None,
             finished_at: None,
             error: None,
+            detail: None,
         }
     }
 }
@@ -371,7 +394,8 @@ mod tests {
     fn names_read_back_and_reasons_are_unambiguous() {
         for state in TaskState::ALL {
             assert_eq!(TaskState::parse(state.as_str()), Some(state));
-            assert_eq!(u8::from(state.is_finished()) + u8::from(state.is_busy()) + u8::from(state.is_waiting()), 1);
+            let kinds = [state.is_finished(), state.is_busy(), state.is_waiting(), state == TaskState::Confirming];
+            assert_eq!(kinds.into_iter().filter(|is| *is).count(), 1, "{state:?}");
         }
         let all = TaskReason::ALL.into_iter().map(Reason::from).chain(ErrorCode::ALL.into_iter().map(Reason::from));
         for reason in all {

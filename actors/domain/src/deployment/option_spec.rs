@@ -1,6 +1,6 @@
 //! Specs of deployment options, and the macro that declares them.
 
-use super::options::{CANARY_SIZE, CanaryOptions, FailurePause, INTENT, Options, Retries, WINDOW};
+use super::options::{CANARY_SIZE, CanaryOptions, FailurePause, INTENT, OnUnmet, Options, Retries, WINDOW};
 use crate::param::{ParamSpec, ParamValue};
 
 /// Topic of an option, under which forms show it.
@@ -114,6 +114,16 @@ impl OptionType for u8 {
 
     fn from_value(value: ParamValue) -> Option<Self> {
         if let ParamValue::Integer(number) = value { Self::try_from(number).ok() } else { None }
+    }
+}
+
+impl OptionType for OnUnmet {
+    fn to_value(self) -> ParamValue {
+        ParamValue::Text(self.as_str().to_owned())
+    }
+
+    fn from_value(value: ParamValue) -> Option<Self> {
+        value.as_text().and_then(Self::parse)
     }
 }
 

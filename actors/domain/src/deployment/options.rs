@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::option_spec::{OptionGroup, OptionSpec, OptionType, flag, option_specs, options};
-use super::window::MaintenanceWindow;
+use super::window::{MaintenanceWindow, time_text};
 use crate::Invalid;
 use crate::backoff::Backoff;
 use crate::invalid::in_range;
@@ -20,6 +20,9 @@ use crate::param::{ParamKind, ParamSpec, ParamValue};
 pub const CANARY_DEFAULT_MAX: u32 = 5;
 /// Size of a canary that is no canary.
 pub(super) const CANARY_SIZE: &str = "canary.size";
+/// Begin and end of a window that is one period.
+pub(super) const WINDOW_FROM: &str = "window.from";
+pub(super) const WINDOW_UNTIL: &str = "window.until";
 /// Largest number that the API takes where an option has no limit of its own.
 const NUMBER_MAX: i64 = u32::MAX as i64;
 /// Latest deadline of a deployment, h.
@@ -50,6 +53,10 @@ options! {
         ParamSpec::integer(0, NUMBER_MAX).unit("MB").zero("any").hint("0: any"), None;
     heartbeat_max_age_s: u32 = 900, "heartbeat_max_age_seconds", Requirements, "Max heartbeat age",
         ParamSpec::integer(30, 86_400).unit("s"), None;
+    on_unmet: OnUnmet = OnUnmet::Wait, "on_unmet", Requirements, "Unmet requirements",
+        ParamSpec::new(ParamKind::Choice(&[("wait", "Wait until the deadline"), ("skip", "Skip the device at once")]))
+            .hint("of a device whose turn it is; one that is offline is waited for"),
+        flag("on-unmet", "Device that does not meet the requirements: wait, or skip it at once");
     deadline_h: u32 = 24 * 7, "deadline_hours", Schedule, "Deadline",
         ParamSpec::integer(1, DEADLINE_MAX_H).unit("h").hint("remaining devices are skipped then"), None;
     rollback_allowed: bool = true, "rollback_allowed", AfterInstall, "Allow rollback",
@@ -103,6 +110,19 @@ options! {
         ParamSpec::integer(1, 86_400).unit("s").hint("doubles with each retry"), None;
 }
 
+/// Rule for devices that do not meet the requirements when it is their turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum OnUnmet {
+    /// The task waits, until the deadline at most.
+    Wait,
+    /// The task is skipped.
+    Skip,
+}
+
+named!(pub OnUnmet, parse -> Option);
+
 /// Intent that is sent to an app after the installation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestartIntent {
@@ -134,10 +154,10 @@ pub(super) static WINDOW: &[OptionSpec] = &[
         OptionGroup::Schedule,
         "Window start",
         WINDOW_TEXT.hint("HH:MM").example("22:00"),
-        |options| options.window.as_ref().map(|window| ParamValue::Text(window.start())),
+        |options| Some(ParamValue::Text(options.window.as_ref()?.daily()?.start())),
     ),
     part("window.end", "options.window.end", OptionGroup::Schedule, "Window end", WINDOW_TEXT.hint("HH:MM").example("05:00"), |options| {
-        options.window.as_ref().map(|window| ParamValue::Text(window.end()))
+        Some(ParamValue::Text(options.window.as_ref()?.daily()?.end()))
     }),
     part(
         "window.tz",
@@ -145,7 +165,23 @@ pub(super) static WINDOW: &[OptionSpec] = &[
         OptionGroup::Schedule,
         "Time zone",
         WINDOW_TEXT.hint("such as Europe/Berlin or UTC").example("Europe/Berlin"),
-        |options| options.window.as_ref().map(|window| ParamValue::Text(window.tz().to_owned())),
+        |options| Some(ParamValue::Text(options.window.as_ref()?.daily()?.tz().to_owned())),
+    ),
+    part(
+        WINDOW_FROM,
+        "options.window.from",
+        OptionGroup::Schedule,
+        "One period from",
+        WINDOW_TEXT.hint("instead of daily hours, with the offset from UTC").example("2026-12-01T22:00:00+01:00"),
+        |options| Some(ParamValue::Text(time_text(options.window.as_ref()?.as_period()?.from))),
+    ),
+    part(
+        WINDOW_UNTIL,
+        "options.window.until",
+        OptionGroup::Schedule,
+        "One period until",
+        WINDOW_TEXT.hint("remaining devices are skipped then").example("2026-12-02T05:00:00+01:00"),
+        |options| Some(ParamValue::Text(time_text(options.window.as_ref()?.as_period()?.until))),
     ),
 ];
 
@@ -300,11 +336,13 @@ mod tests {
             restart_intent: Some(RestartIntent { action: "a.b.START".into(), extras: BTreeMap::new() }),
             ..Options::conservative(100)
         };
+        let period = MaintenanceWindow::period("2026-12-01T22:00:00Z", "2026-12-02T05:00:00Z").unwrap();
+        let once = Options { window: Some(period), ..options.clone() };
         let (mut paths, mut labels) = (Vec::new(), Vec::new());
         for spec in option_specs() {
             assert_eq!(spec.param.field, format!("options.{}", spec.param.name));
             assert_eq!(option_spec(spec.param.name), Some(spec));
-            let value = spec.value(&options).unwrap_or_else(|| panic!("{} has no value", spec.param.name));
+            let value = spec.value(&options).or_else(|| spec.value(&once)).unwrap_or_else(|| panic!("{} has no value", spec.param.name));
             assert_eq!(spec.param.check(&value), Ok(()));
             paths.push(spec.param.name);
             labels.push(spec.param.label);

@@ -3,7 +3,7 @@
 //! ```text
 //! sending    --accepted..installing, if permitted----------> installing      (permitted: running, not blocked, window open)
 //! installing --a later stage of the same attempt-----------> installing
-//! sending | installing --succeeded-----------------------> succeeded
+//! sending | installing --succeeded-----------------------> confirming, until a heartbeat shows the version
 //!                      --failed | skipped----------------> retried later | failed | skipped
 //! ```
 //! A device installs only after its `accepted` was answered with 200, so once a pause is committed nothing begins
@@ -11,7 +11,7 @@
 
 use chrono::TimeDelta;
 
-use super::{BlockReason, DeploymentState, ErrorCode, Options, Reason, Run, Stage, Task, TaskReason, TaskState};
+use super::{BlockReason, DeploymentState, ErrorCode, OnUnmet, Options, Reason, Run, Stage, Task, TaskReason, TaskState};
 use crate::text::{bounded, fit};
 use crate::{DeploymentId, DeviceId, Invalid, Timestamp};
 
@@ -74,6 +74,9 @@ impl AttemptEnd {
         if error.is_permanent() {
             return Self::Failed;
         }
+        if error.is_requirement() && options.on_unmet == OnUnmet::Skip {
+            return Self::Skipped;
+        }
         // Canceled meanwhile: there is no retry.
         if attempts < options.attempts_max() && state != DeploymentState::Canceled {
             return Self::Retry(now + TimeDelta::seconds(options.backoff_s(attempts).into()));
@@ -123,16 +126,9 @@ fn check_permitted(options: &Options, run: &Run, blocked: Option<BlockReason>, n
     }
 }
 
-fn succeeded() -> ReportEffect {
+fn reported_success(state: TaskState) -> ReportEffect {
     let stage = Some(Stage::Installing);
-    ReportEffect::Changed(TaskUpdate {
-        state: TaskState::Succeeded,
-        reason: None,
-        stage,
-        not_before: None,
-        error: None,
-        attempt_over: true,
-    })
+    ReportEffect::Changed(TaskUpdate { state, reason: None, stage, not_before: None, error: None, attempt_over: true })
 }
 
 /// Decides about a device's report of its task; `attempt` is the attempt that the report names, if it names one.
@@ -156,7 +152,7 @@ pub fn apply_report(
         return Err(Refusal::OtherAttempt);
     }
     match status {
-        TaskStatus::Succeeded => Ok(succeeded()),
+        TaskStatus::Succeeded => Ok(reported_success(TaskState::Confirming)),
         TaskStatus::Failed(error) | TaskStatus::Skipped(error) => {
             let (state, not_before) = match AttemptEnd::of(options, run.state, task.attempts, error, now) {
                 AttemptEnd::Retry(at) => (TaskState::Queued, Some(at)),
@@ -184,12 +180,13 @@ fn not_busy(task: &Task, status: TaskStatus, other_attempt: bool) -> Result<Repo
     let same_failure =
         matches!(status, TaskStatus::Failed(error) | TaskStatus::Skipped(error) if task.error == Some(error)) && !other_attempt;
     match (task.state, status) {
-        (TaskState::Succeeded, TaskStatus::Succeeded) => Ok(ReportEffect::Nothing),
+        (TaskState::Confirming | TaskState::Succeeded, TaskStatus::Succeeded) => Ok(ReportEffect::Nothing),
+        (TaskState::Confirming, _) => Err(Refusal::Finished(TaskState::Succeeded)),
         _ if same_failure && task.attempts > 0 => Ok(ReportEffect::Nothing),
-        // The server gave up waiting; the device knows better.
-        (TaskState::Failed, TaskStatus::Succeeded) if task.error == Some(ErrorCode::Timeout) => Ok(succeeded()),
+        // The server gave up waiting; the device knows better. Its deployment may have finished: nobody would confirm it.
+        (TaskState::Failed, TaskStatus::Succeeded) if task.error == Some(ErrorCode::Timeout) => Ok(reported_success(TaskState::Succeeded)),
         // Its command was canceled on the way, or it waits for a retry: the device has installed all the same.
-        (state, TaskStatus::Succeeded) if state.is_waiting() && task.attempts > 0 => Ok(succeeded()),
+        (state, TaskStatus::Succeeded) if state.is_waiting() && task.attempts > 0 => Ok(reported_success(TaskState::Confirming)),
         (TaskState::Canceled, _) => Err(Refusal::Canceled),
         (state, _) if state.is_finished() => Err(Refusal::Finished(state)),
         _ if task.reason == Some(Reason::Server(TaskReason::Paused)) => Err(Refusal::Paused),
@@ -296,11 +293,13 @@ mod tests {
         let verifying = task(TaskState::Installing, Some(Stage::Verifying), 1, None);
         assert_eq!(reported(&verifying, TaskStatus::InProgress(Stage::Verifying)), Ok(ReportEffect::Nothing));
         assert_eq!(reported(&verifying, TaskStatus::InProgress(Stage::Downloading)), Err(Refusal::Backwards(Stage::Verifying)));
-        assert_eq!(becomes(reported(&verifying, TaskStatus::Succeeded)).0, TaskState::Succeeded);
-        let done = task(TaskState::Succeeded, Some(Stage::Installing), 1, None);
-        assert_eq!(reported(&done, TaskStatus::Succeeded), Ok(ReportEffect::Nothing));
-        for status in [TaskStatus::InProgress(Stage::Installing), TaskStatus::Failed(ErrorCode::InstallFailed)] {
-            assert_eq!(reported(&done, status), Err(Refusal::Finished(TaskState::Succeeded)));
+        assert_eq!(becomes(reported(&verifying, TaskStatus::Succeeded)).0, TaskState::Confirming);
+        for state in [TaskState::Confirming, TaskState::Succeeded] {
+            let done = task(state, Some(Stage::Installing), 1, None);
+            assert_eq!(reported(&done, TaskStatus::Succeeded), Ok(ReportEffect::Nothing));
+            for status in [TaskStatus::InProgress(Stage::Installing), TaskStatus::Failed(ErrorCode::InstallFailed)] {
+                assert_eq!(reported(&done, status), Err(Refusal::Finished(TaskState::Succeeded)));
+            }
         }
     }
 
@@ -312,6 +311,13 @@ mod tests {
         assert_eq!(becomes(reported(&sending(3), TaskStatus::Failed(ErrorCode::InstallFailed))).0, TaskState::Failed);
         assert_eq!(becomes(reported(&sending(3), TaskStatus::Skipped(ErrorCode::LowBattery))).0, TaskState::Skipped);
         assert_eq!(becomes(reported(&sending(1), TaskStatus::Failed(ErrorCode::SignerMismatch))).0, TaskState::Failed);
+        // Skipped at once where that is asked for; a call ends by itself.
+        let options = Options { on_unmet: OnUnmet::Skip, ..Options::conservative(10) };
+        for (error, state) in [(ErrorCode::LowBattery, TaskState::Skipped), (ErrorCode::InCall, TaskState::Queued)] {
+            let report = TaskStatus::Skipped(error);
+            let skipped = apply_report(&options, &run(DeploymentState::Running), None, &sending(1), report, None, at(10));
+            assert_eq!(becomes(skipped).0, state, "{error:?}");
+        }
         // Repeated, since the answer was lost.
         let again = task(TaskState::Queued, None, 1, Some(ErrorCode::InstallFailed));
         assert_eq!(reported(&again, TaskStatus::Failed(ErrorCode::InstallFailed)), Ok(ReportEffect::Nothing));

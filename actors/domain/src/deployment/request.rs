@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::option_spec::{OptionSpec, option_spec, option_specs};
-use super::options::{CANARY_SIZE, Options, RestartIntent};
+use super::options::{CANARY_SIZE, Options, RestartIntent, WINDOW_FROM, WINDOW_UNTIL};
 use super::window::MaintenanceWindow;
 use crate::Invalid;
 use crate::param::ParamValue;
@@ -64,10 +64,19 @@ impl OptionsRequest {
 
     fn window(&self) -> Result<Option<MaintenanceWindow>, Invalid> {
         let parts = ["window.start", "window.end", "window.tz"].map(|path| self.text(path));
-        if parts.iter().all(Option::is_none) {
+        // A form has empty fields for the form of window that is not chosen.
+        let period = [WINDOW_FROM, WINDOW_UNTIL].map(|path| self.text(path).filter(|text| !text.trim().is_empty()));
+        if parts.iter().all(Option::is_none) && period.iter().all(Option::is_none) {
             return Ok(None);
         }
         let [start, end, tz] = parts.map(Option::unwrap_or_default);
+        if period.iter().any(Option::is_some) {
+            if !start.is_empty() || !end.is_empty() {
+                return Err(Invalid::new(format!("options.{WINDOW_FROM}"), "given beside daily hours (window.start, window.end)"));
+            }
+            let [from, until] = period.map(Option::unwrap_or_default);
+            return MaintenanceWindow::period(from, until).map(Some);
+        }
         MaintenanceWindow::parse(start, end, tz).map(Some)
     }
 
@@ -90,7 +99,11 @@ impl From<Options> for OptionsRequest {
             None => path == CANARY_SIZE,
             Some(_) => path == CANARY_THRESHOLD,
         };
-        let kept = option_specs().filter(|spec| !spec.param.name.starts_with("canary.") || new_canary(spec.param.name));
+        // A period may be over.
+        let kept = option_specs().filter(|spec| match spec.param.name {
+            WINDOW_FROM | WINDOW_UNTIL => false,
+            path => !path.starts_with("canary.") || new_canary(path),
+        });
         Self(kept.filter_map(|spec| Some((spec.param.name, spec.value(&options)?))).collect())
     }
 }
@@ -149,8 +162,14 @@ mod tests {
             request.over(10, false).map_err(|invalid| invalid.field)
         };
         let window = [("window.start", "22:00"), ("window.end", "05:00"), ("window.tz", "UTC")];
-        assert_eq!(given(&window).unwrap().window.map(|window| window.end()), Some("05:00".into()));
+        assert_eq!(given(&window).unwrap().window.and_then(|window| Some(window.daily()?.end())), Some("05:00".into()));
         assert_eq!(given(&window[..2]), Err("options.window.tz".into()));
+        let period = [("window.from", "2026-12-01T22:00:00Z"), ("window.until", "2026-12-02T05:00:00Z")];
+        assert!(given(&period).unwrap().window.is_some_and(|window| window.as_period().is_some()));
+        assert_eq!(given(&period[..1]), Err("options.window.until".into()));
+        assert_eq!(given(&[period[0], period[1], window[0]]), Err("options.window.from".into()));
+        let once = OptionsRequest::from(given(&period).unwrap()).over(10, false).unwrap();
+        assert_eq!(once.window, None, "the period of a deployment is not that of its rollback");
         assert_eq!(given(&[("restart_intent.action", "")]), Err("options.restart_intent.action".into()));
         let mut extras = OptionsRequest::default();
         extras.set(option_spec("restart_intent.extras").unwrap(), ParamValue::Texts(BTreeMap::new()));

@@ -131,6 +131,8 @@ pub struct TaskView {
     pub state: TaskState,
     /// Reason of the state.
     pub reason: Option<Reason>,
+    /// Values behind the reason, for display.
+    pub detail: Option<String>,
     /// Stage of the installation.
     pub stage: Option<Stage>,
     /// Downloaded part of the file, percent.

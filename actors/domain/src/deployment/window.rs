@@ -1,20 +1,41 @@
-//! Maintenance window: the hours of the day, in a time zone, in which installations may start.
+//! Maintenance window: the hours of every day, in a time zone, or one period in which installations may start.
 
-use chrono::{NaiveTime, TimeDelta, Timelike};
+use std::fmt;
+
+use chrono::{DateTime, NaiveTime, SecondsFormat, TimeDelta, Timelike};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use crate::{Invalid, Timestamp};
 
+/// Time in which installations may start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum MaintenanceWindow {
+    /// The same hours of every day.
+    Daily(DailyWindow),
+    /// One period, and nothing after it.
+    Period(WindowPeriod),
+}
+
 /// From `start` until `end` in local time; across midnight when `end` is earlier. A change to or from daylight saving time
 /// within the window shortens or lengthens it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MaintenanceWindow {
+pub struct DailyWindow {
     /// Opening time, minutes after midnight.
     start_minute: u16,
     /// Closing time, minutes after midnight.
     end_minute: u16,
     tz: Tz,
+}
+
+/// Period from one moment until another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowPeriod {
+    /// Opening time.
+    pub from: Timestamp,
+    /// Closing time.
+    pub until: Timestamp,
 }
 
 impl MaintenanceWindow {
@@ -23,7 +44,7 @@ impl MaintenanceWindow {
     /// # Errors
     /// A time is malformed, the window has no length, or there is no such time zone.
     pub fn parse(start: &str, end: &str, tz: &str) -> Result<Self, Invalid> {
-        let window = Self {
+        let window = DailyWindow {
             start_minute: minute("options.window.start", start)?,
             end_minute: minute("options.window.end", end)?,
             tz: tz
@@ -33,9 +54,88 @@ impl MaintenanceWindow {
         if window.start_minute == window.end_minute {
             return Err(Invalid::new("options.window.end", "equal to start: the window would be empty"));
         }
-        Ok(window)
+        Ok(Self::Daily(window))
     }
 
+    /// Parses two times of RFC 3339, each with its offset from UTC.
+    ///
+    /// # Errors
+    /// A time is malformed, or the period has no length.
+    pub fn period(from: &str, until: &str) -> Result<Self, Invalid> {
+        let time = |field, text: &str| {
+            let time = DateTime::parse_from_rfc3339(text.trim());
+            let expected = "not a time with its offset from UTC, as 2026-12-01T22:00:00+01:00";
+            time.map(|time| time.to_utc()).map_err(|_| Invalid::new(field, expected))
+        };
+        let period = WindowPeriod { from: time("options.window.from", from)?, until: time("options.window.until", until)? };
+        if period.until <= period.from {
+            return Err(Invalid::new("options.window.until", "not after the start: the window would be empty"));
+        }
+        Ok(Self::Period(period))
+    }
+
+    /// The hours of every day, unless it is one period.
+    pub fn daily(&self) -> Option<&DailyWindow> {
+        if let Self::Daily(window) = self { Some(window) } else { None }
+    }
+
+    /// The period, unless it is daily.
+    pub fn as_period(&self) -> Option<WindowPeriod> {
+        if let Self::Period(period) = self { Some(*period) } else { None }
+    }
+
+    /// Hours of the day that a device compares with its own clock: those of a period of less than a day. `None`: of a longer one.
+    pub fn hours(&self) -> Option<DailyWindow> {
+        match self {
+            Self::Daily(window) => Some(window.clone()),
+            Self::Period(WindowPeriod { from, until }) if *until - *from < TimeDelta::hours(23) => {
+                let of_day = |at: Timestamp| (at.hour() * 60 + at.minute()) as u16;
+                // Whole minutes, so up to a minute later than the server closes it.
+                let end_minute = (of_day(*until) + u16::from(until.second() > 0)) % (24 * 60);
+                Some(DailyWindow { start_minute: of_day(*from), end_minute, tz: Tz::UTC })
+            }
+            Self::Period(_) => None,
+        }
+    }
+
+    /// Whether the window is open.
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        match self {
+            Self::Daily(window) => window.is_open(now),
+            Self::Period(WindowPeriod { from, until }) => (*from..*until).contains(&now),
+        }
+    }
+
+    /// Whether the window never opens again.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.as_period().is_some_and(|period| now >= period.until)
+    }
+
+    /// Next opening; now, if the window is open. `None`: never again, or not within two days, which no clock change explains.
+    pub fn opens_at(&self, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Daily(window) => window.opens_at(now),
+            Self::Period(WindowPeriod { from, until }) => (now < *until).then_some(now.max(*from)),
+        }
+    }
+}
+
+/// The window in words.
+impl fmt::Display for MaintenanceWindow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Daily(window) => write!(f, "{} to {}, {}", window.start(), window.end(), window.tz()),
+            Self::Period(WindowPeriod { from, until }) => write!(f, "{} to {}", time_text(*from), time_text(*until)),
+        }
+    }
+}
+
+/// A time with whole seconds, or as exact as it was given.
+pub(super) fn time_text(at: Timestamp) -> String {
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+impl DailyWindow {
     /// Opening time, `HH:MM`.
     pub fn start(&self) -> String {
         clock(self.start_minute)
@@ -51,16 +151,14 @@ impl MaintenanceWindow {
         self.tz.name()
     }
 
-    /// Whether the window is open.
-    pub fn is_open(&self, now: Timestamp) -> bool {
+    fn is_open(&self, now: Timestamp) -> bool {
         let local = now.with_timezone(&self.tz).time();
         let minute = local.hour() * 60 + local.minute();
         let (start, end) = (u32::from(self.start_minute), u32::from(self.end_minute));
         if start < end { (start..end).contains(&minute) } else { minute >= start || minute < end }
     }
 
-    /// Next opening; now, if the window is open. `None`: not within two days, which no clock change explains.
-    pub fn opens_at(&self, now: Timestamp) -> Option<Timestamp> {
+    fn opens_at(&self, now: Timestamp) -> Option<Timestamp> {
         if self.is_open(now) {
             return Some(now);
         }
@@ -120,7 +218,8 @@ mod tests {
         for (start, end, tz, moment, open) in table {
             let window = MaintenanceWindow::parse(start, end, tz).unwrap();
             assert_eq!(window.is_open(at(moment)), open, "{start}-{end} {tz} at {moment}");
-            assert_eq!((window.start().as_str(), window.end().as_str(), window.tz()), (start, end, tz));
+            let daily = window.daily().unwrap();
+            assert_eq!((daily.start().as_str(), daily.end().as_str(), daily.tz()), (start, end, tz));
         }
     }
 
@@ -138,6 +237,34 @@ mod tests {
     fn a_window_in_an_hour_that_is_left_out_opens_the_next_day() {
         let window = MaintenanceWindow::parse("02:15", "02:45", "Europe/Berlin").unwrap();
         assert_eq!(window.opens_at(at("2026-03-28T12:00:10Z")), Some(at("2026-03-30T00:15:00Z")));
+    }
+
+    #[test]
+    fn a_period_opens_once() {
+        let window = MaintenanceWindow::period("2026-12-01T22:00:00+01:00", "2026-12-02T05:00:30+01:00").unwrap();
+        let table = [
+            ("2026-12-01T20:59:59Z", false, false, Some("2026-12-01T21:00:00Z")),
+            ("2026-12-01T21:00:00Z", true, false, Some("2026-12-01T21:00:00Z")),
+            ("2026-12-02T04:00:29Z", true, false, Some("2026-12-02T04:00:29Z")),
+            ("2026-12-02T04:00:30Z", false, true, None),
+            ("2026-12-02T21:30:00Z", false, true, None),
+        ];
+        for (now, open, over, opens) in table {
+            let now = at(now);
+            assert_eq!((window.is_open(now), window.is_over(now), window.opens_at(now)), (open, over, opens.map(at)), "{now}");
+        }
+        let hours = window.hours().unwrap();
+        assert_eq!((hours.start(), hours.end(), hours.tz()), ("21:00".into(), "04:01".into(), "UTC"));
+        assert_eq!(window.to_string(), "2026-12-01T21:00:00Z to 2026-12-02T04:00:30Z");
+        let days = MaintenanceWindow::period("2026-12-01T00:00:00Z", "2026-12-03T00:00:00Z").unwrap();
+        assert_eq!(days.hours(), None, "no hours of a day");
+        for (from, until, field) in [
+            ("2026-12-01T22:00:00", "2026-12-02T05:00:00Z", "options.window.from"),
+            ("2026-12-01T22:00:00Z", "tomorrow", "options.window.until"),
+            ("2026-12-01T22:00:00Z", "2026-12-01T22:00:00Z", "options.window.until"),
+        ] {
+            assert_eq!(MaintenanceWindow::period(from, until).unwrap_err().field, field);
+        }
     }
 
     proptest! {

@@ -99,8 +99,8 @@ mod tests {
     use crate::heartbeat::WatchedApp;
 
     const POLICY: DevicePolicy = DevicePolicy {
-        offline_after: TimeDelta::seconds(900),
-        low_battery_pct: 20,
+        offline_after: TimeDelta::minutes(12),
+        low_battery_pct: 15,
         app_stale_after_s: 600,
         ghost_after: TimeDelta::hours(24),
     };

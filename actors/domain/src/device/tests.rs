@@ -10,7 +10,7 @@ use crate::heartbeat::Telemetry;
 use crate::{DeviceId, Timestamp};
 
 const POLICY: DevicePolicy =
-    DevicePolicy { offline_after: TimeDelta::seconds(900), low_battery_pct: 20, app_stale_after_s: 600, ghost_after: TimeDelta::hours(24) };
+    DevicePolicy { offline_after: TimeDelta::minutes(12), low_battery_pct: 15, app_stale_after_s: 600, ghost_after: TimeDelta::hours(24) };
 
 fn at(second: i64) -> Timestamp {
     DateTime::from_timestamp(1_780_000_000 + second, 0).unwrap()
@@ -100,15 +100,15 @@ fn silence_takes_a_device_offline_and_a_heartbeat_brings_it_back() {
     let mut device = fresh();
     assert_eq!(device.connectivity, Connectivity::NeverSeen);
     let effects = device.apply(DeviceEvent::Stored(status(0, 0)), at(0), &POLICY);
-    assert_eq!(effects, [DeviceEffect::Publish, DeviceEffect::WatchUntil(at(900))]);
+    assert_eq!(effects, [DeviceEffect::Publish, DeviceEffect::WatchUntil(at(720))]);
     let effects = device.apply(DeviceEvent::Stored(status(300, 300)), at(300), &POLICY);
     assert_eq!(effects, [DeviceEffect::Publish], "the watch is already out");
-    assert_eq!(device.apply(DeviceEvent::DeadlinePassed, at(900), &POLICY), [DeviceEffect::WatchUntil(at(1200))]);
-    assert_eq!(device.apply(DeviceEvent::DeadlinePassed, at(1200), &POLICY), [DeviceEffect::Publish]);
+    assert_eq!(device.apply(DeviceEvent::DeadlinePassed, at(720), &POLICY), [DeviceEffect::WatchUntil(at(1020))]);
+    assert_eq!(device.apply(DeviceEvent::DeadlinePassed, at(1020), &POLICY), [DeviceEffect::Publish]);
     assert_eq!(device.connectivity, Connectivity::Offline);
     assert_eq!(device.apply(DeviceEvent::DeadlinePassed, at(1300), &POLICY), []);
     let effects = device.apply(DeviceEvent::Stored(status(2000, 2000)), at(2000), &POLICY);
-    assert_eq!(effects, [DeviceEffect::Publish, DeviceEffect::WatchUntil(at(2900))]);
+    assert_eq!(effects, [DeviceEffect::Publish, DeviceEffect::WatchUntil(at(2720))]);
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_restored_device_is_back_with_its_credentials_and_its_deadline() {
     assert_eq!(device.admit(1, &status(20, 20)), Admission::Deleted);
     assert_eq!(device.apply(refresh(true, 0), at(10), &POLICY), [], "told twice");
     let effects = device.apply(refresh(false, 0), at(30), &POLICY);
-    assert_eq!(effects, [DeviceEffect::WatchUntil(at(900)), DeviceEffect::Publish]);
+    assert_eq!(effects, [DeviceEffect::WatchUntil(at(720)), DeviceEffect::Publish]);
     assert_eq!(device.admit(1, &status(20, 20)), Admission::Write { late: false });
     device.apply(refresh(true, 0), at(40), &POLICY);
     assert_eq!(device.apply(refresh(false, 0), at(5000), &POLICY), [DeviceEffect::Publish], "long silent by now");

@@ -114,8 +114,8 @@ pub(crate) fn battery(pct: i16) -> Telemetry {
 
 pub(crate) fn policy() -> DevicePolicy {
     DevicePolicy {
-        offline_after: chrono::TimeDelta::seconds(900),
-        low_battery_pct: 20,
+        offline_after: chrono::TimeDelta::minutes(12),
+        low_battery_pct: 15,
         app_stale_after_s: 600,
         ghost_after: chrono::TimeDelta::seconds(9_998),
     }

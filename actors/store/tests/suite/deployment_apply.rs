@@ -112,8 +112,66 @@ async fn a_deleted_device_is_started_without_a_command() {
     start_tasks(&db, id, &[(ids[0], 101), (ids[1], 102)]).await;
     assert!(db.store().command(command(101)).await.unwrap().is_none());
     let gone = changed(ids[0], TaskState::Sending, 1, TaskChange::Finish(TaskState::Canceled, TaskReason::DeviceDeleted.into()));
-    assert_eq!(apply(&db, &ApplyPlan { changes: vec![gone], ..plan(&db, id).await }).await, Applied::default());
+    let finished = vec![(TaskState::Canceled, TaskReason::DeviceDeleted.into())];
+    let applied = apply(&db, &ApplyPlan { changes: vec![gone], ..plan(&db, id).await }).await;
+    assert_eq!(applied, Applied { finished, ..Applied::default() });
     assert!(db.store().gone_targets(id).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_reported_success_holds_no_slot_and_is_confirmed_or_taken_back() {
+    let db = TestDatabase::new().await;
+    let ids = enroll_many(&db, 5).await;
+    let id = deploy(&db, 1, &ids).await;
+    start_tasks(&db, id, &[(ids[0], 101), (ids[1], 102), (ids[2], 103)]).await;
+    for device in &ids[..3] {
+        report(&db, id, *device, TaskStatus::Succeeded).await;
+    }
+    assert_eq!(attempts(&db, id).await, ["succeeded"; 3]);
+    let starts = vec![start(ids[3], 104, 1)];
+    assert_eq!(apply(&db, &ApplyPlan { starts, concurrency: 1, ..plan(&db, id).await }).await.started, [ids[3]]);
+    // Nothing is over before the heartbeats: neither the tasks, nor their deployment, whoever reads them next.
+    let finish = async || apply(&db, &ApplyPlan { deployment: Some(DeploymentChange::Finish), ..plan(&db, id).await }).await;
+    let over = |reason: TaskReason| TaskChange::Finish(TaskState::Skipped, reason.into());
+    let rest = vec![
+        changed(ids[3], TaskState::Sending, 1, over(TaskReason::DeviceDeleted)),
+        changed(ids[4], TaskState::Queued, 0, over(TaskReason::Deadline)),
+    ];
+    apply(&db, &ApplyPlan { changes: rest, ..plan(&db, id).await }).await;
+    finish().await;
+    assert_eq!(run(&db, id).await, "running rollout");
+    let read = db.store().tasks_changed(id, None).await.unwrap();
+    let confirming = read.iter().filter(|read| read.task.state == TaskState::Confirming && read.task.reported_at.is_some());
+    assert_eq!(confirming.count(), 3);
+
+    let failed = |code: ErrorCode| TaskChange::Finish(TaskState::Failed, code.into());
+    let told = |changed: ChangedTask| ChangedTask { detail: Some("heartbeat shows version code 1, 10 was installed".into()), ..changed };
+    let changes = vec![
+        changed(ids[0], TaskState::Confirming, 1, TaskChange::Finish(TaskState::Succeeded, TaskReason::Confirmed.into())),
+        told(changed(ids[1], TaskState::Confirming, 1, failed(ErrorCode::Reverted))),
+        changed(ids[2], TaskState::Confirming, 1, failed(ErrorCode::Unconfirmed)),
+    ];
+    let applied = apply(&db, &ApplyPlan { changes, ..plan(&db, id).await }).await;
+    let ends: [(TaskState, Reason); 3] = [
+        (TaskState::Succeeded, TaskReason::Confirmed.into()),
+        (TaskState::Failed, ErrorCode::Reverted.into()),
+        (TaskState::Failed, ErrorCode::Unconfirmed.into()),
+    ];
+    let mut finished = applied.finished.clone();
+    finished.sort_by_key(|(_, reason)| Reason::as_str(*reason));
+    assert_eq!(finished, ends);
+    // What a heartbeat had confirmed is taken back by the next one.
+    let again = told(changed(ids[0], TaskState::Succeeded, 1, failed(ErrorCode::Reverted)));
+    apply(&db, &ApplyPlan { changes: vec![again], ..plan(&db, id).await }).await;
+    let wanted = ["failed reverted", "failed reverted", "failed unconfirmed", "skipped device_deleted", "skipped deadline"];
+    assert_eq!(states(&db, id).await, wanted);
+    let tasks = db.store().deployment_tasks(id, TaskQuery::default(), None, 9).await.unwrap();
+    let told = (tasks[1].error.as_deref(), tasks[1].detail.as_deref());
+    assert_eq!(told, (Some("reverted"), Some("heartbeat shows version code 1, 10 was installed")));
+    assert_eq!(attempts(&db, id).await, ["failed", "failed", "failed", "taken_back"]);
+    assert_eq!(events(&db, id).await, ["created", "task_reverted", "task_failed", "task_reverted"]);
+    finish().await;
+    assert_eq!(run(&db, id).await, "finished rollout");
 }
 
 #[tokio::test]

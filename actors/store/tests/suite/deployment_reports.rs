@@ -52,12 +52,12 @@ async fn an_installation_goes_forward_to_its_end() {
     let done = TaskReport { installed_version: Some("v1".into()), ..reported(id, ids[0], TaskStatus::Succeeded) };
     let outcomes = record(&db, std::slice::from_ref(&done)).await;
     assert!(
-        matches!(outcomes[0], TaskReportOutcome::Changed { state: TaskState::Succeeded, error: None, took_ms: Some(0..) }),
+        matches!(outcomes[0], TaskReportOutcome::Changed { state: TaskState::Confirming, error: None, took_ms: Some(0..) }),
         "{outcomes:?}"
     );
     assert_eq!(record(&db, &[done]).await, [TaskReportOutcome::Nothing], "told again");
     let row = task(&db, id, ids[0]).await;
-    assert_eq!((row.state, row.installed_version.as_deref(), row.finished_at.is_some()), (TaskState::Succeeded, Some("v1"), true));
+    assert_eq!((row.state, row.installed_version.as_deref(), row.finished_at.is_some()), (TaskState::Confirming, Some("v1"), false));
     assert_eq!(attempts(&db, id).await, ["succeeded"]);
 }
 
@@ -76,8 +76,8 @@ async fn nothing_is_permitted_while_it_is_paused_canceled_or_switched_off() {
     refused(Refusal::Paused).await;
     db.store().transition_deployment(id, DeploymentTransition::Cancel, &console(), at(1)).await.unwrap();
     refused(Refusal::Canceled).await;
-    assert!(is_now(&report(&db, id, ids[1], TaskStatus::Succeeded).await, TaskState::Succeeded));
-    assert_eq!(states(&db, id).await, ["canceled canceled", "succeeded"]);
+    assert!(is_now(&report(&db, id, ids[1], TaskStatus::Succeeded).await, TaskState::Confirming));
+    assert_eq!(states(&db, id).await, ["canceled canceled", "confirming"]);
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn a_report_of_an_earlier_attempt_changes_nothing() {
     assert_eq!(of_attempt(1, TaskStatus::Failed(ErrorCode::DownloadFailed)).await, TaskReportOutcome::Refused(Refusal::OtherAttempt));
     assert_eq!(states(&db, id).await, ["sending"]);
     assert!(is_now(&of_attempt(2, ACCEPTED).await, TaskState::Installing));
-    assert!(is_now(&of_attempt(1, TaskStatus::Succeeded).await, TaskState::Succeeded), "installed is installed");
+    assert!(is_now(&of_attempt(1, TaskStatus::Succeeded).await, TaskState::Confirming), "installed is installed");
 }
 
 #[tokio::test]
@@ -138,12 +138,12 @@ async fn a_batch_is_answered_in_its_order_and_each_task_gets_its_own_values() {
     ];
     let outcomes = record(&db, &reports).await;
     assert!(is_now(&outcomes[0], TaskState::Queued) && is_now(&outcomes[1], TaskState::Installing), "{outcomes:?}");
-    assert!(is_now(&outcomes[3], TaskState::Installing) && is_now(&outcomes[5], TaskState::Succeeded), "{outcomes:?}");
+    assert!(is_now(&outcomes[3], TaskState::Installing) && is_now(&outcomes[5], TaskState::Confirming), "{outcomes:?}");
     assert!(is_now(&outcomes[4], TaskState::Failed), "{outcomes:?}");
     assert_eq!(outcomes[2], TaskReportOutcome::Unknown);
     assert_eq!(outcomes[6], TaskReportOutcome::Refused(Refusal::Finished(TaskState::Failed)));
     assert_eq!(outcomes[7], TaskReportOutcome::Unknown);
-    assert_eq!(states(&db, id).await, ["succeeded", "failed not_permitted", "sending", "queued in_call"]);
+    assert_eq!(states(&db, id).await, ["confirming", "failed not_permitted", "sending", "queued in_call"]);
     let messages: Vec<Option<String>> = db.values("SELECT message FROM deployment_task ORDER BY position").await;
     assert_eq!(messages, [Some("done".into()), Some("no".into()), None, Some("a call".into())]);
     assert_eq!(attempts(&db, id).await, ["succeeded", "failed", "-", "failed"]);
@@ -155,6 +155,6 @@ async fn what_a_device_installed_after_its_command_was_taken_back_counts() {
     let (id, ids) = started(&db, 1).await;
     db.store().transition_deployment(id, DeploymentTransition::Pause, &console(), at(1)).await.unwrap();
     assert_eq!(states(&db, id).await, ["queued paused"]);
-    assert!(is_now(&report(&db, id, ids[0], TaskStatus::Succeeded).await, TaskState::Succeeded));
+    assert!(is_now(&report(&db, id, ids[0], TaskStatus::Succeeded).await, TaskState::Confirming));
     assert_eq!(attempts(&db, id).await, ["paused"], "its attempt ended before");
 }

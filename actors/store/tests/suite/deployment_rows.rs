@@ -50,7 +50,7 @@ pub(crate) fn deployment(number: u32) -> DeploymentId {
 }
 
 pub(crate) fn task(device: DeviceId, canary: bool) -> NewTask {
-    NewTask { device, alias: format!("alias of {device}"), canary, state: TaskState::Queued, reason: None }
+    NewTask { device, alias: format!("alias of {device}"), canary, state: TaskState::Queued, reason: None, detail: None }
 }
 
 /// A deployment without a canary that tries each device twice.
@@ -123,7 +123,7 @@ pub(crate) fn start(device: DeviceId, command: u32, attempt: u32) -> TaskStart {
 }
 
 pub(crate) fn changed(device: DeviceId, from: TaskState, attempts: u32, change: TaskChange) -> ChangedTask {
-    ChangedTask { device, from, attempts, change, message: None }
+    ChangedTask { device, from, attempts, change, message: None, detail: None }
 }
 
 pub(crate) async fn apply(db: &TestDatabase, plan: &ApplyPlan) -> Applied {

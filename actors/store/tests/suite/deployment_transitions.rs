@@ -91,14 +91,14 @@ async fn a_resume_tries_failed_devices_of_the_canary_again_and_no_others() {
     report(&db, id, ids[2], TaskStatus::Failed(ErrorCode::NotPermitted)).await;
     transition(&db, id, PAUSE).await;
     transition(&db, id, RESUME).await;
-    assert_eq!(states(&db, id).await, ["queued", "succeeded", "failed not_permitted"]);
+    assert_eq!(states(&db, id).await, ["queued", "confirming", "failed not_permitted"]);
     let row = db.store().deployment(id).await.unwrap().unwrap();
     assert_eq!((row.canary_ms, row.judged_since), (0, at(700)), "it is judged anew");
     db.execute("UPDATE deployment SET phase = 'rollout'").await;
     db.execute("UPDATE deployment_task SET state = 'failed', finished_at = now() WHERE state = 'queued'").await;
     transition(&db, id, PAUSE).await;
     transition(&db, id, RESUME).await;
-    assert_eq!(states(&db, id).await, ["failed", "succeeded", "failed not_permitted"], "after the canary, a failure is one");
+    assert_eq!(states(&db, id).await, ["failed", "confirming", "failed not_permitted"], "after the canary, a failure is one");
 }
 
 #[tokio::test]

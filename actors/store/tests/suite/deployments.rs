@@ -85,7 +85,7 @@ async fn a_deleted_apk_is_not_deployed() {
     assert_eq!(db.value::<i64>("SELECT count(*) FROM deployment").await, 0);
 }
 
-/// An older deployment with a task that waits, one that is sending, one that is installing, and one that has succeeded.
+/// An older deployment with a task that waits, one that is sending, one that is installing, and one that has reported success.
 async fn older(db: &TestDatabase, ids: &[domain::DeviceId]) -> domain::DeploymentId {
     let old = deploy(db, 1, &ids[..4]).await;
     start_tasks(db, old, &[(ids[1], 101), (ids[2], 102), (ids[3], 103)]).await;
@@ -93,7 +93,7 @@ async fn older(db: &TestDatabase, ids: &[domain::DeviceId]) -> domain::Deploymen
         report(db, old, *id, TaskStatus::InProgress(Stage::Accepted)).await;
     }
     report(db, old, ids[3], TaskStatus::Succeeded).await;
-    assert_eq!(states(db, old).await, ["queued", "sending", "installing", "succeeded"]);
+    assert_eq!(states(db, old).await, ["queued", "sending", "installing", "confirming"]);
     old
 }
 
@@ -107,7 +107,7 @@ async fn a_superseding_deployment_takes_the_devices_that_are_not_installing() {
     // Nothing is to be done on this one: it loses nothing to it.
     new.tasks[0].state = TaskState::Skipped;
     assert_eq!(insert(&db, &new, 9).await, CreateOutcome::New(vec![(ids[1], command(101))]));
-    assert_eq!(states(&db, old).await, ["queued", "canceled superseded", "installing", "succeeded"]);
+    assert_eq!(states(&db, old).await, ["queued", "canceled superseded", "installing", "confirming"]);
     assert_eq!(attempts(&db, old).await, ["superseded", "-", "succeeded"]);
     assert_eq!(commands(&db).await, ["canceled", "queued", "queued"]);
     assert_eq!(events(&db, old).await.last().unwrap(), "superseded");
@@ -142,7 +142,7 @@ async fn what_another_deployment_has_first_is_known() {
         ids.sort();
         ids
     };
-    assert_eq!(elsewhere(50).await, ids[..3], "it waits there, is sending, is installing; what has succeeded is free");
+    assert_eq!(elsewhere(50).await, ids[..3], "it waits there, is sending, is installing; what has been reported is free");
     assert!(elsewhere(1).await.is_empty(), "the older one goes first");
     start_tasks(&db, deployment(50), &[(ids[4], 105)]).await;
     db.execute("UPDATE deployment_task SET state = 'canceled', finished_at = now() WHERE state <> 'sending'").await;
@@ -167,7 +167,7 @@ async fn a_rollback_cancels_what_it_takes_back_and_comes_alone() {
         other => panic!("{other:?}"),
     };
     assert_eq!(db.store().taken_back_by(old).await.unwrap(), Some(made));
-    assert_eq!(states(&db, old).await, ["canceled canceled", "canceled canceled", "installing", "succeeded"]);
+    assert_eq!(states(&db, old).await, ["canceled canceled", "canceled canceled", "installing", "confirming"]);
     assert_eq!(run(&db, old).await, "canceled rollout");
     let told = actions(&db).await;
     assert_eq!(told[told.len() - 2..], ["deployment.canceled", "deployment.created"]);

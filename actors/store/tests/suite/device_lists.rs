@@ -21,10 +21,10 @@ async fn fleet(db: &TestDatabase) -> Vec<DeviceView> {
     let telemetry = Telemetry::default;
     let heartbeats = [
         None,
-        told(NOW - 901, Telemetry { battery_pct: Some(19), app_running: Some(true), ..telemetry() }),
+        told(NOW - 721, Telemetry { battery_pct: Some(19), app_running: Some(true), ..telemetry() }),
         // Not online any more: the limit itself counts as silence.
-        told(NOW - 900, Telemetry { battery_pct: Some(20), app_running: Some(false), ..telemetry() }),
-        told(NOW - 899, Telemetry { battery_pct: Some(21), foreground_recent_s: Some(601), ..telemetry() }),
+        told(NOW - 720, Telemetry { battery_pct: Some(20), app_running: Some(false), ..telemetry() }),
+        told(NOW - 719, Telemetry { battery_pct: Some(21), foreground_recent_s: Some(601), ..telemetry() }),
         told(NOW - 10, Telemetry { model: Some("Pixel".into()), foreground_recent_s: Some(600), ..telemetry() }),
         told(NOW - 20, Telemetry { app_version: Some("1.2".into()), apps: vec![app(Some(false))], app_running: Some(true), ..telemetry() }),
         told(NOW - 30, Telemetry { app_version: Some("1.20".into()), apps: vec![app(Some(true))], ..telemetry() }),

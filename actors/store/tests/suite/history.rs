@@ -10,7 +10,7 @@ use crate::common::{at, battery, device, enroll_device, enroll_many, heartbeat, 
 /// The day of second 0, and the seconds of its begin and end.
 const DAY_BEGIN: i64 = -12 * HOUR_S;
 const DAY_END: i64 = 12 * HOUR_S;
-const OFFLINE_AFTER_S: i32 = 900;
+const OFFLINE_AFTER_S: i32 = 720;
 
 fn june(day: u32) -> NaiveDate {
     NaiveDate::from_ymd_opt(2026, 6, day).unwrap()

@@ -202,7 +202,9 @@ fn versions(history: &History, findings: &mut Findings) {
             findings.add(&task.device_id, what);
         }
         let reported = acknowledged.get(&(task.device_id.as_str(), task.deployment.as_str()));
-        if let Some(at_us) = reported.filter(|_| task.state != "succeeded") {
+        // A heartbeat has to confirm it, which may not have come.
+        let kept = matches!(task.state.as_str(), "succeeded" | "confirming") || task.reason == "unconfirmed";
+        if let Some(at_us) = reported.filter(|_| !kept) {
             let what = format!("reported success to {}, acknowledged at {}, but is {}", task.deployment, clock_text(*at_us), task.state);
             findings.add(&task.device_id, what);
         }

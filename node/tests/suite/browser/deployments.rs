@@ -37,6 +37,16 @@ async fn installs(bench: &Bench, robot: &mut Robot) {
     let order = order(&robot.command().await);
     says(bench, robot, &order, json!({"status": "accepted"})).await;
     says(bench, robot, &order, json!({"status": "succeeded", "installed_version": "2.0"})).await;
+    // Of whatever version: this one and any newer confirms it.
+    shows_version(bench, robot, 9).await;
+}
+
+/// A heartbeat of a device shows this version.
+async fn shows_version(bench: &Bench, robot: &Robot, version_code: i64) {
+    let mut shown = heartbeat(60, 80);
+    shown.app_versions = serde_json::from_value(json!({"com.example.till": {"version_name": "x", "version_code": version_code}})).unwrap();
+    let answer = bench.client.heartbeat(&robot.device.session_token, &shown).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.detail());
 }
 
 async fn flag(bench: &Bench, name: &str, enabled: bool) {
@@ -103,6 +113,7 @@ async fn a_version_goes_from_its_row_to_the_fleet_and_is_watched_to_the_end() {
     // What it would do, and nothing done.
     chromium.click("[data-testid=dry-run]").await;
     chromium.says("[data-testid=plan-devices]", "3 to install").await;
+    chromium.says("[data-testid=plan-qualifying]", "3 of 3 qualify now").await;
     let focused = "return document.activeElement.id === 'plan-title'";
     eventually("what was found has the focus", async || (chromium.script(focused).await == true).then_some(())).await;
     chromium.says("[data-testid=plan-canary]", "1 in the canary").await;
@@ -134,6 +145,9 @@ async fn a_version_goes_from_its_row_to_the_fleet_and_is_watched_to_the_end() {
     chromium.says("[data-testid=deployment-state]", "Paused").await;
     chromium.says("[data-testid=pause-reason]", "Paused manually").await;
     says(&bench, &robots[0], &first, json!({"status": "succeeded", "installed_version": "2.0"})).await;
+    chromium.says("[data-testid=count-confirming]", "1").await;
+    chromium.says("[data-testid=task-row][data-state=confirming]", "waiting for a heartbeat that shows the version").await;
+    shows_version(&bench, &robots[0], 2).await;
     chromium.says("[data-testid=count-succeeded]", "1").await;
     chromium.says("[data-testid=canary-success]", "100 % of 1").await;
     chromium.click("[data-testid=resume]").await;

@@ -42,7 +42,7 @@ async fn the_first_steps_tick_themselves_off() {
         ("online", "status=online"),
         ("offline", "status=offline"),
         ("never-seen", "status=never_seen"),
-        ("low-battery", "status=online&battery_below=20"),
+        ("low-battery", "status=online&battery_below=15"),
         ("app-down", "status=online&app=down"),
     ] {
         let href = chromium.script(&format!("return document.querySelector('[data-testid=stat-{tile}]').getAttribute('href')")).await;

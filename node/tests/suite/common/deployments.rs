@@ -1,6 +1,7 @@
 //! Deployments for tests: a shop of devices that report what a deployment looks at, and say what a test has them say.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use chaos::client::{Client, EnrolledDevice};
 use chaos::http::{Answer, Call};
@@ -45,7 +46,7 @@ pub(crate) struct Shop {
     pub(crate) devices: Vec<EnrolledDevice>,
     pub(crate) old: Value,
     pub(crate) new: Value,
-    beat: i64,
+    beat: AtomicI64,
 }
 
 impl Shop {
@@ -54,7 +55,7 @@ impl Shop {
         let old = apks::add(&bench.client, &bench.admin, "till-1.apk").await;
         let new = apks::add(&bench.client, &bench.admin, "till-2.apk").await;
         flag(&bench.client, &bench.admin, "deployments.enabled", true).await;
-        let mut shop = Self { bench, devices: Vec::new(), old, new, beat: -400 };
+        let mut shop = Self { bench, devices: Vec::new(), old, new, beat: AtomicI64::new(-400) };
         for n in 0..devices {
             shop.devices.push(shop.bench.enroll(&format!("till-{n:02}")).await);
         }
@@ -63,20 +64,25 @@ impl Shop {
     }
 
     /// Every device reports this version.
-    pub(crate) async fn report(&mut self, version: Option<i64>) {
-        self.beat += 20;
+    pub(crate) async fn report(&self, version: Option<i64>) {
+        let beat = self.next_beat();
         for device in &self.devices {
-            let answer = self.bench.client.heartbeat(&device.session_token, &fit(self.beat, version)).await.unwrap();
+            let answer = self.bench.client.heartbeat(&device.session_token, &fit(beat, version)).await.unwrap();
             assert_eq!(answer.status, 200);
         }
     }
 
     /// One device reports this.
-    pub(crate) async fn reports(&mut self, device: usize, told: impl FnOnce(i64) -> Heartbeat) -> Value {
-        self.beat += 20;
-        let answer = self.bench.client.heartbeat(&self.devices[device].session_token, &told(self.beat)).await.unwrap();
+    pub(crate) async fn reports(&self, device: usize, told: impl FnOnce(i64) -> Heartbeat) -> Value {
+        let beat = self.next_beat();
+        let answer = self.bench.client.heartbeat(&self.devices[device].session_token, &told(beat)).await.unwrap();
         assert_eq!(answer.status, 200);
         answer.json()
+    }
+
+    /// Time of the next heartbeat, which falls into another bucket than the last.
+    fn next_beat(&self) -> i64 {
+        self.beat.fetch_add(20, Ordering::Relaxed) + 20
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
@@ -130,11 +136,17 @@ impl Shop {
         self.says(id, device, json!({ "status": status })).await
     }
 
-    /// A device takes its task and does it.
+    /// A device takes its task and does it, and its next heartbeat shows the version.
     pub(crate) async fn installs(&self, id: &str, device: usize) {
         for status in ["accepted", "downloading", "verifying", "installing", "succeeded"] {
             assert_eq!(self.says_status(id, device, status).await, 200, "{status} of {device}");
         }
+        self.shows_version(device).await;
+    }
+
+    /// A heartbeat of a device shows the newer version.
+    pub(crate) async fn shows_version(&self, device: usize) {
+        self.reports(device, |at| fit(at, self.new["version_code"].as_i64())).await;
     }
 
     /// State and reason of each device's task, in the order of the shop.

@@ -329,8 +329,8 @@ pub(crate) fn settings() -> services::settings::Settings {
                 retry_after_s: 1,
             },
             device: domain::device::DevicePolicy {
-                offline_after: chrono::TimeDelta::seconds(900),
-                low_battery_pct: 20,
+                offline_after: chrono::TimeDelta::minutes(12),
+                low_battery_pct: 15,
                 app_stale_after_s: 600,
                 ghost_after: chrono::TimeDelta::hours(24),
             },
@@ -364,6 +364,7 @@ pub(crate) fn settings() -> services::settings::Settings {
             deployments: actors::deployment::DeploymentSettings {
                 accept_within: chrono::TimeDelta::seconds(120),
                 silent_within: chrono::TimeDelta::seconds(1800),
+                confirm_within: chrono::TimeDelta::seconds(900),
                 devices_max: 10_000,
                 open_max: 100,
                 starts_per_second: 500,

@@ -2,9 +2,13 @@
 
 use proptest::prelude::*;
 
-use super::super::{CanaryOptions, FailurePause, MaintenanceWindow, Retries, Stage, TaskStatus, TaskUpdate, apply_report};
+use super::super::{
+    CanaryOptions, FailurePause, InstalledVersion, MaintenanceWindow, Retries, Stage, TaskStatus, TaskUpdate, apply_report, ineligibility,
+};
 use super::*;
 use crate::heartbeat::Transport;
+
+mod ends;
 
 fn at(second: i64) -> Timestamp {
     chrono::DateTime::from_timestamp(1_795_000_000 + second, 0).unwrap()
@@ -35,7 +39,9 @@ fn fit(now: Timestamp) -> DeviceSnapshot {
         battery_pct: Some(90),
         transport: Some(Transport::Wifi),
         sdk_int: Some(33),
-        version_code: Some(1),
+        installed: InstalledVersion::Code(1),
+        heartbeat_at: Some(now),
+        composed_at: Some(now),
         ..DeviceSnapshot::default()
     }
 }
@@ -62,6 +68,7 @@ impl Table {
             blocked: self.blocked,
             accept_within: TimeDelta::seconds(120),
             silent_within: TimeDelta::seconds(1_800),
+            confirm_within: TimeDelta::seconds(900),
             tasks: &self.tasks,
             starts: &[],
             snapshot: &|id| Some(snapshot(id.0.as_u128() as usize)),
@@ -82,8 +89,8 @@ fn what_is_over_by_itself_ends_with_its_reason() {
     let now = at(100);
     let mut table = Table::new(6);
     let snapshot = |n: usize| match n {
-        0 => DeviceSnapshot { version_code: Some(2), ..fit(now) },
-        1 => DeviceSnapshot { version_code: Some(7), ..fit(now) },
+        0 => DeviceSnapshot { installed: InstalledVersion::Code(2), ..fit(now) },
+        1 => DeviceSnapshot { installed: InstalledVersion::Code(7), ..fit(now) },
         2 => DeviceSnapshot { deleted: true, ..fit(now) },
         3 => DeviceSnapshot { sdk_int: Some(25), ..fit(now) },
         _ => fit(now),
@@ -142,7 +149,7 @@ fn a_heartbeat_tells_what_the_device_forgot_to_say() {
     let mut table = Table::new(2);
     table.busy(0, TaskState::Installing, 50);
     table.busy(1, TaskState::Sending, 50);
-    let newer = |received| DeviceSnapshot { version_code: Some(2), received_at: Some(received), ..fit(at(100)) };
+    let newer = |received| DeviceSnapshot { installed: InstalledVersion::Code(2), received_at: Some(received), ..fit(at(100)) };
     assert_eq!(table.decide(|_| newer(at(50))).changes, [], "told before it was started");
     let seen = TaskChange::Finish(TaskState::Succeeded, TaskReason::SeenInHeartbeat.into());
     let plan = table.decide(|_| newer(at(51)));
@@ -218,6 +225,9 @@ fn each_task_says_why_it_waits() {
     assert_eq!(plan.next_wakeup, table.now + TimeDelta::seconds(5));
 }
 
+/// How long a heartbeat has to confirm a success.
+const CONFIRM_WITHIN_S: i64 = 45;
+
 /// A fleet that does what dice say, and a record of what was done with it.
 struct Fleet {
     options: Options,
@@ -245,8 +255,13 @@ impl Fleet {
                 1 => snapshot.battery_pct = Some(dice(101) as i16),
                 2 => snapshot.transport = Some(if dice(3) == 0 { Transport::Cellular } else { Transport::Wifi }),
                 3 if dice(20) == 0 => snapshot.deleted = true,
-                4 if dice(10) == 0 => snapshot.version_code = Some(2),
-                _ => snapshot.received_at = Some(self.now),
+                4 if dice(10) == 0 => snapshot.installed = InstalledVersion::Code(2),
+                // It fell back, or was installed by hand.
+                5 if dice(6) == 0 => snapshot.installed = InstalledVersion::Code(1),
+                _ => {
+                    snapshot.received_at = Some(self.now);
+                    (snapshot.heartbeat_at, snapshot.composed_at) = (Some(self.now), Some(self.now));
+                }
             }
         }
         // Devices say something.
@@ -300,8 +315,8 @@ impl Fleet {
         (task.state, task.reason, task.stage, task.error) = (update.state, update.reason, update.stage, update.error);
         (task.not_before, task.reported_at) = (update.not_before, Some(self.now));
         task.finished_at = update.state.is_finished().then_some(self.now);
-        if update.state == TaskState::Succeeded {
-            self.snapshot[n].version_code = Some(2);
+        if update.state == TaskState::Confirming {
+            self.snapshot[n].installed = InstalledVersion::Code(2);
         }
     }
 
@@ -315,6 +330,7 @@ impl Fleet {
             blocked: self.blocked,
             accept_within: TimeDelta::seconds(20),
             silent_within: TimeDelta::seconds(60),
+            confirm_within: TimeDelta::seconds(CONFIRM_WITHIN_S),
             tasks: &self.tasks,
             starts: &recent,
             snapshot: &|id| Some(snapshot[id.0.as_u128() as usize]),
@@ -322,7 +338,17 @@ impl Fleet {
             now: self.now,
         });
         for (index, change) in &plan.changes {
-            prop_assert!(!self.tasks[*index].state.is_finished(), "what is over stays over");
+            let (task, reverted) = (&self.tasks[*index], TaskChange::Finish(TaskState::Failed, ErrorCode::Reverted.into()));
+            if task.state.is_finished() {
+                // Only a success is taken back, by a heartbeat, and not for long.
+                let since = task.finished_at.unwrap_or_default();
+                prop_assert!(task.state == TaskState::Succeeded && *change == reverted, "what is over stays over");
+                prop_assert!(self.now - since < TimeDelta::seconds(CONFIRM_WITHIN_S));
+            }
+            if let TaskChange::Finish(TaskState::Succeeded, reason) = *change {
+                let shown = snapshot[task.device.0.as_u128() as usize].installed.code() >= Some(2);
+                prop_assert!(shown && reason != TaskReason::NotInHeartbeat.into(), "a success without a heartbeat that shows it");
+            }
             self.taken_back[*index] += u32::from(*change == TaskChange::Retry(TaskReason::Paused.into(), None));
             apply(&mut self.tasks[*index], *change, self.now);
         }
@@ -334,7 +360,7 @@ impl Fleet {
             prop_assert!(task.canary || self.run.phase == Phase::Rollout, "it left its canary");
             prop_assert_eq!(ineligibility(&self.options, &snapshot, self.now), None);
             prop_assert!(self.options.window.as_ref().is_none_or(|window| window.is_open(self.now)));
-            prop_assert!(snapshot.version_code < Some(2) && !snapshot.deleted);
+            prop_assert!(snapshot.installed.code() < Some(2) && !snapshot.deleted);
             let task = &mut self.tasks[index];
             (task.state, task.started_at, task.reported_at, task.attempts) = (TaskState::Sending, Some(self.now), None, task.attempts + 1);
             self.starts.push((self.now, index));
@@ -443,6 +469,8 @@ proptest! {
                         return Err(TestCaseError::fail("a device's word was refused"));
                     };
                     fleet.reported(n, update);
+                } else if fleet.tasks[n].state == TaskState::Confirming {
+                    (fleet.snapshot[n].heartbeat_at, fleet.snapshot[n].composed_at) = (Some(fleet.now), Some(fleet.now));
                 }
             }
             fleet.decide()?;

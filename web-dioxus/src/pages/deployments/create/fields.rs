@@ -92,7 +92,8 @@ pub(super) fn OptionFields(form: Form, devices: Option<usize>) -> Element {
 #[component]
 fn OptionGroupFields(form: Form, group: OptionGroup, #[props(default)] children: Element) -> Element {
     let of_group = option_specs().filter(|spec| spec.group == group && !is_part(spec));
-    let (flags, numbers): (Vec<_>, Vec<_>) = of_group.map(|spec| spec.param).partition(|param| param.kind == ParamKind::Flag);
+    let (flags, others): (Vec<_>, Vec<_>) = of_group.map(|spec| spec.param).partition(|param| param.kind == ParamKind::Flag);
+    let (choices, numbers): (Vec<_>, Vec<_>) = others.into_iter().partition(|param| matches!(param.kind, ParamKind::Choice(_)));
     rsx! {
         fieldset { class: "card option-group",
             legend { {group.title()} }
@@ -105,6 +106,7 @@ fn OptionGroupFields(form: Form, group: OptionGroup, #[props(default)] children:
             if !numbers.is_empty() {
                 div { class: "form-grid",
                     for param in numbers { OptionLine { key: "{param.name}", form, param } }
+                    for param in choices { OptionChoice { key: "{param.name}", form, param } }
                 }
             }
         }
@@ -126,6 +128,24 @@ fn OptionLine(form: Form, param: ParamSpec) -> Element {
     let number = matches!(param.kind, ParamKind::Integer { .. });
     let zone = param.name == "window.tz";
     rsx! { Line { form, name: param.field, label: param.form_label(), hint: param.form_hint(), placeholder: param.example, number, zone } }
+}
+
+/// Field of an option that is one of several names.
+#[component]
+fn OptionChoice(form: Form, param: ParamSpec) -> Element {
+    let ParamKind::Choice(choices) = param.kind else { return rsx! {} };
+    let (name, error) = (param.field, form.error(param.field));
+    let held = use_hook(|| form.draft.peek().get(name).to_owned());
+    rsx! {
+        Field { name, label: param.label, hint: param.hint, error: error.clone(),
+            select { id: name, name, aria_describedby: "{name}-note", aria_invalid: error.map(|_| "true"),
+                onchange: move |event| form.set(name, event.value()),
+                for (choice, label) in choices {
+                    option { key: "{choice}", value: *choice, selected: *choice == held, "{label}" }
+                }
+            }
+        }
+    }
 }
 
 #[component]
@@ -152,7 +172,7 @@ fn CanaryFields(form: Form, devices: Option<usize>) -> Element {
 #[component]
 fn WindowFields(form: Form) -> Element {
     rsx! {
-        Check { form, name: field::WINDOW, label: "Only in a maintenance window", hint: "In the window's time zone; an end before the start is on the next day." }
+        Check { form, name: field::WINDOW, label: "Only in a maintenance window", hint: "Hours of every day in the window's time zone, an end before the start being on the next day; or one period." }
         if form.on(field::WINDOW) {
             div { class: "form-grid",
                 for param in parts("window.") { OptionLine { key: "{param.name}", form, param } }

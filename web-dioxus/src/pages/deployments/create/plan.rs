@@ -1,4 +1,4 @@
-//! Preview of a deployment: number of devices by state and reason, and the first devices.
+//! Preview of a deployment: how many devices qualify and why the others do not, what is planned, and the first devices.
 
 use std::rc::Rc;
 
@@ -7,7 +7,7 @@ use domain::deployment::{Reason, TaskState};
 use services::{DeploymentPlan, PlannedTask};
 
 use crate::components::RouteLink;
-use crate::components::deployment_widgets::{reason_text, task_badge, task_state_text};
+use crate::components::deployment_widgets::{reason_detail, reason_text, task_badge, task_state_text};
 use crate::format;
 use crate::route::Route;
 
@@ -41,6 +41,14 @@ fn state_title(state: TaskState) -> &'static str {
     if state == TaskState::Sending { "Starts immediately" } else { task_state_text(state) }
 }
 
+/// Reasons of a device's own, and what its task waits for beside them.
+fn why(task: &PlannedTask) -> String {
+    let own = task.exclusions.iter().map(|own| reason_detail(own.reason, own.detail.as_deref()));
+    let planned = task.reason.filter(|reason| task.exclusions.iter().all(|own| own.reason != *reason)).map(reason_text);
+    let parts: Vec<_> = own.chain(planned.map(str::to_owned)).collect();
+    if parts.is_empty() { "starts immediately".to_owned() } else { parts.join("; ") }
+}
+
 #[component]
 pub(super) fn Plan(plan: Rc<DeploymentPlan>) -> Element {
     let (wanted, canary, all) = (wanted(&plan), canary(&plan), plan.tasks.len());
@@ -48,11 +56,24 @@ pub(super) fn Plan(plan: Rc<DeploymentPlan>) -> Element {
     rsx! {
         div { role: "status",
             ul { class: "tally",
+                li { class: "good", "data-testid": "plan-qualifying", strong { {format::number(plan.qualifying() as u64)} } " of {format::number(all as u64)} qualify now" }
                 li { class: "good", "data-testid": "plan-devices", strong { {format::number(wanted as u64)} } " to install" }
                 li { "data-testid": "plan-canary", strong { {format::number(canary as u64)} } " in the canary" }
                 li { class: if wanted < all { "bad" } else { "" }, "data-testid": "plan-skipped", strong { {format::number((all - wanted) as u64)} } " skipped" }
             }
         }
+        if !plan.excluded().is_empty() {
+            h3 { "Do not qualify now" }
+            dl { class: "plan",
+                for (reason, count) in plan.excluded() {
+                    div { key: "{reason:?}", "data-testid": "plan-excluded", "data-reason": reason.as_str(),
+                        dt { {reason_text(reason)} }
+                        dd { {format::number(count as u64)} }
+                    }
+                }
+            }
+        }
+        h3 { "Planned" }
         dl { class: "plan",
             for (state, reason, count) in counts(&plan.tasks) {
                 div { key: "{state.as_str()} {reason:?}", "data-testid": "plan-count", "data-state": state.as_str(),
@@ -70,7 +91,7 @@ pub(super) fn Plan(plan: Rc<DeploymentPlan>) -> Element {
                         tr { key: "{task.id}", "data-testid": "plan-device",
                             td { RouteLink { to: Route::device(task.id), "{task.alias}" } if task.canary { " " span { class: "badge", "canary" } } }
                             td { {task_badge(task.state)} }
-                            td { class: "muted", match task.reason { Some(reason) => rsx! { {reason_text(reason)} }, None => rsx! { "starts immediately" } } }
+                            td { class: "muted", "data-testid": "plan-reason", {why(task)} }
                         }
                     }
                 }
@@ -86,7 +107,7 @@ pub(super) fn Plan(plan: Rc<DeploymentPlan>) -> Element {
 mod tests {
     use super::*;
     use domain::DeviceId;
-    use domain::deployment::TaskReason;
+    use domain::deployment::{ErrorCode, Exclusion, TaskReason};
 
     #[test]
     fn every_device_is_counted_once_and_those_that_start_stand_first() {
@@ -96,6 +117,8 @@ mod tests {
             canary: false,
             state,
             reason: reason.map(Reason::from),
+            detail: None,
+            exclusions: Vec::new(),
         };
         let tasks = [
             one(1, TaskState::Skipped, Some(TaskReason::AlreadyInstalled)),
@@ -112,5 +135,23 @@ mod tests {
             (TaskState::Skipped, Some("already_installed"), 1),
         ];
         assert_eq!(shown, want);
+    }
+
+    #[test]
+    fn a_device_outside_the_canary_has_reasons_of_its_own() {
+        let mut task = PlannedTask {
+            id: DeviceId(uuid::Uuid::nil()),
+            alias: String::new(),
+            canary: false,
+            state: TaskState::Queued,
+            reason: Some(TaskReason::Canary.into()),
+            detail: None,
+            exclusions: vec![Exclusion { reason: ErrorCode::LowBattery.into(), detail: Some("battery 10 % < 40 %".into()) }],
+        };
+        assert_eq!(why(&task), "battery too low: battery 10 % < 40 %; canary pending");
+        task.reason = Some(ErrorCode::LowBattery.into());
+        assert_eq!(why(&task), "battery too low: battery 10 % < 40 %");
+        (task.reason, task.exclusions) = (None, Vec::new());
+        assert_eq!(why(&task), "starts immediately");
     }
 }

@@ -9,7 +9,7 @@ use dioxus::prelude::*;
 use domain::DeploymentId;
 use domain::access::Permission;
 use domain::deployment::{ConflictRule, DeploymentState, Options, TaskState, option_specs};
-use domain::param::{ParamSpec, ParamValue};
+use domain::param::{ParamKind, ParamSpec, ParamValue};
 use services::DeploymentDetails;
 
 use super::NotAllowed;
@@ -205,13 +205,7 @@ pub(super) fn option_lines(options: &Options, conflict: ConflictRule) -> Vec<(&'
     let single = option_specs().filter(|spec| !spec.param.name.starts_with("window.") && !spec.param.name.starts_with("restart_intent."));
     let mut lines: Vec<_> = single.filter_map(|spec| Some((spec.param.label, option_text(&spec.param, &spec.value(options)?)))).collect();
     lines.extend([
-        (
-            "Maintenance window",
-            options
-                .window
-                .as_ref()
-                .map_or_else(|| "any time".to_owned(), |window| format!("{} to {}, {}", window.start(), window.end(), window.tz())),
-        ),
+        ("Maintenance window", options.window.as_ref().map_or_else(|| "any time".to_owned(), ToString::to_string)),
         ("Restart intent", options.restart_intent.as_ref().map_or_else(|| "none".to_owned(), |intent| intent.action.clone())),
         (
             "Older deployments",
@@ -235,7 +229,10 @@ fn option_text(param: &ParamSpec, value: &ParamValue) -> String {
         (ParamValue::Integer(hours), "h") => format::duration(hours * 3600),
         (ParamValue::Integer(mebibytes), "MB") => format::mebibytes(*mebibytes),
         (ParamValue::Integer(number), _) => format::number(number.unsigned_abs()),
-        (ParamValue::Text(text), _) => text.clone(),
+        (ParamValue::Text(name), _) => match param.kind {
+            ParamKind::Choice(choices) => choices.iter().find(|(choice, _)| choice == name).map_or("", |(_, label)| *label).to_lowercase(),
+            _ => name.clone(),
+        },
         (ParamValue::Texts(texts), _) => texts.iter().map(|(name, text)| format!("{name}={text}")).collect::<Vec<_>>().join(", "),
     }
 }
@@ -255,6 +252,7 @@ mod tests {
         assert_eq!(value("Minimum free storage"), Some("any"));
         assert_eq!(value("Evaluation timeout"), Some("1 h"));
         assert_eq!(value("Wi-Fi or Ethernet"), Some("yes"));
+        assert_eq!(value("Unmet requirements"), Some("wait until the deadline"));
         let mut names: Vec<_> = lines.iter().map(|(name, _)| *name).collect();
         names.sort_unstable();
         names.dedup();

@@ -7,7 +7,7 @@ use dioxus::prelude::*;
 use domain::deployment::{ErrorCode, Reason, TaskQuery, TaskReason, TaskState, TaskView};
 use domain::{DeploymentId, Timestamp};
 
-use crate::components::deployment_widgets::{poll_interval, reason_text, stage_text, task_badge, task_state_text};
+use crate::components::deployment_widgets::{poll_interval, reason_detail, reason_text, stage_text, task_badge, task_state_text};
 use crate::components::{Problem, RouteLink, Skeleton, time_ago};
 use crate::context::use_session;
 use crate::deployments_url::DeploymentUrl;
@@ -147,8 +147,10 @@ fn why(row: &TaskView) -> String {
             (Some(stage), None) => parts.push(stage_text(stage).to_owned()),
             (None, _) => {}
         }
+    } else if row.state == TaskState::Confirming {
+        parts.push("waiting for a heartbeat that shows the version".to_owned());
     } else if let Some(reason) = row.reason {
-        parts.push(reason_text(reason).to_owned());
+        parts.push(reason_detail(reason, row.detail.as_deref()));
     }
     let failed = row.error.as_deref().and_then(Reason::parse).filter(|error| Some(*error) != row.reason && !row.state.is_busy());
     parts.extend(failed.map(|error| reason_text(error).to_owned()));
@@ -208,6 +210,7 @@ mod tests {
             canary: true,
             state: TaskState::Failed,
             reason: Reason::parse("low_storage"),
+            detail: None,
             stage: None,
             progress_pct: None,
             attempts: 3,
@@ -223,6 +226,11 @@ mod tests {
         assert_eq!(why(&row), "insufficient storage; 12 MB left");
         (row.state, row.reason, row.message) = (TaskState::Queued, Reason::parse("backoff"), None);
         assert_eq!(why(&row), "waiting to retry; insufficient storage");
+        (row.reason, row.error) = (Reason::parse("low_battery"), None);
+        row.detail = Some("battery 10 % < 40 %".into());
+        assert_eq!(why(&row), "battery too low: battery 10 % < 40 %");
+        row.state = TaskState::Confirming;
+        assert_eq!(why(&row), "waiting for a heartbeat that shows the version");
         (row.state, row.stage, row.progress_pct) = (TaskState::Installing, Some(domain::deployment::Stage::Downloading), Some(40));
         assert_eq!(why(&row), "downloading, 40 %");
     }
