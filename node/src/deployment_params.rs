@@ -9,10 +9,10 @@ use domain::{ApkId, DeploymentId, DeviceId, Invalid};
 use serde_json::{Map, Value};
 use services::{DeploymentDetails, DeploymentPlan, DeploymentRequest, DeploymentScope, FlagState, PlannedTask, RollbackOffer};
 use wire::deployment as wired;
+use wire::device_body::UnusableFields;
 use wire::lenient::Int;
 
 use crate::command_params::param_value;
-use crate::device_body::UnusableFields;
 use crate::{convert, present};
 
 /// Devices that a plan names; the others are counted.

@@ -10,7 +10,6 @@ mod convert;
 mod ctl;
 mod database;
 mod deployment_params;
-mod device_body;
 mod http;
 mod present;
 mod secrets;
