@@ -65,7 +65,7 @@ pub use deployments::{
     DeploymentPlan, DeploymentRequest, DeploymentScope, DeploymentService, NAME_MAX_CHARS as DEPLOYMENT_NAME_MAX_CHARS, PlannedTask,
     RollbackOffer,
 };
-pub use device_csv::{FieldChange, IMPORT_ROWS_MAX, ImportPermit, ImportReport, RowChange, RowProblem};
+pub use device_csv::{FieldChange, IMPORT_ROWS_MAX, ImportPermit, ImportReport, RowChange, RowProblem, read_import};
 pub use device_edit::{BulkOutcome, BulkRequest, BulkTarget};
 pub use devices::{DeviceDetails, DevicePage, DeviceService};
 pub use enrollment::{Enrolled, EnrollmentService, NewToken, TokenPage};
