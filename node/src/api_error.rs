@@ -4,6 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::interval::retry_after_seconds;
 use domain::{Invalid, ServiceError};
+use wire::device_body::Unreadable;
 use wire::problem::Problem;
 
 /// Shortest `Retry-After` of a 503, in seconds.
@@ -70,6 +71,17 @@ impl From<Invalid> for ApiError {
         let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_value", invalid.problem);
         error.field = Some(invalid.field);
         error
+    }
+}
+
+impl From<Unreadable> for ApiError {
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::Invalid(invalid) => invalid.into(),
+            Unreadable::NotJson { line, column } => {
+                Self::new(StatusCode::BAD_REQUEST, "malformed_json", format!("not JSON: line {line} column {column}"))
+            }
+        }
     }
 }
 

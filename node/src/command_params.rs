@@ -9,9 +9,9 @@ use domain::{CommandId, DeviceId, Invalid};
 use serde_json::Value;
 use services::CommandResult;
 use wire::command::{ActionResult, LegacyAck};
+use wire::device_body::UnusableFields;
 
 use crate::api_error::ApiError;
-use crate::device_body::UnusableFields;
 use crate::present;
 
 /// An action by name with its parameters; absent ones are an empty object.

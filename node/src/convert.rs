@@ -3,20 +3,18 @@
 use std::sync::Arc;
 
 use actors::router::IncomingHeartbeat;
-use chrono::DateTime;
 use domain::device::MonitoredApp;
 use domain::edit::{DevicePatch, LabelChange};
 use domain::enrollment::Registration;
-use domain::heartbeat::Heartbeat;
 use domain::query::DeviceFilter;
 use domain::telemetry::OptIn;
-use domain::{DeviceId, Invalid, ServiceError, Timestamp, text};
+use domain::{DeviceId, Invalid, ServiceError, Timestamp};
 use wire::agent::RegisterRequest;
-use wire::heartbeat_values::{self, Values};
+use wire::device_body::UnusableFields;
+use wire::heartbeat_body::{self, Refusal, Reported};
 use wire::lenient::Int;
 
 use crate::api_error::ApiError;
-use crate::device_body::{self, UnusableFields};
 
 /// Registration of a device, without what is unusable beside its alias.
 ///
@@ -44,45 +42,11 @@ pub(crate) fn registration(request: RegisterRequest, unusable: &mut UnusableFiel
 /// # Errors
 /// It is no JSON object; 403 when it is another device's.
 pub(crate) fn heartbeat(device_id: DeviceId, body: &[u8], kept: &OptIn, now: Timestamp) -> Result<IncomingHeartbeat, ApiError> {
-    // Nearly all of them read as a whole, which is faster.
-    if let Some(reported) = device_body::whole(body)
-        && let Ok(incoming) = whole_heartbeat(device_id, reported, kept, now)
-    {
-        return Ok(incoming);
-    }
-    let Values { device_id: claimed, device_time, clock_unreadable, fcm_token, telemetry } =
-        heartbeat_values::values(&device_body::object(body)?, kept, now);
-    if claimed.is_some_and(|claimed| claimed != device_id) {
-        return Err(ServiceError::ForeignDevice.into());
-    }
-    let mut heartbeat = Heartbeat::new(device_id, device_time, telemetry, now);
-    heartbeat.clock_rejected |= clock_unreadable;
+    let Reported { heartbeat, fcm_token } = heartbeat_body::heartbeat(device_id, body, kept, now).map_err(|refused| match refused {
+        Refusal::Unreadable(unreadable) => ApiError::from(unreadable),
+        Refusal::ForeignDevice => ServiceError::ForeignDevice.into(),
+    })?;
     Ok(IncomingHeartbeat { status: Arc::new(heartbeat.into()), fcm_token })
-}
-
-/// A heartbeat in which everything is usable.
-fn whole_heartbeat(
-    device_id: DeviceId,
-    mut reported: wire::agent::Heartbeat,
-    kept: &OptIn,
-    now: Timestamp,
-) -> Result<IncomingHeartbeat, ApiError> {
-    if let Some(claimed) = reported.device_id.as_deref().filter(|claimed| !claimed.is_empty()) {
-        let claimed: DeviceId = claimed.parse().map_err(|_| Invalid::new("device_id", "not a UUID"))?;
-        if claimed != device_id {
-            return Err(ServiceError::ForeignDevice.into());
-        }
-    }
-    let device_time = reported.timestamp_utc.as_deref().map(time).transpose()?;
-    let fcm_token = text::optional("fcm_token", reported.fcm_token.take(), text::FCM_TOKEN_MAX_CHARS)?;
-    let telemetry = reported.telemetry(kept)?;
-    Ok(IncomingHeartbeat { status: Arc::new(Heartbeat::new(device_id, device_time, telemetry, now).into()), fcm_token })
-}
-
-fn time(text: &str) -> Result<Timestamp, Invalid> {
-    DateTime::parse_from_rfc3339(text)
-        .map(|time| time.to_utc())
-        .map_err(|_| Invalid::new("timestamp_utc", "not a time as in 2026-11-21T15:36:17Z"))
 }
 
 /// Filter of devices.
@@ -119,6 +83,7 @@ pub(crate) fn device_patch(patch: wire::devices::DevicePatch) -> Result<DevicePa
 mod tests {
     use super::*;
     use domain::heartbeat::Transport;
+    use wire::device_body;
 
     /// The example of the agent API, word for word.
     const EXAMPLE: &str = include_str!("../../actors/wire/fixtures/heartbeat.json");

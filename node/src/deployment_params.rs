@@ -8,9 +8,9 @@ use domain::{DeploymentId, DeviceId, Invalid};
 use serde_json::{Map, Value};
 use services::{DeploymentDetails, DeploymentPlan, FlagState, PlannedTask, RollbackOffer};
 use wire::deployment as wired;
+use wire::device_body::UnusableFields;
 use wire::lenient::Int;
 
-use crate::device_body::UnusableFields;
 use crate::present;
 
 /// Devices that a plan names; the others are counted.

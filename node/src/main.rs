@@ -11,7 +11,6 @@ mod ctl;
 mod database;
 mod deployment_body;
 mod deployment_params;
-mod device_body;
 mod disk;
 mod http;
 mod present;

@@ -27,6 +27,7 @@ mod files;
 mod filter_text;
 mod fleet_watch;
 mod format;
+pub mod fuzzing;
 mod history;
 mod icon;
 mod navigation;

@@ -110,7 +110,7 @@ pub(crate) async fn run(mut document: VirtualDom, mut socket: WebSocket, ended: 
 }
 
 /// Dispatches an event to its handlers; an invalid one is ignored.
-fn handle(document: &VirtualDom, text: &str) {
+pub(crate) fn handle(document: &VirtualDom, text: &str) {
     let Ok(FromBrowser::Event(event)) = serde_json::from_str(text) else { return };
     // Elements are not reachable from here, so there is nothing to mount.
     if matches!(event.data, EventData::Mounted) {

@@ -187,6 +187,10 @@ pub const INSTALL_REMEDIES: [(&str, &str); 13] = [
 pub const OWNER_REFUSALS: [(&str, u8); 4] =
     [("already some accounts", 17), ("already several users", 18), ("device owner is already set", 16), ("already has a device owner", 16)];
 
+/// Words of Android for the failure of a call that says nothing when it succeeds. Its exit code comes first; some builds answer 0 all
+/// the same.
+pub const CALL_REFUSALS: [&str; 4] = ["Exception", "Error:", "Failure", "not allowed"];
+
 /// The failure with this code.
 pub fn by_code(code: u8) -> Option<&'static Failure> {
     FAILURES.iter().find(|failure| failure.code == code)
@@ -203,7 +207,7 @@ mod tests {
         }
         let words = FAILURES.iter().flat_map(|failure| [failure.name, failure.meaning, failure.remedy]);
         let install = INSTALL_REMEDIES.iter().flat_map(|(name, remedy)| [*name, *remedy]);
-        for word in words.chain(install).chain(OWNER_REFUSALS.iter().map(|(words, _)| *words)) {
+        for word in words.chain(install).chain(OWNER_REFUSALS.iter().map(|(words, _)| *words)).chain(CALL_REFUSALS) {
             assert!(word.chars().all(|c| c.is_ascii_alphanumeric() || " .,:;()/-_".contains(c)), "{word}");
         }
         assert!(OWNER_REFUSALS.iter().all(|(_, code)| by_code(*code).is_some()));

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::Invalid;
 
-use super::failures::{FAILURES, INSTALL_REMEDIES, OWNER_REFUSALS};
+use super::failures::{CALL_REFUSALS, FAILURES, INSTALL_REMEDIES, OWNER_REFUSALS};
 use super::quote::{Shell, printable, single_quoted};
 use super::{ADMIN_COMPONENT, APP_OPERATION, ENROLL_ACTION, ENROLL_RECEIVER, MIN_SDK, PACKAGE, PERMISSIONS};
 
@@ -89,6 +89,7 @@ pub fn render(request: &ScriptRequest<'_>) -> Result<String, Invalid> {
         ("FAILURE_REMEDIES", table(shell, "REMEDY", FAILURES.iter().map(|failure| (failure.code.to_string(), failure.remedy)))),
         ("INSTALL_REMEDIES", install_remedies(shell)),
         ("OWNER_REFUSALS", owner_refusals(shell)),
+        ("CALL_REFUSALS", call_refusals(shell)),
     ];
     for (name, call) in device_calls() {
         values.push((name, shell.quote(name, &call)?));
@@ -157,7 +158,7 @@ fn install_remedies(shell: Shell) -> String {
     lines(INSTALL_REMEDIES, |(name, remedy)| match shell {
         Shell::Bash => format!("    *{name}*) echo '{remedy}' ;;"),
         Shell::PowerShell => format!("    '{name}' = '{remedy}'"),
-        Shell::Cmd => format!("findstr /c:\"{name}\" \"%OUT%\" >nul && (set \"HINT={remedy}\" & exit /b 0)"),
+        Shell::Cmd => format!("findstr /c:\"{name}\" \"%OUT%\" \"%ERRORS%\" >nul && (set \"HINT={remedy}\" & exit /b 0)"),
     })
 }
 
@@ -165,7 +166,15 @@ fn owner_refusals(shell: Shell) -> String {
     lines(OWNER_REFUSALS, |(words, code)| match shell {
         Shell::Bash => format!("    *'{words}'*) echo {code} ;;"),
         Shell::PowerShell => format!("    '{words}' = {code}"),
-        Shell::Cmd => format!("findstr /c:\"{words}\" \"%OUT%\" >nul && (set \"REFUSAL={code}\" & exit /b 0)"),
+        Shell::Cmd => format!("findstr /c:\"{words}\" \"%OUT%\" \"%ERRORS%\" >nul && (set \"REFUSAL={code}\" & exit /b 0)"),
+    })
+}
+
+fn call_refusals(shell: Shell) -> String {
+    lines(CALL_REFUSALS, |words| match shell {
+        Shell::Bash => format!("    *'{words}'*) ;;"),
+        Shell::PowerShell => format!("    '{words}'"),
+        Shell::Cmd => format!("findstr /c:\"{words}\" \"%OUT%\" \"%ERRORS%\" >nul && exit /b 1"),
     })
 }
 
@@ -226,7 +235,7 @@ mod tests {
             for failure in FAILURES {
                 assert!(script.contains(failure.remedy) && script.contains(failure.meaning), "{shell:?} lacks {}", failure.name);
             }
-            for (name, _) in INSTALL_REMEDIES {
+            for name in INSTALL_REMEDIES.map(|(name, _)| name).into_iter().chain(CALL_REFUSALS) {
                 assert!(script.contains(name), "{shell:?} lacks {name}");
             }
         }
@@ -269,6 +278,36 @@ mod tests {
         let encoded = STANDARD
             .encode(enroll_call("https://mdm.example", &ScriptToken { token: "tok-en_1".into(), alias: Some("ü\"%".into()) }).unwrap());
         assert!(made(Shell::Cmd, "ü\"%", 1).contains(&format!("set ENROLL_1={encoded}")));
+    }
+
+    /// Linkers, libraries and adb warn on standard error, which no script takes for a part of an answer.
+    #[test]
+    fn no_call_mixes_an_answer_with_what_is_said_beside_it() {
+        for line in BASH.lines().chain(CMD.lines()).filter(|line| line.contains("2>&1")) {
+            assert!(line.contains(">/dev/null 2>&1") || line.contains(">nul 2>&1"), "{line}");
+        }
+        let answer = POWERSHELL.lines().filter(|line| line.contains("Out = ")).map(str::trim).collect::<Vec<_>>();
+        assert!(answer.iter().all(|line| !line.contains("$Beside") || line.contains("All = ")), "{answer:?}");
+        assert!(POWERSHELL.contains("Out = $Answer; All = "));
+    }
+
+    /// The grammar stands in for a PowerShell, which does not run everywhere.
+    #[test]
+    fn a_parser_of_powershell_accepts_its_scripts() {
+        let mut parser = tree_sitter::Parser::new();
+        parser.set_language(&tree_sitter_powershell::LANGUAGE.into()).unwrap();
+        let mut accepts = |script: &str| {
+            let tree = parser.parse(script, None).unwrap();
+            !tree.root_node().has_error()
+        };
+        for (alias, count) in [("kiosk", 1), ("it's \"$(a)\" `b` \\ ü", 1), ("shop", 500)] {
+            assert!(accepts(&made(Shell::PowerShell, alias, count)), "{alias}");
+        }
+        let broken = made(Shell::PowerShell, "kiosk", 1);
+        assert!(
+            !accepts(&broken.replacen("function Note([string]$Words) {", "function Note([string]$Words) ", 1)),
+            "it sees a brace that lacks"
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 pub mod cluster_view;
 mod codec;
+pub mod fuzzing;
 mod gateway;
 mod gateway_ref;
 mod local;

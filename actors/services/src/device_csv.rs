@@ -288,6 +288,15 @@ impl DeviceService {
     }
 }
 
+/// Reads a table as an import does, but looks at no device: rows and their problems.
+///
+/// # Errors
+/// As [`DeviceService::import_with_permit`], of the head and the number of rows.
+pub fn read_import(csv: &[u8]) -> Result<ImportReport, Invalid> {
+    let mut report = ImportReport::default();
+    read_table(csv, &mut report).map(|_| report)
+}
+
 /// Parses the rows; those with errors go into the report.
 fn read_table(bytes: &[u8], report: &mut ImportReport) -> Result<Vec<Row>, Invalid> {
     let Table { bytes, delimiter, lines_before } = Table::of(bytes)?;

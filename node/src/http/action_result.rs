@@ -9,12 +9,12 @@ use axum::http::HeaderMap;
 use domain::DeviceId;
 use services::ResultFormat;
 use wire::command::{ActionResult, ActionResultResponse, LegacyAck};
+use wire::device_body::{self, UnusableFields};
 
 use super::extract::{Device, PathId};
 use super::openapi::{BodyRefusals, ConflictRefusal, DeviceRefusals, NotFoundRefusal};
 use super::{ApiError, App, body};
 use crate::command_params;
-use crate::device_body::{self, UnusableFields};
 
 /// Records a device's result of a command.
 ///

@@ -22,11 +22,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use wire::command::ActionResult;
 use wire::deployment::DeploymentStatus;
+use wire::device_body::{self, UnusableFields};
 use wire::socket::{DownFrame, UpHeader};
 
 use super::extract::{ClientAddress, Device};
 use super::{ApiError, App};
-use crate::device_body::{self, UnusableFields};
 use crate::{command_params, convert, deployment_params, present};
 
 /// Read and write buffers of a socket; frames are small and sockets are many.
@@ -137,7 +137,7 @@ impl Session {
     async fn frame(&mut self, text: &[u8]) -> Result<(), Closed> {
         let header: UpHeader = match device_body::read(text, &mut UnusableFields::default()) {
             Ok(header) => header,
-            Err(error) => return self.bad_frame(Value::Null, error).await,
+            Err(error) => return self.bad_frame(Value::Null, error.into()).await,
         };
         let id = header.id.and_then(|id| serde_json::from_str(id.get()).ok()).unwrap_or(Value::Null);
         match header.kind.as_str() {
@@ -153,7 +153,7 @@ impl Session {
 
     async fn action_result(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
         let mut unusable = UnusableFields::default();
-        let reported = device_body::read::<ActionResult>(text, &mut unusable);
+        let reported = device_body::read::<ActionResult>(text, &mut unusable).map_err(ApiError::from);
         let result = match reported.and_then(|reported| command_params::result(self.credentials.device_id, reported, &mut unusable)) {
             Ok(result) => result,
             Err(error) => return self.refused(id, &error).await,
@@ -171,7 +171,7 @@ impl Session {
 
     async fn deployment_status(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
         let mut unusable = UnusableFields::default();
-        let reported = device_body::read::<DeploymentStatus>(text, &mut unusable).and_then(|reported| {
+        let reported = device_body::read::<DeploymentStatus>(text, &mut unusable).map_err(ApiError::from).and_then(|reported| {
             let deployment = present::id("deployment", reported.deployment_id.as_deref().unwrap_or_default())?;
             Ok(deployment_params::task_report(deployment, self.credentials.device_id, reported, &mut unusable)?)
         });

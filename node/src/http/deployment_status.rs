@@ -8,12 +8,12 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use domain::{DeploymentId, ServiceError};
 use wire::deployment::{DeploymentStatus, DeploymentStatusResponse};
+use wire::device_body::{self, UnusableFields};
 
 use super::extract::{Device, PathIds};
 use super::openapi::{BodyRefusals, ConflictRefusal, DeviceRefusals, NotFoundRefusal};
 use super::{ApiError, App, body};
 use crate::deployment_params::task_report;
-use crate::device_body::{self, UnusableFields};
 use crate::present;
 
 /// Records the progress of a device's installation.

@@ -16,11 +16,11 @@ use prometheus::{
 };
 use services::metrics::Metrics;
 use uuid::Uuid;
+use wire::device_body::UnusableFields;
 
 use super::App;
 use super::extract::{Caller, client_of};
 use crate::api_error::{RefusalKind, RefusalProblem};
-use crate::device_body::UnusableFields;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id taken over from a caller.

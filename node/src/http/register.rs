@@ -7,11 +7,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use wire::agent::{RegisterRequest, RegisterResponse};
+use wire::device_body::{self, UnusableFields};
 
 use super::extract::{RequestOrigin, bearer};
 use super::openapi::{BodyRefusals, ConflictRefusal, DeviceRefusals};
 use super::{ApiError, App, body};
-use crate::device_body::{self, UnusableFields};
 use crate::{convert, present};
 
 /// Agents of the earlier server send the token they were given in this header.

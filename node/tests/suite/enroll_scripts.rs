@@ -160,6 +160,97 @@ async fn each_thing_that_stands_in_the_way_has_its_code_and_stops_the_script() {
 }
 
 #[tokio::test]
+async fn warnings_beside_the_answers_change_nothing() {
+    let field = Field::start().await;
+    let run = async |script: &str, fault: &str| {
+        field.laptop.reset();
+        field.laptop.plug("A1", "device");
+        field.laptop.fault(fault);
+        field.laptop.fault("noise");
+        field.laptop.run_with_noise(script, &["--timeout", "5"]).await
+    };
+    let script = field.single("noisy").await;
+    // What is wrong is still found, and told.
+    for (fault, code, step) in [("other_owner", 16, 5), ("account", 17, 6), ("second_user", 18, 7), ("old", 15, 4), ("silent", 19, 4)] {
+        assert_failed(&run(&script, fault).await, code, step, &["install -r", "dpm set-device-owner"]);
+    }
+    let refused = run(&script, "install:INSTALL_FAILED_INSUFFICIENT_STORAGE").await;
+    assert_failed(&refused, 32, 8, &["dpm set-device-owner"]);
+    assert!(refused.errors.contains("The device is full"), "{refused}");
+    assert_failed(&run(&script, "owner:odd").await, 40, 9, &["pm grant"]);
+    assert_failed(&run(&script, "grant").await, 41, 10, &["whitelist +"]);
+    assert_failed(&run(&script, "operation").await, 41, 10, &["whitelist +"]);
+    assert_failed(&run(&script, "receiver").await, 43, 12, &[]);
+    let outcome = run(&script, "").await;
+    assert_eq!(outcome.code, 0, "{outcome}");
+    assert_eq!(field.devices(), "noisy");
+    // And what is there already is recognised.
+    let other = field.single("again").await;
+    let again = field.laptop.run_with_noise(&other, &[]).await;
+    assert_eq!(again.code, 0, "{again}");
+    assert!(!again.calls.contains("install -r") && !again.calls.contains("dpm set-device-owner"), "{again}");
+    assert!(again.output.contains("the token remains unused"), "{again}");
+
+    // A connection that ends early is none, whatever was said before.
+    let nowhere = other.replace(&field.bench.node.url(), "http://127.0.0.1:1");
+    assert_failed(&field.laptop.run_with_noise(&nowhere, &[]).await, 20, 2, &["shell"]);
+}
+
+#[tokio::test]
+async fn serials_of_any_form_name_their_devices() {
+    let field = Field::start().await;
+    let serials = ["192.168.1.5:5555", "adb-1A2B3C-xYz (2)._adb-tls-connect._tcp", "My Kiosk  01", "emulator-5554", "it's $(reboot)"];
+    for (n, serial) in serials.into_iter().enumerate() {
+        let alias = format!("kiosk-{n}");
+        let script = field.single(&alias).await;
+        field.laptop.reset();
+        field.laptop.plug(serial, "device");
+        field.laptop.plug("A1", "unauthorized");
+        let several = field.laptop.run(&script, &[]).await;
+        assert_failed(&several, 12, 3, &["shell"]);
+        assert!(several.errors.contains(serial) && several.errors.contains("unauthorized"), "{several}");
+        assert_failed(&field.laptop.run(&script, &["--serial", "A1"]).await, 13, 3, &["shell"]);
+        let part = serial.split(' ').next().filter(|part| *part != serial);
+        if let Some(part) = part {
+            assert_failed(&field.laptop.run(&script, &["--serial", part]).await, 11, 3, &["shell"]);
+        }
+        let outcome = field.laptop.run(&script, &["--serial", serial]).await;
+        assert_eq!(outcome.code, 0, "{outcome}");
+        assert_eq!(field.laptop.handed(serial, "server_url"), field.bench.node.url());
+        assert!(field.devices().contains(&alias));
+    }
+}
+
+#[tokio::test]
+async fn a_batch_goes_past_devices_that_are_not_ready() {
+    let field = Field::start().await;
+    let pattern = json!({"count": 2, "alias_pattern": "shop-{n}"});
+    let made: Value = field.bench.client.post("/v1/enroll-tokens", Some(&field.bench.admin), &pattern).await.unwrap().json();
+    let tokens: Vec<_> = made["tokens"].as_array().unwrap().iter().map(|token| token["token"].clone()).collect();
+    let script = field.script(json!({"tokens": tokens, "shell": "bash", "batch": true})).await;
+    let not_ready = [
+        ("B2", "unauthorized", 13),
+        ("emulator-5556", "offline", 14),
+        ("C 3", "recovery", 14),
+        ("D4", "no permissions (user in plugdev group; are your udev rules wrong?); see [http://x]", 13),
+        ("E5", "sideload", 14),
+    ];
+    field.laptop.plug("10.0.0.7:5555", "device");
+    for (serial, state, _) in not_ready {
+        field.laptop.plug(serial, state);
+    }
+    field.laptop.plug("Kiosk (2)", "device");
+    field.laptop.fault("noise");
+    let outcome = field.laptop.run_with_noise(&script, &[]).await;
+    assert_eq!(outcome.code, 1, "{outcome}");
+    assert!(outcome.output.contains("2 of 7 devices are enrolled."), "{outcome}");
+    for (serial, _, code) in not_ready {
+        assert!(outcome.output.contains(&format!("{serial}  FAILED with {code}")), "{serial}: {outcome}");
+    }
+    assert_eq!(field.devices(), "shop-1,shop-2");
+}
+
+#[tokio::test]
 async fn an_agent_that_wants_less_is_granted_less() {
     let field = Field::start().await;
     let script = field.single("modest").await;

@@ -13,7 +13,7 @@ use chrono::TimeDelta;
 
 use super::judge::{Verdict, judge};
 use super::rate_limit::allowance;
-use super::readiness::{DeviceSnapshot, unmet};
+use super::readiness::{DeviceSnapshot, Unmet, unmet};
 use super::report::AttemptEnd;
 use super::{DeploymentState, ErrorCode, OnUnmet, Options, PauseReason, Phase, Reason, Task, TaskReason, TaskState};
 use crate::abi::AbiSet;
@@ -252,8 +252,8 @@ fn hold(input: &PlanInput<'_>, task: &Task, known: Option<&DeviceSnapshot>) -> O
     }
     let snapshot = known.copied().unwrap_or_default();
     let first = unmet(options, &snapshot, *now).next()?;
-    // Of a device that is away it is not known what it will lack.
-    let skips = options.on_unmet == OnUnmet::Skip && !first.is_away();
+    // Of a device that is away, or that two report as, it is not known what it will lack.
+    let skips = options.on_unmet == OnUnmet::Skip && !first.is_away() && first != Unmet::IdentityConflict;
     if let Some(lacks) = unmet(options, &snapshot, *now).find(|unmet| skips && unmet.is_requirement()) {
         return Some(Hold::with(TaskChange::Finish(TaskState::Skipped, lacks.reason()), lacks.to_string()));
     }

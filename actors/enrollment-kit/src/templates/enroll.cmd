@@ -69,6 +69,9 @@ set "WORK=%TEMP%\nexmdm.%RANDOM%%RANDOM%%RANDOM%"
 mkdir "!WORK!" || (call :fail 22 "No temporary folder can be made." & exit /b 22)
 :work_made
 set "OUT=!WORK!\out.txt"
+rem What libraries, linkers and adb say beside an answer, to be shown.
+set "ERRORS=!WORK!\errors.txt"
+break >"!ERRORS!"
 rem Other characters could not be quoted for the device from here.
 if not "!ALIAS_WANTED!"=="" (
     >"!OUT!" echo(!ALIAS_WANTED!
@@ -117,14 +120,13 @@ set "WORDS=%~2"
 exit /b %~1
 
 :show
-for /f "usebackq delims=" %%l in ("!OUT!") do if not "%%l"=="end" echo         ^| %%l>&2
+for %%f in ("!OUT!" "!ERRORS!") do for /f "usebackq delims=" %%l in (%%f) do if not "%%l"=="end" echo         ^| %%l>&2
 exit /b 0
 
 rem ---- calls ----
 
-rem :ask NAME-OF-CALL: a look at the device that must come to its end; its words are in OUT and, the first line, in TOLD.
+rem :ask NAME-OF-CALL: a look at the device that must come to its end; its words are in OUT.
 :ask
-set TOLD=
 if "!DRY_RUN!"=="1" (
     set "SHOWN=!SERIAL!"
     if "!SHOWN!"=="" set SHOWN=SERIAL
@@ -132,10 +134,13 @@ if "!DRY_RUN!"=="1" (
     break >"!OUT!"
     exit /b 0
 )
-adb -s "!SERIAL!" shell "!%~1!; echo end" >"!OUT!" 2>&1 <nul
+adb -s "!SERIAL!" shell "!%~1!; echo end" >"!OUT!" 2>"!ERRORS!" <nul
 findstr /b /c:"end" "!OUT!" >nul || (call :show & call :fail 19 "The device !SERIAL! does not answer." & exit /b 19)
-rem Not set /p: the lines of a device end in LF alone.
-for /f "usebackq delims=" %%t in ("!OUT!") do if not defined TOLD set "TOLD=%%t"
+exit /b 0
+
+rem :refused: whether a call that says nothing when it succeeds says that it failed.
+:refused
+@CALL_REFUSALS@
 exit /b 0
 
 rem :run WORDS: a call that changes something.
@@ -147,7 +152,7 @@ if "!DRY_RUN!"=="1" (
     break >"!OUT!"
     exit /b 0
 )
-adb -s "!SERIAL!" shell "%~1" >"!OUT!" 2>&1 <nul
+adb -s "!SERIAL!" shell "%~1" >"!OUT!" 2>"!ERRORS!" <nul
 exit /b !ERRORLEVEL!
 
 rem :look_at_token INDEX: HTTP_STATUS, TOKEN_STATUS, TOKEN_SEEN; the answer is in token.json. The token goes by
@@ -172,7 +177,7 @@ call :step 1 "adb"
 if "!DRY_RUN!"=="1" (echo         adb version& exit /b 0)
 where adb >nul 2>&1 || (call :fail 10 "adb is not on the PATH." & exit /b 10)
 where curl.exe >nul 2>&1 || (call :fail 22 "curl.exe is not on this computer." & exit /b 22)
-adb version >"!OUT!" 2>&1 || (call :show & call :fail 10 "adb was found but does not run." & exit /b 10)
+adb version >"!OUT!" 2>"!ERRORS!" || (call :show & call :fail 10 "adb was found but does not run." & exit /b 10)
 set TOLD=
 for /f "usebackq delims=" %%t in ("!OUT!") do if not defined TOLD set "TOLD=%%t"
 echo         !TOLD!
@@ -190,13 +195,13 @@ if "!TOKEN_STATUS!"=="used" exit /b 0
 call :fail 21 "The token is !TOKEN_STATUS!."
 exit /b 21
 
-rem :list_devices: lines of "serial state" in devices.txt
+rem :list_devices: lines of serial, tabulator and state in devices.txt. A serial may hold blanks: adb-1A2B (2)._adb-tls-connect._tcp
 :list_devices
-adb devices >"!OUT!" 2>&1 <nul || (call :show & call :fail 10 "adb devices failed." & exit /b 10)
+adb devices >"!OUT!" 2>"!ERRORS!" <nul || (call :show & call :fail 10 "adb devices failed." & exit /b 10)
 break >"!WORK!\devices.txt"
-for /f "usebackq tokens=1,*" %%a in ("!OUT!") do (
+for /f "usebackq tokens=1,* delims=	" %%a in ("!OUT!") do (
     set "FIRST=%%a"
-    if not "%%a"=="List" if not "%%a"=="adb" if not "!FIRST:~0,1!"=="*" >>"!WORK!\devices.txt" echo %%a %%b
+    if not "%%b"=="" if not "!FIRST:~0,1!"=="*" >>"!WORK!\devices.txt" echo %%a	%%b
 )
 exit /b 0
 
@@ -205,7 +210,8 @@ rem :check_state SERIAL STATE
 if "%~2"=="device" exit /b 0
 if "%~2"=="unauthorized" (call :fail 13 "The device %~1 has not accepted this computer." & exit /b 13)
 if "%~2"=="authorizing" (call :fail 13 "The device %~1 has not accepted this computer." & exit /b 13)
-if "%~2"=="no" (call :fail 13 "This computer is not permitted to access the device %~1." & exit /b 13)
+set "STATE=%~2"
+if "!STATE:~0,14!"=="no permissions" (call :fail 13 "This computer is not permitted to access the device %~1." & exit /b 13)
 call :fail 14 "The device %~1 is in the state: %~2"
 exit /b 14
 
@@ -214,7 +220,7 @@ call :step 3 "The device"
 if "!DRY_RUN!"=="1" (echo         adb devices& exit /b 0)
 call :list_devices || exit /b !ERRORLEVEL!
 set COUNT=0
-for /f "usebackq tokens=1,2" %%a in ("!WORK!\devices.txt") do (
+for /f "usebackq tokens=1,* delims=	" %%a in ("!WORK!\devices.txt") do (
     set TAKEN=1
     if not "!SERIAL!"=="" if not "!SERIAL!"=="%%a" set TAKEN=0
     if "!TAKEN!"=="1" (
@@ -235,8 +241,10 @@ call :step 4 "Android version"
 call :ask CALL_SDK || exit /b !ERRORLEVEL!
 set SDK=10000
 if "!DRY_RUN!"=="1" exit /b 0
-set "SDK=!TOLD!"
-for /f "delims=0123456789" %%c in ("!SDK!x") do if not "%%c"=="x" (call :show & call :fail 19 "The API level of the device is unavailable." & exit /b 19)
+set SDK=
+rem The last line of digits alone: a linker on the device may have warned before. Not set /p: the lines of a device end in LF alone.
+for /f "usebackq delims=" %%t in ("!OUT!") do for /f "delims=0123456789" %%c in ("%%tx") do if "%%c"=="x" set "SDK=%%t"
+if not defined SDK (call :show & call :fail 19 "The API level of the device is unavailable." & exit /b 19)
 if !SDK! LSS !MIN_SDK! (call :fail 15 "The device has API level !SDK!; the agent needs !MIN_SDK!." & exit /b 15)
 echo         API level !SDK!
 exit /b 0
@@ -295,7 +303,7 @@ if "!APK_URL!"=="" (call :fail 33 "The server had no agent APK when this script 
 findstr /b /c:"!APK_SHA256!" "!OUT!" >nul && (echo         This APK is already installed.& exit /b 0)
 call :download_agent || exit /b !ERRORLEVEL!
 echo         Installing the agent
-adb -s "!SERIAL!" install -r "!WORK!\agent.apk" >"!OUT!" 2>&1 <nul
+adb -s "!SERIAL!" install -r "!WORK!\agent.apk" >"!OUT!" 2>"!ERRORS!" <nul
 findstr /c:"Success" "!OUT!" >nul && exit /b 0
 call :show
 set HINT=
@@ -334,16 +342,16 @@ for %%p in (!PERMISSIONS!) do (
 )
 call :run "!CALL_OPERATION!"
 set "CODE=!ERRORLEVEL!"
-for %%f in ("!OUT!") do if not "%%~zf"=="0" set CODE=41
+call :refused || set CODE=41
 if not "!CODE!"=="0" (call :show & call :fail 41 "Access to app usage was not granted." & exit /b 41)
 exit /b 0
 
 :grant
 call :run "!CALL_GRANT! %~1"
 set "CODE=!ERRORLEVEL!"
-for %%f in ("!OUT!") do if not "%%~zf"=="0" set CODE=41
+call :refused || set CODE=41
 if "!CODE!"=="0" exit /b 0
-findstr /c:"has not requested permission" /c:"nknown permission" "!OUT!" >nul && (echo         %~1: not requested by this agent& exit /b 0)
+findstr /c:"has not requested permission" /c:"nknown permission" "!OUT!" "!ERRORS!" >nul && (echo         %~1: not requested by this agent& exit /b 0)
 call :show
 call :fail 41 "%~1 was not granted."
 exit /b 41
@@ -372,7 +380,7 @@ if "!DRY_RUN!"=="1" (
 certutil -f -decode "!WORK!\call.b64" "!WORK!\call.sh" >nul
 if not "!ALIAS_WANTED!"=="" (>>"!WORK!\call.sh" echo  --es alias '!ALIAS_WANTED!' #) else (>>"!WORK!\call.sh" echo  #)
 >>"!WORK!\call.sh" echo exit #
-adb -s "!SERIAL!" shell sh <"!WORK!\call.sh" >"!OUT!" 2>&1
+adb -s "!SERIAL!" shell sh <"!WORK!\call.sh" >"!OUT!" 2>"!ERRORS!"
 del "!WORK!\call.b64" "!WORK!\call.sh" 2>nul
 findstr /c:"result=1" "!OUT!" >nul && exit /b 0
 findstr /c:"result=2" "!OUT!" >nul && (set ALREADY=1& echo         The device is already enrolled with this server; the token remains unused.& exit /b 0)
@@ -459,7 +467,7 @@ set TOTAL=0
 set FAILED=0
 break >"!WORK!\summary.txt"
 copy /y "!WORK!\devices.txt" "!WORK!\all.txt" >nul
-for /f "usebackq tokens=1,2" %%a in ("!WORK!\all.txt") do (
+for /f "usebackq tokens=1,* delims=	" %%a in ("!WORK!\all.txt") do (
     set TAKEN=1
     if not "!SERIAL!"=="" if not "!SERIAL!"=="%%a" set TAKEN=0
     if "!TAKEN!"=="1" call :one_of_batch "%%a" "%%b"
@@ -476,7 +484,7 @@ rem :is_enrolled SERIAL: whether the agent says, asked without a token, that it 
 :is_enrolled
 >"!WORK!\call.sh" echo !CALL_ENROLL! --es server_url '!SERVER_URL!' #
 >>"!WORK!\call.sh" echo exit #
-adb -s "%~1" shell sh <"!WORK!\call.sh" >"!OUT!" 2>&1
+adb -s "%~1" shell sh <"!WORK!\call.sh" >"!OUT!" 2>"!ERRORS!"
 findstr /c:"result=2" "!OUT!" >nul
 exit /b !ERRORLEVEL!
 
@@ -500,9 +508,11 @@ if "!INSTALL!"=="0" set AGAIN=--no-install
 call "%~f0" --serial "%~1" --timeout !TIMEOUT_S! --work "!WORK!" --one-of-batch !INDEX! !AGAIN!
 set "CODE=!ERRORLEVEL!"
 :device_done
-if "!CODE!"=="0" (>>"!WORK!\summary.txt" echo   %~1  enrolled) else (
+rem Not as it is: a bracket of a serial would end the block.
+set "NAMED=%~1"
+if "!CODE!"=="0" (>>"!WORK!\summary.txt" echo   !NAMED!  enrolled) else (
     set /a FAILED+=1
-    >>"!WORK!\summary.txt" echo   %~1  FAILED with !CODE! ^(!NAME_%CODE%!^)
+    >>"!WORK!\summary.txt" echo   !NAMED!  FAILED with !CODE! ^(!NAME_%CODE%!^)
 )
 rem What was handed over may still be used by that device: it is given to no other one.
 if "!CODE!"=="43" set /a INDEX+=1

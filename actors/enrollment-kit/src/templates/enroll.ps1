@@ -63,6 +63,9 @@ $InstallRemedies = [ordered]@{
 $OwnerRefusals = [ordered]@{
 @OWNER_REFUSALS@
 }
+$CallRefusals = @(
+@CALL_REFUSALS@
+)
 
 $Usage = @'
 Enrolls Android devices over USB: checks the device, installs the agent, makes it device owner,
@@ -114,7 +117,8 @@ function Argument([string]$Value) {
     return '"' + ($Value -replace '(\\*)"', '$1$1\"' -replace '(\\+)$', '$1$1') + '"'
 }
 
-# Runs adb: its words, and its exit code. It is ended when it takes too long.
+# Runs adb: its exit code, its answer (Out), and everything it said (All), to be shown: libraries, linkers and adb itself warn beside
+# an answer. It is ended when it takes too long.
 function Adb([int]$Seconds, [string[]]$Arguments, [string]$Typed = '') {
     $Info = New-Object System.Diagnostics.ProcessStartInfo
     $Info.FileName = 'adb'
@@ -135,10 +139,25 @@ function Adb([int]$Seconds, [string[]]$Arguments, [string]$Typed = '') {
     $Process.StandardInput.BaseStream.Close()
     if (-not $Process.WaitForExit($Seconds * 1000)) {
         try { $Process.Kill() } catch { $null = $_ }
-        return @{ Code = 124; Out = "no answer within $Seconds s" }
+        return @{ Code = 124; Out = ''; All = "no answer within $Seconds s" }
     }
-    $Both = ($Out.Result + $Err.Result) -replace "`r", ''
-    return @{ Code = $Process.ExitCode; Out = $Both.TrimEnd("`n") }
+    $Answer = ($Out.Result -replace "`r", '').TrimEnd("`n")
+    $Beside = ($Err.Result -replace "`r", '').TrimEnd("`n")
+    return @{ Code = $Process.ExitCode; Out = $Answer; All = "$Answer`n$Beside" }
+}
+
+# The last line of an answer that matches as a whole. A linker on the device may have warned before.
+function LineOf([string]$Answer, [string]$Pattern) {
+    $Found = @($Answer -split "`n" | Where-Object { $_ -match "^(?:$Pattern)$" })
+    if ($Found.Count -eq 0) { return '' }
+    return $Found[-1]
+}
+
+# Whether a call that says nothing when it succeeds has failed.
+function IsRefused($Answer) {
+    if ($Answer.Code -ne 0) { return $true }
+    foreach ($Words in $CallRefusals) { if ($Answer.All.Contains($Words)) { return $true } }
+    return $false
 }
 
 # A call to the chosen device. A dry run only prints it.
@@ -147,7 +166,7 @@ function AdbCall([int]$Seconds, [string[]]$Arguments, [string]$Typed = '') {
         $Name = $Serial
         if (-not $Name) { $Name = 'SERIAL' }
         Note ("adb -s $(DeviceWord $Name) " + (@($Arguments | ForEach-Object { Argument $_ }) -join ' '))
-        return @{ Code = 0; Out = '' }
+        return @{ Code = 0; Out = ''; All = '' }
     }
     return Adb $Seconds (@('-s', $Serial) + $Arguments) $Typed
 }
@@ -156,11 +175,11 @@ function AdbCall([int]$Seconds, [string[]]$Arguments, [string]$Typed = '') {
 function Ask([string]$Name) {
     $Answer = AdbCall $CallTimeoutSeconds @('shell', "$($Calls[$Name]); echo end")
     if ($DryRun) { return '' }
-    if ($Answer.Out -ne 'end' -and -not $Answer.Out.EndsWith("`nend")) {
-        Show $Answer.Out
+    if ((LineOf $Answer.Out 'end') -eq '') {
+        Show $Answer.All
         Fail 19 "The device $Serial does not answer."
     }
-    return $Answer.Out.Substring(0, $Answer.Out.Length - 3).TrimEnd("`n")
+    return (@($Answer.Out -split "`n" | Where-Object { $_ -ne 'end' }) -join "`n")
 }
 
 # Status and body of a request; status 0 when there is no answer.
@@ -202,7 +221,7 @@ function CheckAdb {
     if ($DryRun) { Note 'adb version'; return }
     if ($null -eq (Get-Command adb -ErrorAction SilentlyContinue)) { Fail 10 'adb is not on the PATH.' }
     $Answer = Adb $CallTimeoutSeconds @('version')
-    if ($Answer.Code -ne 0) { Show $Answer.Out; Fail 10 'adb was found but does not run.' }
+    if ($Answer.Code -ne 0) { Show $Answer.All; Fail 10 'adb was found but does not run.' }
     Note (($Answer.Out -split "`n")[0])
 }
 
@@ -223,12 +242,13 @@ function CheckToken([string]$Token) {
     return $Look
 }
 
+# Lines of serial, tabulator and state. A serial may hold blanks: adb-1A2B (2)._adb-tls-connect._tcp
 function ListDevices {
     $Answer = Adb $CallTimeoutSeconds @('devices')
-    if ($Answer.Code -ne 0) { Show $Answer.Out; Fail 10 'adb devices failed.' }
+    if ($Answer.Code -ne 0) { Show $Answer.All; Fail 10 'adb devices failed.' }
     $Found = @()
     foreach ($Line in ($Answer.Out -split "`n")) {
-        if ($Line -match '^(List of devices|\*|adb )' -or $Line -notmatch '^(\S+)\s+(.+)$') { continue }
+        if ($Line -match '^(List of devices|\*)' -or $Line -notmatch '^([^\t]+)\t(.+)$') { continue }
         $Found += @{ Serial = $Matches[1]; State = $Matches[2].Trim() }
     }
     return $Found
@@ -260,8 +280,9 @@ function CheckAndroid {
     Step 4 'Android version'
     $Told = Ask 'CALL_SDK'
     if ($DryRun) { $script:Sdk = 10000; return }
-    if ($Told -notmatch '^\d+$') { Show $Told; Fail 19 'The API level of the device is unavailable.' }
-    $script:Sdk = [int]$Told
+    $Level = LineOf $Told '[0-9]{1,5}'
+    if ($Level -eq '') { Show $Told; Fail 19 'The API level of the device is unavailable.' }
+    $script:Sdk = [int]$Level
     if ($Sdk -lt $MinSdk) { Fail 15 "The device has API level $Sdk; the agent needs $MinSdk." }
     Note "API level $Sdk"
 }
@@ -301,26 +322,26 @@ function DownloadAgent([string]$File) {
 
 function InstallAgent {
     Step 8 'The agent'
-    $Told = Ask 'CALL_DIGEST'
+    $Told = LineOf (Ask 'CALL_DIGEST') 'absent|[0-9a-f]{64} .*'
     if ($DryRun) {
         if ($Install -eq 1) { $null = AdbCall $InstallTimeoutSeconds @('install', '-r', 'agent.apk') }
         return
     }
     if ($Install -eq 0) {
-        if ($Told.StartsWith('absent')) { Fail 33 'The agent is not installed.' }
+        if ($Told -eq 'absent') { Fail 33 'The agent is not installed.' }
         Note 'The agent is installed.'
         return
     }
-    if ($ApkSha256 -ne '' -and $Told.StartsWith($ApkSha256)) { Note 'This APK is already installed.'; return }
+    if ($ApkSha256 -ne '' -and $Told.StartsWith("$ApkSha256 ")) { Note 'This APK is already installed.'; return }
     if ($ApkUrl -eq '') { Fail 33 'The server had no agent APK when this script was created.' }
     $File = Join-Path $Work 'agent.apk'
     DownloadAgent $File
     Note 'Installing the agent'
     $Answer = AdbCall $InstallTimeoutSeconds @('install', '-r', $File)
     if ($Answer.Out.Contains('Success')) { return }
-    Show $Answer.Out
+    Show $Answer.All
     foreach ($Name in $InstallRemedies.Keys) {
-        if ($Answer.Out.Contains($Name)) { [Console]::Error.WriteLine("        $($InstallRemedies[$Name])"); break }
+        if ($Answer.All.Contains($Name)) { [Console]::Error.WriteLine("        $($InstallRemedies[$Name])"); break }
     }
     Fail 32 'adb could not install the agent.'
 }
@@ -330,9 +351,9 @@ function BecomeOwner {
     if ($IsOwner) { Note 'The agent is already device owner.'; return }
     $Answer = AdbCall $CallTimeoutSeconds @('shell', $Calls['CALL_SET_OWNER'])
     if ($DryRun -or $Answer.Out.Contains('Success')) { return }
-    Show $Answer.Out
+    Show $Answer.All
     foreach ($Words in $OwnerRefusals.Keys) {
-        if ($Answer.Out.Contains($Words)) { Fail ($OwnerRefusals[$Words]) 'Android refused.' }
+        if ($Answer.All.Contains($Words)) { Fail ($OwnerRefusals[$Words]) 'Android refused.' }
     }
     Fail 40 'Android refused.'
 }
@@ -343,12 +364,12 @@ function GrantPermissions {
         $Since, $Permission = $Entry -split ':', 2
         if ($Sdk -lt [int]$Since) { continue }
         $Answer = AdbCall $CallTimeoutSeconds @('shell', "$($Calls['CALL_GRANT']) $Permission")
-        if ($Answer.Code -eq 0 -and $Answer.Out -eq '') { continue }
-        if ($Answer.Out -match 'has not requested permission|nknown permission') { Note "${Permission}: not requested by this agent" }
-        else { Show $Answer.Out; Fail 41 "$Permission was not granted." }
+        if (-not (IsRefused $Answer)) { continue }
+        if ($Answer.All -match 'has not requested permission|nknown permission') { Note "${Permission}: not requested by this agent" }
+        else { Show $Answer.All; Fail 41 "$Permission was not granted." }
     }
     $Answer = AdbCall $CallTimeoutSeconds @('shell', $Calls['CALL_OPERATION'])
-    if ($Answer.Code -ne 0 -or $Answer.Out -ne '') { Show $Answer.Out; Fail 41 'Access to app usage was not granted.' }
+    if (IsRefused $Answer) { Show $Answer.All; Fail 41 'Access to app usage was not granted.' }
 }
 
 function ExemptFromDoze {
@@ -357,7 +378,7 @@ function ExemptFromDoze {
     $Answer = AdbCall $CallTimeoutSeconds @('shell', $Calls['CALL_DOZE_ADD'])
     $Told = Ask 'CALL_DOZE_LIST'
     if ($DryRun) { return }
-    if (-not $Told.Contains(",$Package,")) { Show $Answer.Out; Fail 42 'The agent is not on the list of exempt apps.' }
+    if (-not $Told.Contains(",$Package,")) { Show $Answer.All; Fail 42 'The agent is not on the list of exempt apps.' }
 }
 
 # The token goes by standard input, so that no list of processes shows it.
@@ -379,7 +400,7 @@ function HandOver([string]$Token, [string]$Alias) {
         Note 'The device is already enrolled with this server; the token remains unused.'
         return
     }
-    Show $Answer.Out
+    Show $Answer.All
     Fail 43 'The agent rejected the configuration.'
 }
 

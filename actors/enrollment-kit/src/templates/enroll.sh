@@ -45,7 +45,9 @@ ALIAS_WANTED=
 DRY_RUN=0
 STEP=0
 OUT=
+ERRORS=
 WORK=
+TAB=$(printf '\t')
 
 failure_name() { case "$1" in
 @FAILURE_NAMES@
@@ -62,6 +64,12 @@ esac; }
 owner_refusal() { case "$1" in
 @OWNER_REFUSALS@
     *) echo 40 ;;
+esac; }
+
+# is_refused WORDS: whether a call that says nothing when it succeeds says that it failed.
+is_refused() { case "$1" in
+@CALL_REFUSALS@
+    *) return 1 ;;
 esac; }
 
 usage() {
@@ -85,7 +93,7 @@ step() {
     printf '[%s/%s] %s\n' "$1" "$STEPS" "$2"
 }
 note() { printf '        %s\n' "$1"; }
-show() { printf '%s\n' "$1" | sed -e '/^end$/d' -e 's/^/        | /' >&2; }
+show() { printf '%s\n' "$1" | sed -e '/^end$/d' -e '/^$/d' -e 's/^/        | /' >&2; }
 
 # fail CODE WORDS
 fail() {
@@ -126,7 +134,23 @@ limited() {
     return "$code"
 }
 
-# adb_call SECONDS ARGUMENTS...: its words are in OUT. A dry run only prints it.
+# run_adb SECONDS ARGUMENTS...: its answer is in OUT. What libraries, linkers and adb itself say beside it is in ERRORS, to be shown.
+run_adb() {
+    local seconds=$1 code
+    shift
+    OUT=$(limited "$seconds" adb "$@" 2>"$WORK/adb-errors" | tr -d '\r'; exit "${PIPESTATUS[0]}")
+    code=$?
+    ERRORS=$(tr -d '\r' <"$WORK/adb-errors")
+    return "$code"
+}
+
+# show_answer: everything that the last call of adb said.
+show_answer() {
+    show "$OUT
+$ERRORS"
+}
+
+# adb_call SECONDS ARGUMENTS...: a call to the chosen device, as run_adb. A dry run only prints it.
 adb_call() {
     local seconds=$1
     shift
@@ -140,9 +164,10 @@ adb_call() {
         done
         note "$shown"
         OUT=
+        ERRORS=
         return 0
     fi
-    OUT=$(limited "$seconds" adb -s "$SERIAL" "$@" 2>&1 | tr -d '\r'; exit "${PIPESTATUS[0]}")
+    run_adb "$seconds" -s "$SERIAL" "$@"
 }
 
 # ask COMMAND: a look at the device that must come to its end.
@@ -151,23 +176,20 @@ ask() {
     if [ "$DRY_RUN" = 1 ]; then
         return 0
     fi
-    case "$OUT" in
-        end | *'
-end') ;;
-        *)
-            show "$OUT"
-            fail 19 "The device $SERIAL does not answer."
-            ;;
-    esac
-    OUT=${OUT%end}
-    OUT=${OUT%'
-'}
+    printf '%s\n' "$OUT" | grep -qx end || {
+        show_answer
+        fail 19 "The device $SERIAL does not answer."
+    }
+    OUT=$(printf '%s\n' "$OUT" | sed '/^end$/d')
 }
+
+# answer PATTERN...: the last line of OUT that one of two patterns matches as a whole. A linker on the device may have warned before.
+answer() { printf '%s\n' "$OUT" | grep -x -e "$1" -e "${2:-$1}" | tail -n 1; }
 
 # fetch URL FILE SECONDS [TOKEN]: HTTP_STATUS is 000 when there is no answer. Tokens go by standard
 # input or a private file: arguments can be seen by every user of this computer.
 fetch() {
-    local url=$1 file=$2 seconds=$3 token=${4:-}
+    local url=$1 file=$2 seconds=$3 token=${4:-} code
     HTTP_STATUS=000
     if command -v curl >/dev/null 2>&1; then
         HTTP_STATUS=$({
@@ -176,8 +198,9 @@ fetch() {
                 printf 'header = "Authorization: Bearer %s"\n' "$token"
             fi
         } | curl -q -sS -K - --connect-timeout 10 --max-time "$seconds" -o "$file" -w '%{http_code}' 2>"$WORK/fetch-errors")
-        HTTP_STATUS=${HTTP_STATUS:-000}
-        if [ -s "$WORK/fetch-errors" ]; then
+        code=$?
+        # Libraries warn on standard error as well: whether it worked, the exit code says.
+        if [ "$code" != 0 ]; then
             HTTP_STATUS=000
         fi
     elif command -v wget >/dev/null 2>&1; then
@@ -187,8 +210,13 @@ fetch() {
             : >"$WORK/wgetrc"
         fi
         WGETRC="$WORK/wgetrc" wget -S -O "$file" --tries=1 --timeout=10 "$url" >/dev/null 2>"$WORK/fetch-errors"
+        code=$?
         HTTP_STATUS=$(sed -n 's/^ *HTTP\/[0-9.]* \([0-9][0-9][0-9]\).*/\1/p' "$WORK/fetch-errors" | tail -n 1)
         HTTP_STATUS=${HTTP_STATUS:-000}
+        # Cut off after its head.
+        if [ "$code" != 0 ] && [ "$HTTP_STATUS" = 200 ]; then
+            HTTP_STATUS=000
+        fi
         rm -f "$WORK/wgetrc"
     else
         fail 22 "Neither curl nor wget is on this computer."
@@ -229,8 +257,8 @@ check_adb() {
         return
     fi
     command -v adb >/dev/null 2>&1 || fail 10 "adb is not on the PATH."
-    OUT=$(limited "$CALL_TIMEOUT_S" adb version 2>&1) || {
-        show "$OUT"
+    run_adb "$CALL_TIMEOUT_S" version || {
+        show_answer
         fail 10 "adb was found but does not run."
     }
     note "$(printf '%s\n' "$OUT" | head -n 1)"
@@ -260,13 +288,19 @@ check_token() {
     esac
 }
 
-# list_devices: DEVICES holds lines of "serial state".
+# list_devices: DEVICES holds lines of serial, tabulator and state. A serial may hold blanks: adb-1A2B (2)._adb-tls-connect._tcp
 list_devices() {
-    OUT=$(limited "$CALL_TIMEOUT_S" adb devices 2>&1 | tr -d '\r'; exit "${PIPESTATUS[0]}") || {
-        show "$OUT"
+    run_adb "$CALL_TIMEOUT_S" devices || {
+        show_answer
         fail 10 "adb devices failed."
     }
-    DEVICES=$(printf '%s\n' "$OUT" | sed -e '/^List of devices/d' -e '/^\*/d' -e '/^$/d' -e '/^adb /d' | tr '\t' ' ')
+    DEVICES=$(printf '%s\n' "$OUT" | sed '/^List of devices/d' | grep "^[^*$TAB][^$TAB]*$TAB")
+}
+
+# split_device LINE: SERIAL_FOUND and STATE_FOUND.
+split_device() {
+    SERIAL_FOUND=${1%%"$TAB"*}
+    STATE_FOUND=${1#*"$TAB"}
 }
 
 # check_state SERIAL STATE
@@ -286,10 +320,10 @@ choose_device() {
         return
     fi
     list_devices
-    local line serial state count=0 found=
+    local line count=0 found=
     while IFS= read -r line; do
-        serial=${line%% *}
-        if [ -n "$line" ] && { [ -z "$SERIAL" ] || [ "$serial" = "$SERIAL" ]; }; then
+        split_device "$line"
+        if [ -n "$line" ] && { [ -z "$SERIAL" ] || [ "$SERIAL_FOUND" = "$SERIAL" ]; }; then
             count=$((count + 1))
             found=$line
         fi
@@ -304,27 +338,24 @@ END
         show "$DEVICES"
         fail 12 "adb sees $count devices."
     fi
-    SERIAL=${found%% *}
-    state=${found#* }
-    while [ "${state# }" != "$state" ]; do state=${state# }; done
-    check_state "$SERIAL" "$state"
+    split_device "$found"
+    SERIAL=$SERIAL_FOUND
+    check_state "$SERIAL" "$STATE_FOUND"
     note "$SERIAL"
 }
 
 check_android() {
     step 4 "Android version"
     ask "$CALL_SDK"
-    SDK=$OUT
+    SDK=$(answer '[0-9][0-9]*')
     if [ "$DRY_RUN" = 1 ]; then
         SDK=10000
         return
     fi
-    case "$SDK" in
-        '' | *[!0-9]*)
-            show "$OUT"
-            fail 19 "The API level of the device is unavailable."
-            ;;
-    esac
+    if [ -z "$SDK" ]; then
+        show_answer
+        fail 19 "The API level of the device is unavailable."
+    fi
     [ "$SDK" -ge "$MIN_SDK" ] || fail 15 "The device has API level $SDK; the agent needs $MIN_SDK."
     note "API level $SDK"
 }
@@ -399,13 +430,14 @@ install_agent() {
         fi
         return
     fi
-    case "$INSTALL:$OUT" in
-        0:absent*) fail 33 "The agent is not installed." ;;
+    # Nothing, or the digest and the file's name.
+    case "$INSTALL:$(answer absent '[0-9a-f]\{64\} .*')" in
+        0:absent) fail 33 "The agent is not installed." ;;
         0:*)
             note "The agent is installed."
             return
             ;;
-        1:"$APK_SHA256"*)
+        1:"$APK_SHA256 "*)
             note "This APK is already installed."
             return
             ;;
@@ -418,8 +450,9 @@ install_agent() {
         *Success*) ;;
         *)
             local hint
-            show "$OUT"
-            hint=$(install_remedy "$OUT")
+            show_answer
+            hint=$(install_remedy "$OUT
+$ERRORS")
             if [ -n "$hint" ]; then
                 printf '        %s\n' "$hint" >&2
             fi
@@ -441,8 +474,9 @@ become_owner() {
     case "$OUT" in
         *Success*) ;;
         *)
-            show "$OUT"
-            fail "$(owner_refusal "$OUT")" "Android refused."
+            show_answer
+            fail "$(owner_refusal "$OUT
+$ERRORS")" "Android refused."
             ;;
     esac
 }
@@ -456,17 +490,17 @@ grant_permissions() {
         if [ "$SDK" -lt "$since" ]; then
             continue
         fi
-        adb_call "$CALL_TIMEOUT_S" shell "$CALL_GRANT $permission" && [ -z "$OUT" ] && continue
-        case "$OUT" in
+        adb_call "$CALL_TIMEOUT_S" shell "$CALL_GRANT $permission" && ! is_refused "$OUT$ERRORS" && continue
+        case "$OUT$ERRORS" in
             *"has not requested permission"* | *"nknown permission"*) note "$permission: not requested by this agent" ;;
             *)
-                show "$OUT"
+                show_answer
                 fail 41 "$permission was not granted."
                 ;;
         esac
     done
-    adb_call "$CALL_TIMEOUT_S" shell "$CALL_OPERATION" && [ -z "$OUT" ] && return
-    show "$OUT"
+    adb_call "$CALL_TIMEOUT_S" shell "$CALL_OPERATION" && ! is_refused "$OUT$ERRORS" && return
+    show_answer
     fail 41 "Access to app usage was not granted."
 }
 
@@ -480,7 +514,8 @@ exempt_from_doze() {
             ;;
     esac
     adb_call "$CALL_TIMEOUT_S" shell "$CALL_DOZE_ADD"
-    local told=$OUT
+    local told="$OUT
+$ERRORS"
     ask "$CALL_DOZE_LIST"
     if [ "$DRY_RUN" = 1 ]; then
         return
@@ -519,7 +554,7 @@ hand_over() {
             note "The device is already enrolled with this server; the token remains unused."
             ;;
         *)
-            show "$OUT"
+            show_answer
             fail 43 "The agent rejected the configuration."
             ;;
     esac
@@ -644,7 +679,7 @@ one_of_batch() {
 }
 
 batch() {
-    local line serial state code total=0 failed=0 summary=
+    local line serial code total=0 failed=0 summary=
     check_adb
     NEXT=0
     if [ "$DRY_RUN" = 1 ]; then
@@ -664,16 +699,15 @@ batch() {
     list_devices
     [ -n "$DEVICES" ] || fail 11 "adb sees no device."
     while IFS= read -r line <&3; do
-        serial=${line%% *}
-        state=${line#* }
-        while [ "${state# }" != "$state" ]; do state=${state# }; done
+        split_device "$line"
+        serial=$SERIAL_FOUND
         if [ -n "$SERIAL" ] && [ "$serial" != "$SERIAL" ]; then
             continue
         fi
         total=$((total + 1))
         printf '\n== %s\n' "$serial"
         : >"$WORK/input"
-        (one_of_batch "$serial" "$state")
+        (one_of_batch "$serial" "$STATE_FOUND")
         code=$?
         if [ -s "$WORK/next" ]; then
             NEXT=$(cat "$WORK/next")

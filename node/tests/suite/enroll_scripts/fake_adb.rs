@@ -21,13 +21,30 @@ root='@ROOT@'
 printf '%s\n' "$*" >>"$root/arguments"
 printf '%s\n' "$*" >>"$root/calls"
 if [ -e "$root/adb_broken" ]; then echo 'cannot execute' >&2; exit 1; fi
+if [ -e "$root/noise" ]; then
+    echo "ERROR: ld.so: object 'libhook.so' from LD_PRELOAD cannot be preloaded (cannot open shared object file): ignored." >&2
+    echo 'adb: /lib/x86_64-linux-gnu/libusb-1.0.so.0: no version information available (required by adb)' >&2
+fi
 serial=
 if [ "$1" = -s ]; then serial=$2; shift 2; fi
 export FAKE="$root/devices.d/$serial"
 fault=$(cat "$FAKE/fault" 2>/dev/null)
 case "$1" in
-    version) echo 'Android Debug Bridge version 1.0.41'; echo 'Version 35.0.2-fake' ;;
-    devices) echo '* daemon started successfully'; echo 'List of devices attached'; cat "$root/devices" 2>/dev/null; echo ;;
+    version)
+        [ -e "$root/noise" ] && echo 'adb server version (40) does not match this client (41); killing...' >&2
+        echo 'Android Debug Bridge version 1.0.41'
+        echo 'Version 35.0.2-fake'
+        ;;
+    devices)
+        if [ -e "$root/noise" ]; then
+            echo '* daemon not running; starting now at tcp:5037' >&2
+            printf 'WARNING: linker: libusb.so has text relocations\n\n'
+        fi
+        echo '* daemon started successfully'
+        echo 'List of devices attached'
+        cat "$root/devices" 2>/dev/null
+        echo
+        ;;
     install)
         echo 'Performing Streamed Install'
         case "$fault" in install:*) echo "adb: failed to install: Failure [${fault#install:}: x]"; exit 1 ;; esac
@@ -38,6 +55,11 @@ case "$1" in
         shift
         if [ "$fault" = silent ]; then echo "error: device '$serial' not found" >&2; exit 1; fi
         export PATH="$root/device:/usr/bin:/bin"
+        if [ -e "$root/noise" ]; then
+            # Of the shell itself, and of each program that it starts.
+            printf 'WARNING: linker: Warning: "/system/lib64/libx.so" unused DT entry: type 0x1d arg 0x33 (ignoring)\r\n'
+            echo 'WARNING: linker: Warning: "/system/lib64/liby.so" unused DT entry (ignoring)' >&2
+        fi
         if [ "$*" = sh ]; then
             text=$(cat)
             printf '%s\n' "$text" >>"$root/calls"
@@ -145,6 +167,16 @@ exit 0"#,
 const TOOLS: [&str; 17] =
     ["bash", "sh", "sed", "grep", "tr", "cut", "head", "tail", "cat", "mktemp", "rm", "mv", "sha256sum", "printf", "sleep", "env", "true"];
 
+/// Programs that warn of a library on each call, and work.
+const NOISY: [(&str, &str); 3] = [
+    (
+        "curl",
+        "#!/bin/sh\necho 'curl: /usr/lib/libcurl.so.4: no version information available (required by curl)' >&2\nexec /usr/bin/curl \"$@\"\n",
+    ),
+    ("sed", "#!/bin/sh\necho 'sed: cannot change locale (de_DE.UTF-8)' >&2\nexec /bin/sed \"$@\"\n"),
+    ("sha256sum", "#!/bin/sh\necho 'ERROR: ld.so: object libhook.so from LD_PRELOAD: ignored.' >&2\nexec /usr/bin/sha256sum \"$@\"\n"),
+];
+
 /// The computer that a person enrolls from.
 pub(crate) struct Laptop {
     folder: TempDir,
@@ -170,13 +202,16 @@ impl fmt::Display for Outcome {
 impl Laptop {
     pub(crate) fn new() -> Self {
         let laptop = Self { folder: TempDir::new("laptop").unwrap() };
-        for folder in ["bin", "device", "devices.d", "tmp", "with-curl", "with-wget"] {
+        for folder in ["bin", "device", "devices.d", "tmp", "with-curl", "with-wget", "with-noise"] {
             fs::create_dir(laptop.path(folder)).unwrap();
         }
         let root = laptop.folder.path().to_str().unwrap().to_owned();
         laptop.program("bin/adb", &ADB.replace("@ROOT@", &root));
         for (name, body) in DEVICE {
             laptop.program(&format!("device/{name}"), &format!("#!/bin/sh\n{body}\n"));
+        }
+        for (name, text) in NOISY {
+            laptop.program(&format!("with-noise/{name}"), text);
         }
         for (folder, fetcher) in [("with-curl", "curl"), ("with-wget", "wget")] {
             for tool in TOOLS.into_iter().chain([fetcher]) {
@@ -214,7 +249,7 @@ impl Laptop {
     /// Makes the device A1, or adb itself, misbehave.
     pub(crate) fn fault(&self, fault: &str) {
         match fault {
-            "adb_broken" => drop(self.file(fault, b"")),
+            "adb_broken" | "noise" => drop(self.file(fault, b"")),
             fault => self.fault_of("A1", fault),
         }
     }
@@ -226,7 +261,7 @@ impl Laptop {
 
     /// Unplugs and forgets every device.
     pub(crate) fn reset(&self) {
-        for file in ["devices", "adb_broken"] {
+        for file in ["devices", "adb_broken", "noise"] {
             let _ = fs::remove_file(self.path(file));
         }
         fs::remove_dir_all(self.path("devices.d")).unwrap();
@@ -244,6 +279,11 @@ impl Laptop {
 
     pub(crate) async fn run_with_wget(&self, script: &str) -> Outcome {
         self.run_with(script, &[], &["bin", "with-wget"]).await
+    }
+
+    /// On a computer whose programs warn of their libraries.
+    pub(crate) async fn run_with_noise(&self, script: &str, arguments: &[&str]) -> Outcome {
+        self.run_with(script, arguments, &["bin", "with-noise", "with-curl"]).await
     }
 
     pub(crate) async fn run_without_adb(&self, script: &str) -> Outcome {

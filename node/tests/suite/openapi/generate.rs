@@ -35,11 +35,13 @@ pub(crate) struct Generator<'a> {
     document: &'a Value,
     meaningful: &'a Meaningful,
     rng: SmallRng,
+    /// Whether optional fields are all there, and no list is empty.
+    is_complete: bool,
 }
 
 impl<'a> Generator<'a> {
     pub(crate) fn new(document: &'a Value, meaningful: &'a Meaningful, rng: SmallRng) -> Self {
-        Self { document, meaningful, rng }
+        Self { document, meaningful, rng, is_complete: false }
     }
 
     pub(crate) fn toss(&mut self, share: f64) -> bool {
@@ -59,6 +61,14 @@ impl<'a> Generator<'a> {
     /// A value that fits the schema, or one that may not.
     pub(crate) fn value(&mut self, schema: &Value, fits: bool) -> Value {
         self.at_depth(schema, fits, 0)
+    }
+
+    /// A value that fits, with all that the schema knows in it.
+    pub(crate) fn complete(&mut self, schema: &Value) -> Value {
+        self.is_complete = true;
+        let value = self.value(schema, true);
+        self.is_complete = false;
+        value
     }
 
     /// The same for a field or parameter of this name.
@@ -100,7 +110,7 @@ impl<'a> Generator<'a> {
             "number" => json!(self.rng.random_range(-10.0..120.0)),
             "string" => self.text(schema, fits),
             "array" => {
-                let length = self.rng.random_range(0..if fits { 3 } else { 8 });
+                let length = self.rng.random_range(usize::from(self.is_complete)..if fits { 3 } else { 8 });
                 (0..length).map(|_| self.at_depth(&schema["items"], fits, depth + 1)).collect()
             }
             "object" => self.object(schema, fits, depth),
@@ -112,7 +122,7 @@ impl<'a> Generator<'a> {
         let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let mut fields = Map::new();
         for (name, described) in schema["properties"].as_object().into_iter().flatten() {
-            let wanted = if required.contains(&name.as_str()) { fits || self.toss(0.9) } else { self.toss(0.4) };
+            let wanted = if required.contains(&name.as_str()) { fits || self.toss(0.9) } else { self.is_complete || self.toss(0.4) };
             if wanted {
                 fields.insert(name.clone(), self.named(name, described, fits, depth + 1));
             }

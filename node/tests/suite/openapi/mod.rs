@@ -153,24 +153,25 @@ impl Site {
         })
     }
 
+    /// A path with ids of things that exist, as far as chance would not find them.
+    fn known_path(&self, path: &str) -> String {
+        let flag = "deployments.enabled".to_owned();
+        let known = [
+            ("/v1/apks/{id}", &self.apk),
+            ("/v1/apk-uploads/{id}", &self.upload),
+            ("/v1/deployments/{id}", &self.deployment),
+            ("/v1/flags/{id}", &flag),
+            ("/v1/devices/{id}", &self.ids[0]),
+        ];
+        let path = known.iter().fold(path.to_owned(), |path, (of, id)| path.replace(of, &of.replace("{id}", id)));
+        path.replace("{deployment_id}", &self.deployment).replace("{device_id}", &self.device.device_id)
+    }
+
     /// One call; its status and what it was.
     async fn call(&self, operation: &Operation, generator: &mut Generator<'_>, fits: bool) -> (String, Answer) {
-        let mut path = operation.path.clone();
         // What is called off cannot be paused any more.
-        if fits && operation.method != Method::DELETE && !operation.path.ends_with("/cancel") {
-            let flag = "deployments.enabled".to_owned();
-            let known = [
-                ("/v1/apks/{id}", &self.apk),
-                ("/v1/apk-uploads/{id}", &self.upload),
-                ("/v1/deployments/{id}", &self.deployment),
-                ("/v1/flags/{id}", &flag),
-                ("/v1/devices/{id}", &self.ids[0]),
-            ];
-            for (of, id) in known {
-                path = path.replace(of, &of.replace("{id}", id));
-            }
-            path = path.replace("{deployment_id}", &self.deployment).replace("{device_id}", &self.device.device_id);
-        }
+        let is_known = fits && operation.method != Method::DELETE && !operation.path.ends_with("/cancel");
+        let mut path = if is_known { self.known_path(&operation.path) } else { operation.path.clone() };
         let mut query = Vec::new();
         for parameter in operation.description["parameters"].as_array().into_iter().flatten() {
             let name = parameter["name"].as_str().unwrap();

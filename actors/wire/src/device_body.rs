@@ -1,39 +1,57 @@
 //! Bodies and frames of devices: what is unusable of one costs nothing else.
 
-use axum::http::StatusCode;
 use domain::Invalid;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
-use wire::tolerant;
 
-use crate::api_error::ApiError;
+use crate::tolerant;
+
+/// Why a body cannot be read, even so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreadable {
+    /// It is no JSON.
+    NotJson {
+        /// Line of what is wrong, from 1.
+        line: usize,
+        /// Column of what is wrong, from 1.
+        column: usize,
+    },
+    /// It is no object, or lacks something.
+    Invalid(Invalid),
+}
+
+impl From<Invalid> for Unreadable {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
 
 /// Fields of a body whose values could not be used as they were, for counting.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct UnusableFields(Vec<String>);
+pub struct UnusableFields(Vec<String>);
 
 impl UnusableFields {
     /// Adds a field.
-    pub(crate) fn note(&mut self, field: impl Into<String>) {
+    pub fn note(&mut self, field: impl Into<String>) {
         self.0.push(field.into());
     }
 
     /// Adds some fields.
-    pub(crate) fn note_all(&mut self, fields: Vec<&'static str>) {
+    pub fn note_all(&mut self, fields: Vec<&'static str>) {
         self.0.extend(fields.into_iter().map(str::to_owned));
     }
 
     /// The fields.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
 }
 
 /// The usual body, which reads as a whole.
-pub(crate) fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+pub fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     // A list must not pass for an object, as serde would have it.
     let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
     is_object.then(|| serde_json::from_slice(bytes).ok()).flatten()
@@ -42,19 +60,19 @@ pub(crate) fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
 /// The object of a body that does not read as a whole.
 ///
 /// # Errors
-/// 400 when it is not JSON even so, 422 when it is no object.
-pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
+/// It is not JSON even so, or no object.
+pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, Unreadable> {
     tolerant::object(bytes).map_err(|error| match error.classify() {
         Category::Data => Invalid::new("body", "not an object").into(),
-        _ => ApiError::new(StatusCode::BAD_REQUEST, "malformed_json", format!("not JSON: line {} column {}", error.line(), error.column())),
+        _ => Unreadable::NotJson { line: error.line(), column: error.column() },
     })
 }
 
 /// A body, without fields that do not read.
 ///
 /// # Errors
-/// As [`object`]; 422 when what is left lacks something.
-pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8], unusable: &mut UnusableFields) -> Result<T, ApiError> {
+/// As [`object`], or what is left lacks something.
+pub fn read<T: DeserializeOwned>(bytes: &[u8], unusable: &mut UnusableFields) -> Result<T, Unreadable> {
     if let Some(read) = whole(bytes) {
         return Ok(read);
     }
@@ -79,17 +97,17 @@ pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8], unusable: &mut UnusableFie
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::command::ActionResult;
-    use wire::socket::UpHeader;
-
-    fn refused(text: &str) -> u16 {
-        object(text.as_bytes()).unwrap_err().status().as_u16()
-    }
+    use crate::command::ActionResult;
+    use crate::socket::UpHeader;
 
     #[test]
     fn what_is_no_object_is_refused() {
-        assert_eq!(["", "{", "garbage", "\0\0", "{\"a\":1"].map(refused), [400; 5]);
-        assert_eq!(["[]", "null", "7", "\"{}\""].map(refused), [422; 4]);
+        for text in ["", "{", "garbage", "\0\0", "{\"a\":1"] {
+            assert!(matches!(object(text.as_bytes()), Err(Unreadable::NotJson { .. })), "{text}");
+        }
+        for text in ["[]", "null", "7", "\"{}\""] {
+            assert_eq!(object(text.as_bytes()), Err(Invalid::new("body", "not an object").into()), "{text}");
+        }
     }
 
     #[test]
@@ -105,8 +123,9 @@ mod tests {
     #[test]
     fn what_lacks_something_is_refused() {
         let header = |text: &str| read::<UpHeader>(text.as_bytes(), &mut UnusableFields::default());
-        assert_eq!(header(r#"{"id":"a"}"#).unwrap_err().status().as_u16(), 422);
-        assert_eq!(header(r#"{"type":5,"id":"a"}"#).unwrap_err().status().as_u16(), 422);
+        for text in [r#"{"id":"a"}"#, r#"{"type":5,"id":"a"}"#] {
+            assert!(matches!(header(text), Err(Unreadable::Invalid(_))), "{text}");
+        }
         let header = header(r#"{"type":"heartbeat","id":7,"battery":{"pct":NaN}}"#).unwrap();
         assert_eq!((header.kind.as_str(), header.id.unwrap().get()), ("heartbeat", "7"));
     }
