@@ -31,7 +31,12 @@ static RUNTIME: LazyLock<Option<Runtime>> = LazyLock::new(|| {
 /// Opens a page for `principal` over a fleet of these devices, and dispatches the messages of its browser. Returns what it drew.
 pub fn browse(principal: Principal, views: &[DeviceView], address: &str, messages: &[&str]) -> Vec<u8> {
     let Some(runtime) = RUNTIME.as_ref() else { return vec![] };
-    let policy = DevicePolicy { offline_after: chrono::TimeDelta::seconds(900), low_battery_pct: 20, app_stale_after_s: 600 };
+    let policy = DevicePolicy {
+        offline_after: chrono::TimeDelta::minutes(12),
+        low_battery_pct: 15,
+        app_stale_after_s: 600,
+        ghost_after: chrono::TimeDelta::hours(24),
+    };
     let clock = Clock::system();
     let fleet = FleetView::new(policy, clock.clone());
     views.iter().for_each(|view| fleet.publish(view.clone(), Epoch(1)));
