@@ -44,13 +44,13 @@ pub(super) fn view() -> DeviceView {
             model: None,
             manufacturer: Some("Orbic".into()),
             enrolled_at: now(),
-            conflict_at: None,
-        ghost: false,
-    }),
+        }),
         channels: domain::command::Channels::default(),
         app_status: AppStatus::Unknown,
         last_seen_at: Some(now()),
         last: Some(Arc::new(LastStatus { bucket_at: now(), received_at: now(), device_time: None, clock_rejected: false, telemetry })),
         connectivity: Connectivity::Online,
+        conflict_at: None,
+        ghost: false,
     }
 }

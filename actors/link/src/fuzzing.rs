@@ -7,12 +7,15 @@ use crate::message::{DeviceCall, HeartbeatOutcomes, Heartbeats, HeartbeatsReceiv
 use crate::messages::{Changes, ChangesRequest, DeviceReply, DeviceRequest};
 use crate::protocol::{Envelope, Kind, ProtocolRange, format_of};
 
+/// Whether the payload of an envelope decodes as one kind of message.
+type Decodes = fn(&Envelope) -> bool;
+
 /// Reads an envelope, its body as each message; the kinds whose message is not the same when it is written and read again.
 pub fn unstable_kinds(bytes: &[u8]) -> Vec<&'static str> {
     let envelope = Envelope::from_bytes(bytes.to_vec());
     let _ = Kind::parse(envelope.kind);
     let _ = decode_changes(format_of(envelope.protocol), &envelope.body);
-    let kinds: [(&str, fn(&Envelope) -> bool); 12] = [
+    let kinds: [(&str, Decodes); 12] = [
         ("NodeStats", is_stable::<NodeStats>),
         ("Heartbeats", is_stable::<Heartbeats>),
         ("HeartbeatsReceived", is_stable::<HeartbeatsReceived>),

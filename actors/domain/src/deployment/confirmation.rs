@@ -42,11 +42,10 @@ pub fn confirmation(task: &Task, version_code: i64, snapshot: Option<&DeviceSnap
     if let Some((received_at, composed_at, installed)) = status {
         let later = received_at.min(composed_at) >= reported_at + COMPOSED_AFTER;
         match installed {
-            InstalledVersion::Code(code) if code >= version_code => {
-                if task.started_at.is_none_or(|started_at| received_at > started_at) {
-                    return Confirmation::Confirmed;
-                }
+            InstalledVersion::Code(code) if code >= version_code && task.started_at.is_none_or(|at| received_at > at) => {
+                return Confirmation::Confirmed;
             }
+            InstalledVersion::Code(code) if code >= version_code => {}
             InstalledVersion::Code(_) | InstalledVersion::Absent if later => return Confirmation::Reverted(installed),
             InstalledVersion::Unknown if later => return Confirmation::NotNamed,
             _ => {}

@@ -284,7 +284,7 @@ async fn no_value_in_any_place_by_any_caller_is_a_failure_of_ours() {
         let mut rng = SmallRng::seed_from_u64(1);
         let mut generator = Generator::new(&document, &meaningful, SmallRng::seed_from_u64(2));
         let addresses = addresses(operation);
-        let path = site.known_path(&operation.path).replace("{id}", &site.ids[0]).replace('{', "").replace('}', "");
+        let path = site.known_path(&operation.path).replace("{id}", &site.ids[0]).replace(['{', '}'], "");
         let bodies = bodies(operation, &mut generator);
         let method = &operation.method;
         for caller in &callers {
@@ -328,7 +328,7 @@ async fn no_method_header_or_type_by_any_caller_is_a_failure_of_ours() {
         }
     }
     for operation in operations.iter().filter(|operation| !ENDS_THE_CALLER.contains(&operation.path.as_str())) {
-        let path = site.known_path(&operation.path).replace("{id}", NO_ID).replace('{', "").replace('}', "");
+        let path = site.known_path(&operation.path).replace("{id}", NO_ID).replace(['{', '}'], "");
         let method = &operation.method;
         for caller in callers.iter().filter(|caller| is_let_in(operation, caller.0)) {
             let long = "x".repeat(6_000);
