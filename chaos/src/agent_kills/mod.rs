@@ -52,8 +52,8 @@ pub struct AgentKillsArgs {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration::parse)]
     pub drained_within: Duration,
     /// Interval between commands, each sent through a random node
-    #[arg(long, value_name = "DURATION", default_value = "120ms", value_parser = duration::parse)]
-    pub order_every: Duration,
+    #[arg(long, alias = "order-every", value_name = "DURATION", default_value = "120ms", value_parser = duration::parse)]
+    pub command_every: Duration,
     /// The host agent's jar [default: android-agent/out/nexmdm-agent-host.jar of the checkout]
     #[arg(long, value_name = "PATH")]
     pub agent_jar: Option<PathBuf>,

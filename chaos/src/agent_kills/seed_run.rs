@@ -56,8 +56,8 @@ pub(super) async fn run(environment: &mut Environment, args: &AgentKillsArgs, sc
     drop(enrolling);
     begin.send_replace(Some(Instant::now()));
 
-    let orders = folder.join("orders.jsonl");
-    let operator = operator::start(operator_plan(environment, args, schedule.seed, &tag), &orders)?;
+    let requests = folder.join("commands.jsonl");
+    let operator = operator::start(operator_plan(environment, args, schedule.seed, &tag), &requests)?;
     let first = deploy_to_all(environment, schedule.seed, &tag).await?;
     let actions = folder.join("acts.jsonl");
     let running_deployer = start_deployments(environment, args, schedule.seed, &tag, &actions).await?;
@@ -228,7 +228,7 @@ fn operator_plan(environment: &Environment, args: &AgentKillsArgs, seed: u64, ta
     OperatorPlan {
         servers: environment.cluster.members().iter().map(|member| member.url()).collect(),
         admin_password: environment.cluster.admin_password().to_owned(),
-        pause: args.order_every,
+        pause: args.command_every,
         expires_in_s: 300,
         timeout: Duration::from_secs(5),
         seed,
@@ -298,7 +298,7 @@ async fn run_faults(environment: &mut Environment, args: &AgentKillsArgs, schedu
         let Some((at, build)) = schedule.update_at.zip(build.as_ref()) else { return Ok(()) };
         sleep_until(started + at).await;
         build.promote(api).await?;
-        operator.order_for_all("update").await
+        operator.request_for_all("update").await
     };
     let injecting = async {
         let mut numbers = vec![None; schedule.faults.len()];
@@ -384,7 +384,7 @@ async fn judge(
     deployer: &Deployer,
     recovery_check: Check,
 ) -> Result<Verdict> {
-    let mut history = History { orders_are_all: true, ..History::default() };
+    let mut history = History { requested_are_all: true, ..History::default() };
     for scheduled in agents {
         let options = scheduled.agent.options();
         history.read_host_agent(&HostAgentFiles {
@@ -394,7 +394,7 @@ async fn judge(
             database_damaged_us: scheduled.damaged_us,
         })?;
     }
-    for name in ["orders.jsonl", "acts.jsonl"] {
+    for name in ["commands.jsonl", "acts.jsonl"] {
         let record = folder.join(name);
         if record.exists() {
             history.read_record(&record)?;

@@ -37,7 +37,7 @@ const ENDS_WITHIN: Duration = Duration::from_secs(300);
 const BATCH_TAG: &str = "bench";
 const ENDED: &str = "SELECT count(*) FROM command WHERE state IN ('succeeded', 'failed', 'expired', 'canceled')";
 
-/// A ping to a device on a socket, ordered of a node that does not own it.
+/// A ping to a device on a socket, requested of a node that does not own it.
 pub(super) async fn ping(args: &BenchArgs) -> Result<Figure> {
     let (devices, pings) = if args.quick { (50, 50) } else { (500, 1_000) };
     let environment = ClusterEnvironment::build(args, 2).await?;
@@ -53,7 +53,7 @@ pub(super) async fn ping(args: &BenchArgs) -> Result<Figure> {
     let owners = owners_of(&clients[0], &token, &urls).await?;
     let mut ids: Vec<String> = key_history(&environment.folder.path().join("state"))?.into_keys().collect();
     ids.sort();
-    let mut ordered: HashMap<String, i64> = HashMap::new();
+    let mut requested: HashMap<String, i64> = HashMap::new();
     let mut calls = Latencies::default();
     for device_id in ids.iter().cycle().take(pings) {
         let shard = shard_of(DeviceId(Uuid::parse_str(device_id)?)).0;
@@ -62,14 +62,14 @@ pub(super) async fn ping(args: &BenchArgs) -> Result<Figure> {
         let (sent_us, started) = (now().timestamp_micros(), Instant::now());
         let created = create(other, &token, &format!("/v1/devices/{device_id}/commands"), &json!({"action": "ping", "params": {}})).await?;
         calls.record(started.elapsed());
-        ordered.insert(created["request_id"].as_str().context("a command without request_id")?.to_owned(), sent_us);
+        requested.insert(created["request_id"].as_str().context("a command without request_id")?.to_owned(), sent_us);
         sleep(PING_EVERY).await;
     }
     until_ended(&environment, pings).await?;
     let (summary, history) = fleet.end().await?;
     let mut latencies = Latencies::default();
     for result in history.results.iter().filter(|result| result.status == Some(200) && result.outcome != "received") {
-        if let Some(sent_us) = ordered.remove(&result.request_id) {
+        if let Some(sent_us) = requested.remove(&result.request_id) {
             latencies.record(Duration::from_micros(result.answered_us.saturating_sub(sent_us).unsigned_abs()));
         }
     }
@@ -77,7 +77,7 @@ pub(super) async fn ping(args: &BenchArgs) -> Result<Figure> {
     Ok(Figure {
         name: "ping",
         how: format!(
-            "2 nodes, {devices} devices on sockets, {pings} pings one after the other, each ordered of the node that does not own the \
+            "2 nodes, {devices} devices on sockets, {pings} pings one after the other, each requested of the node that does not own the \
              device; from the call to the acknowledgement of the device's result"
         ),
         values: vec![
@@ -86,7 +86,7 @@ pub(super) async fn ping(args: &BenchArgs) -> Result<Figure> {
             Value::new("queued to result, max", latency.max_ms, "ms"),
             Value::new("the call alone, p50", call.p50_ms, "ms"),
             Value::new("the call alone, p99", call.p99_ms, "ms"),
-            Value::new("without a result", ordered.len() as f64, "").limit(Limit::Zero),
+            Value::new("without a result", requested.len() as f64, "").limit(Limit::Zero),
             Value::new("errors", summary.errors.total() as f64, "").limit(Limit::Zero),
         ],
         notes: vec![
@@ -113,9 +113,9 @@ pub(super) async fn batch(args: &BenchArgs) -> Result<Figure> {
     let client = Client::new(&environment.cluster.members()[0].url())?;
     let token = client.access_token("admin", environment.cluster.admin_password()).await?;
     let target = json!({"filter": {"tag": BATCH_TAG}});
-    let order = json!({"action": "ping", "params": {}, "target": target, "rate_per_second": args.batch_rate});
+    let request = json!({"action": "ping", "params": {}, "target": target, "rate_per_second": args.batch_rate});
     let (began_us, started) = (now().timestamp_micros(), Instant::now());
-    let created = create(&client, &token, "/v1/command-batches", &order).await?;
+    let created = create(&client, &token, "/v1/command-batches", &request).await?;
     let call = started.elapsed();
     until_ended(&environment, devices).await?;
     let (summary, history) = fleet.end().await?;
@@ -195,8 +195,8 @@ fn read(record: &Path) -> Result<History> {
     Ok(history)
 }
 
-async fn create(client: &Client, token: &str, path: &str, order: &Json) -> Result<Json> {
-    let answer = client.post(path, Some(token), order).await?;
+async fn create(client: &Client, token: &str, path: &str, request: &Json) -> Result<Json> {
+    let answer = client.post(path, Some(token), request).await?;
     ensure!(answer.status == 201, "POST {path} answered {}: {}", answer.status, answer.detail());
     Ok(answer.json())
 }

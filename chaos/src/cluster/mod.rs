@@ -18,8 +18,8 @@ use crate::operator::{self, ActionMix, OperatorPlan};
 use crate::signals::{Stop, stopped, unless_stopped};
 use console::Console;
 
-/// How long orders that are on their way may take in the end.
-const ORDERS_END_WITHIN: Duration = Duration::from_secs(10);
+/// How long requests that are on their way may take in the end.
+const REQUESTS_END_WITHIN: Duration = Duration::from_secs(10);
 
 /// Arguments of `chaos cluster`.
 #[derive(Debug, Clone, Args)]
@@ -33,12 +33,12 @@ pub struct ClusterArgs {
     /// Persistent data folder [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Send no commands; otherwise commands are sent continuously and recorded in `orders.jsonl`
+    /// Send no commands; otherwise commands are sent continuously and recorded in `commands.jsonl`
     #[arg(long)]
     pub no_commands: bool,
     /// Interval between commands, each sent through a random node
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration::parse)]
-    pub order_every: Duration,
+    #[arg(long, alias = "order-every", value_name = "DURATION", default_value = "1s", value_parser = duration::parse)]
+    pub command_every: Duration,
     /// The node's binary [default: `nexmdm` beside this executable]
     #[arg(long, value_name = "PATH")]
     pub nexmdm: Option<PathBuf>,
@@ -65,14 +65,14 @@ pub async fn run(args: ClusterArgs, mut stop: Stop) -> Result<()> {
     let plan = OperatorPlan {
         servers: cluster.members().iter().map(|member| member.url()).collect(),
         admin_password: cluster.admin_password().to_owned(),
-        pause: args.order_every,
+        pause: args.command_every,
         expires_in_s: 300,
         timeout: Duration::from_secs(5),
         seed: 1,
         tag: None,
         actions: ActionMix::Few,
     };
-    let operator = (!args.no_commands).then(|| operator::start(plan, &cluster.folder().join("orders.jsonl"))).transpose()?;
+    let operator = (!args.no_commands).then(|| operator::start(plan, &cluster.folder().join("commands.jsonl"))).transpose()?;
     let mut console = Console::new(Faults::new());
     let mut lines = BufReader::new(stdin()).lines();
     let mut open = true;
@@ -94,7 +94,7 @@ pub async fn run(args: ClusterArgs, mut stop: Stop) -> Result<()> {
     }
     println!("stopping");
     if let Some(operator) = operator
-        && let Ok(summary) = timeout(ORDERS_END_WITHIN, operator.finish()).await
+        && let Ok(summary) = timeout(REQUESTS_END_WITHIN, operator.finish()).await
     {
         println!("{}", summary?);
     }

@@ -83,7 +83,7 @@ async fn begin(cluster: &mut Cluster, fault: &Fault) -> Result<Option<String>> {
         }
         Fault::StopDatabase => cluster.stop_database().await?,
         Fault::AddNode => return cluster.add_node().await.map(Some),
-        Fault::Drain { node } => cluster.order(node, "drain").await?,
+        Fault::Drain { node } => cluster.drain_or_resume(node, "drain").await?,
     }
     Ok(None)
 }
@@ -101,7 +101,7 @@ async fn end(cluster: &mut Cluster, fault: &Fault) -> Result<()> {
         Fault::Isolate { node } => cluster.set_links_of(node, Modes::default()),
         Fault::CutDatabase { node } | Fault::SlowDatabase { node, .. } => cluster.set_database_link(node, Modes::default()),
         Fault::StopDatabase => cluster.start_database().await,
-        Fault::Drain { node } => cluster.order(node, "resume").await,
+        Fault::Drain { node } => cluster.drain_or_resume(node, "resume").await,
         Fault::Restart { .. } | Fault::AddNode => Ok(()),
     }
 }

@@ -61,8 +61,8 @@ pub async fn prepare_sessions(
     let now = clock();
     known.retain(|_, session| session.is_good_at(now));
     let missing = identities.iter().enumerate().filter(|(_, identity)| !known.contains_key(&identity.device_id));
-    let asked: Vec<_> = missing.map(|(n, identity)| (Arc::clone(&servers[n % servers.len()]), identity.clone())).collect();
-    let mut answers = stream::iter(asked)
+    let requested: Vec<_> = missing.map(|(n, identity)| (Arc::clone(&servers[n % servers.len()]), identity.clone())).collect();
+    let mut answers = stream::iter(requested)
         .map(|(http, identity)| async move { (request_with_retries(&http, &identity, clock).await, identity.device_id) })
         .buffer_unordered(concurrency.max(1));
     let mut done = 0;

@@ -2,8 +2,8 @@
 //! were accepted.
 
 mod attempt;
+mod command_log;
 pub mod deployments;
-mod orders;
 
 use std::fmt;
 use std::path::Path;
@@ -28,7 +28,7 @@ use crate::clock::now;
 use crate::http::{Answer, Call, HttpLimits};
 use crate::signals::{Stop, stopped};
 use attempt::{AttemptOutcome, classify};
-use orders::{OrderLog, OrderOutcome};
+use command_log::{CommandLog, RequestOutcome};
 
 /// Concurrent requests.
 const CONCURRENT: usize = 8;
@@ -115,7 +115,7 @@ impl RunningOperator {
     ///
     /// # Errors
     /// The devices cannot be listed, or the request cannot be recorded.
-    pub async fn order_for_all(&self, action: &str) -> Result<()> {
+    pub async fn request_for_all(&self, action: &str) -> Result<()> {
         let mut rng = SmallRng::seed_from_u64(self.state.plan.seed);
         let mut found = self.state.devices(rng.random_range(0..self.state.clients.len())).await;
         for node in 0..self.state.clients.len() {
@@ -142,7 +142,7 @@ pub fn start(plan: OperatorPlan, record: &Path) -> Result<RunningOperator> {
     ensure!(!plan.servers.is_empty(), "an operator needs a node to ask");
     let limits = HttpLimits { connections: CONCURRENT, timeout: plan.timeout, ..HttpLimits::default() };
     let clients = plan.servers.iter().map(|url| Client::with_limits(url, limits)).collect::<Result<Vec<_>>>()?;
-    let log = OrderLog::append(record)?;
+    let log = CommandLog::append(record)?;
     let state = OperatorState { plan, clients, log, token: Mutex::new(None), counters: Counters::default() };
     let (stop, stopped) = watch::channel(false);
     let state = Arc::new(state);
@@ -153,7 +153,7 @@ pub fn start(plan: OperatorPlan, record: &Path) -> Result<RunningOperator> {
 struct OperatorState {
     plan: OperatorPlan,
     clients: Vec<Client>,
-    log: OrderLog,
+    log: CommandLog,
     token: Mutex<Option<String>>,
     counters: Counters,
 }
@@ -298,7 +298,7 @@ async fn submit(state: Arc<OperatorState>, request: CommandRequest, seed: u64) -
                 let refused_devices = refused_devices(&answer);
                 let devices: Vec<String> = request.devices.into_iter().filter(|device| !refused_devices.contains(device)).collect();
                 state.counters.accepted.fetch_add(devices.len() as u64, Ordering::Relaxed);
-                let finished = if request.is_batch { OrderOutcome::Batch(id) } else { OrderOutcome::Command(id) };
+                let finished = if request.is_batch { RequestOutcome::Batch(id) } else { RequestOutcome::Command(id) };
                 return state.log.write(&devices, &state.plan.servers[node], started_at, now(), &finished);
             }
             AttemptOutcome::Unauthorized => state.invalidate_token(&token),
@@ -316,7 +316,7 @@ async fn submit(state: Arc<OperatorState>, request: CommandRequest, seed: u64) -
     }
     if may_exist {
         state.counters.unknown.fetch_add(request.devices.len() as u64, Ordering::Relaxed);
-        state.log.write(&request.devices, &state.plan.servers[node], started_at, now(), &OrderOutcome::Unknown)?;
+        state.log.write(&request.devices, &state.plan.servers[node], started_at, now(), &RequestOutcome::Unknown)?;
     }
     Ok(())
 }
@@ -386,35 +386,35 @@ mod tests {
     use domain::param::ParamValue;
 
     #[test]
-    fn orders_are_single_and_in_batches_and_name_their_devices_once() {
+    fn requests_are_single_and_in_batches_and_name_their_devices_once() {
         let devices: Vec<String> = (0..50).map(|n| format!("d{n}")).collect();
         let mut rng = SmallRng::seed_from_u64(1);
-        let orders: Vec<CommandRequest> = (0..500).map(|_| choose(&devices, &ActionMix::Few, 60, &mut rng)).collect();
-        let batches = orders.iter().filter(|request| request.is_batch).count();
+        let requests: Vec<CommandRequest> = (0..500).map(|_| choose(&devices, &ActionMix::Few, 60, &mut rng)).collect();
+        let batches = requests.iter().filter(|request| request.is_batch).count();
         assert!((25..100).contains(&batches), "{batches}");
-        for request in &orders {
+        for request in &requests {
             assert!(request.is_batch || request.path.contains(&request.devices[0]));
             let mut once = request.devices.clone();
             once.dedup();
             assert!(once.len() == request.devices.len() && request.devices.len() <= BATCH && request.body["expires_in_s"] == 60);
         }
         for action in ["ping", "ring", "sync", "rotate_key"] {
-            assert!(orders.iter().any(|request| request.body["action"] == action), "{action}");
+            assert!(requests.iter().any(|request| request.body["action"] == action), "{action}");
         }
         let all = ActionMix::All { package: "com.example".into(), exec: "status".into() };
-        let orders: Vec<CommandRequest> = (0..2_000).map(|_| choose(&devices, &all, 60, &mut rng)).collect();
+        let requests: Vec<CommandRequest> = (0..2_000).map(|_| choose(&devices, &all, 60, &mut rng)).collect();
         for kind in ActionKind::ALL {
-            let of_kind = orders.iter().filter(|request| request.body["action"] == kind.as_str());
+            let of_kind = requests.iter().filter(|request| request.body["action"] == kind.as_str());
             assert!(of_kind.count() > 0, "{}", kind.as_str());
         }
         // Parameters are within their limits, or the server would refuse them.
-        for order in orders.iter().filter(|order| !order.is_batch) {
-            let kind = ActionKind::parse("action", order.body["action"].as_str().unwrap()).unwrap();
+        for request in requests.iter().filter(|request| !request.is_batch) {
+            let kind = ActionKind::parse("action", request.body["action"].as_str().unwrap()).unwrap();
             let value = |value: &Value| match value {
                 Value::String(text) => ParamValue::Text(text.clone()),
                 number => ParamValue::Integer(number.as_i64().unwrap()),
             };
-            let given = order.body["params"].as_object().unwrap().iter().map(|(name, given)| (name.clone(), value(given))).collect();
+            let given = request.body["params"].as_object().unwrap().iter().map(|(name, given)| (name.clone(), value(given))).collect();
             Action::parse(kind, given).unwrap();
         }
     }

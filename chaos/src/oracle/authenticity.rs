@@ -17,7 +17,7 @@ pub(super) fn check(history: &History) -> Check {
     let mut violations = Vec::new();
     let mut without_key = 0_u64;
     for ran in &history.executed {
-        let fault = fault(history, ran.device, &ran.command, ran.at_us, &mut without_key).or_else(|| not_ordered(history, &ran.command));
+        let fault = fault(history, ran.device, &ran.command, ran.at_us, &mut without_key).or_else(|| not_requested(history, &ran.command));
         violations.extend(fault.map(|fault| Violation {
             promise: "P3",
             device: history.devices.text(ran.device).to_owned(),
@@ -74,12 +74,12 @@ fn fault(history: &History, device: u32, command: &Command, at_us: i64, without_
 }
 
 /// Fault of a command that was not requested, or not like this.
-fn not_ordered(history: &History, command: &Command) -> Option<&'static str> {
+fn not_requested(history: &History, command: &Command) -> Option<&'static str> {
     let rows = history.stored.commands.as_ref()?;
     match rows.get(&command.request_id) {
         None => Some("not in the table"),
-        Some(row) if row.device_id != command.device_id => Some("ordered for another device"),
-        Some(row) if row.action != command.action => Some("ordered as another action"),
+        Some(row) if row.device_id != command.device_id => Some("requested for another device"),
+        Some(row) if row.action != command.action => Some("requested as another action"),
         Some(_) => None,
     }
 }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_nobody_ordered_is_a_violation_however_well_it_is_signed() {
+    fn one_that_nobody_requested_is_a_violation_however_well_it_is_signed() {
         let row = |device_id: &str, action: &str| CommandRow {
             device_id: device_id.into(),
             batch_id: None,

@@ -22,22 +22,22 @@ pub(super) fn check(history: &History) -> Check {
     match &history.stored.commands {
         Some(rows) => {
             results(history, rows, &acknowledged, &mut violations);
-            orders(history, rows, &mut violations);
+            requests(history, rows, &mut violations);
             notes.push(states(rows));
         }
-        None if !acknowledged.is_empty() || !history.orders.is_empty() => {
-            notes.push("the database has no table of commands: neither results nor orders can be looked up".into());
+        None if !acknowledged.is_empty() || !history.requested.is_empty() => {
+            notes.push("the database has no table of commands: neither results nor requests can be looked up".into());
         }
         None => {}
     }
     violations.sort_by(|a, b| (&a.device, &a.what).cmp(&(&b.device, &b.what)));
-    let accepted = history.orders.iter().filter(|order| order.accepted).count();
-    let looked_at = if history.received.is_empty() && history.orders.is_empty() {
+    let accepted = history.requested.iter().filter(|request| request.accepted).count();
+    let looked_at = if history.received.is_empty() && history.requested.is_empty() {
         "nothing to check: no command was sent".to_owned()
     } else {
         format!(
             "{accepted} commands accepted of {} requested, {} received, {} run, {} results acknowledged",
-            history.orders.len(),
+            history.requested.len(),
             history.received.len(),
             history.executed.len(),
             acknowledged.len()
@@ -91,20 +91,20 @@ fn results(
 }
 
 /// Checks that each accepted command exists once and has finished or may still finish.
-fn orders(history: &History, rows: &HashMap<String, CommandRow>, violations: &mut Vec<Violation>) {
+fn requests(history: &History, rows: &HashMap<String, CommandRow>, violations: &mut Vec<Violation>) {
     let mut by_device: HashMap<&str, Vec<&CommandRow>> = HashMap::new();
     for row in rows.values() {
         by_device.entry(&row.device_id).or_default().push(row);
     }
-    let mut ordered: HashMap<u32, usize> = HashMap::new();
-    for order in &history.orders {
-        *ordered.entry(order.device).or_default() += 1;
-        if !order.accepted {
+    let mut requested: HashMap<u32, usize> = HashMap::new();
+    for request in &history.requested {
+        *requested.entry(request.device).or_default() += 1;
+        if !request.accepted {
             continue;
         }
-        let device_id = history.devices.text(order.device);
+        let device_id = history.devices.text(request.device);
         let mine = by_device.get(device_id).map(Vec::as_slice).unwrap_or_default();
-        let (name, found): (String, Vec<&CommandRow>) = match (&order.request_id, &order.batch_id) {
+        let (name, found): (String, Vec<&CommandRow>) = match (&request.request_id, &request.batch_id) {
             (Some(id), _) => (format!("the command {id}"), rows.get(id).filter(|row| row.device_id == device_id).into_iter().collect()),
             (None, Some(batch)) => {
                 let found = mine.iter().filter(|row| row.batch_id.as_deref() == Some(batch.as_str())).copied();
@@ -112,21 +112,21 @@ fn orders(history: &History, rows: &HashMap<String, CommandRow>, violations: &mu
             }
             (None, None) => continue,
         };
-        let accepted = format!("{name}, accepted by {} at {}", history.names.text(order.server), clock_text(order.answered_us));
+        let accepted = format!("{name}, accepted by {} at {}", history.names.text(request.server), clock_text(request.answered_us));
         match found[..] {
-            [row] => violations.extend(overdue(history, row).map(|how| violation(history, order.device, format!("{accepted}, {how}")))),
-            [] => violations.push(violation(history, order.device, format!("{accepted}, is missing"))),
-            _ => violations.push(violation(history, order.device, format!("{accepted}, exists {} times", found.len()))),
+            [row] => violations.extend(overdue(history, row).map(|how| violation(history, request.device, format!("{accepted}, {how}")))),
+            [] => violations.push(violation(history, request.device, format!("{accepted}, is missing"))),
+            _ => violations.push(violation(history, request.device, format!("{accepted}, exists {} times", found.len()))),
         }
     }
-    for (device, orders) in ordered {
+    for (device, requests) in requested {
         // Commands of deployments are created by the server.
         let rows = by_device.get(history.devices.text(device)).into_iter().flatten().filter(|row| row.action != "deploy_apk").count();
-        if history.orders_are_all && rows > orders {
+        if history.requested_are_all && rows > requests {
             violations.push(violation(
                 history,
                 device,
-                format!("has {rows} commands, but {orders} were requested: a retry created another"),
+                format!("has {rows} commands, but {requests} were requested: a retry created another"),
             ));
         }
     }
@@ -163,7 +163,7 @@ fn violation(history: &History, device: u32, what: String) -> Violation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::{ExecutedCommand, OrderedCommand, ReportedResult};
+    use crate::oracle::{ExecutedCommand, ReportedResult, RequestedCommand};
     use wire::agent::Command;
 
     const SECOND_US: i64 = 1_000_000;
@@ -195,13 +195,13 @@ mod tests {
         (request_id.to_owned(), row)
     }
 
-    /// r1 was ordered, run and acknowledged as a success; r2 was ordered and is open.
+    /// r1 was requested, run and acknowledged as a success; r2 was requested and is open.
     fn history() -> History {
         let mut history = History::default();
         let (device, server) = (history.devices.number("d1"), history.names.number("http://n1"));
-        let order =
-            |id: &str| OrderedCommand { device, server, request_id: Some(id.into()), batch_id: None, accepted: true, answered_us: 0 };
-        history.orders = vec![order("r1"), order("r2")];
+        let request =
+            |id: &str| RequestedCommand { device, server, request_id: Some(id.into()), batch_id: None, accepted: true, answered_us: 0 };
+        history.requested = vec![request("r1"), request("r2")];
         history.executed.push(ExecutedCommand { device, at_us: 0, command: command("r1") });
         history.results.push(ReportedResult {
             device,
@@ -251,7 +251,7 @@ mod tests {
             broken(&history, what);
         }
         let mut history = history();
-        history.orders.remove(0);
+        history.requested.remove(0);
         history.stored.commands.as_mut().unwrap().remove("r1");
         broken(&history, "is not in the table");
         history.stored.commands = None;
@@ -295,18 +295,18 @@ mod tests {
     fn a_retry_that_made_a_second_command_is_a_violation() {
         let mut history = history();
         history.stored.commands.as_mut().unwrap().extend([row("r3", "queued", None)]);
-        assert!(check(&history).violations.is_empty(), "somebody else may have ordered it");
-        history.orders_are_all = true;
+        assert!(check(&history).violations.is_empty(), "somebody else may have requested it");
+        history.requested_are_all = true;
         broken(&history, "has 3 commands, but 2 were requested");
         // A request whose answer was lost: its command may exist or not.
-        history.orders.push(OrderedCommand { request_id: None, accepted: false, ..history.orders[0].clone() });
+        history.requested.push(RequestedCommand { request_id: None, accepted: false, ..history.requested[0].clone() });
         assert!(check(&history).violations.is_empty());
     }
 
     #[test]
     fn each_device_of_a_batch_has_its_command_once() {
         let mut history = history();
-        history.orders[1] = OrderedCommand { request_id: None, batch_id: Some("b1".into()), ..history.orders[0].clone() };
+        history.requested[1] = RequestedCommand { request_id: None, batch_id: Some("b1".into()), ..history.requested[0].clone() };
         broken(&history, "its command of the batch b1, accepted by http://n1 at 00:00:00.000000, is missing");
         history.stored.commands.as_mut().unwrap().get_mut("r2").unwrap().batch_id = Some("b1".into());
         assert!(check(&history).violations.is_empty());

@@ -140,7 +140,7 @@ pub struct ReportedResult {
 
 /// Command for one device, requested through the API.
 #[derive(Debug, Clone)]
-pub struct OrderedCommand {
+pub struct RequestedCommand {
     /// Number of the device.
     pub device: u32,
     /// Number of the URL of the last request.
@@ -265,9 +265,9 @@ pub struct History {
     /// Command results reported by devices.
     pub results: Vec<ReportedResult>,
     /// Commands requested through the API.
-    pub orders: Vec<OrderedCommand>,
-    /// Whether `orders` is complete, that is, no other commands were requested.
-    pub orders_are_all: bool,
+    pub requested: Vec<RequestedCommand>,
+    /// Whether `requested` is complete, that is, no other commands were requested.
+    pub requested_are_all: bool,
     /// Key periods of devices, the oldest first.
     pub keys: HashMap<u32, Vec<KeyPeriod>>,
     /// Rows of the database.
@@ -345,9 +345,9 @@ impl History {
                 let (request_id, outcome) = (line.request_id.unwrap_or_default(), line.outcome.unwrap_or_default());
                 self.results.push(ReportedResult { device, request_id, outcome, status: line.status, sent_us, answered_us });
             }
-            "ordered" => {
+            "requested" => {
                 let (request_id, batch_id, accepted) = (line.request_id, line.batch_id, line.status == Some(201));
-                self.orders.push(OrderedCommand { device, server, request_id, batch_id, accepted, answered_us });
+                self.requested.push(RequestedCommand { device, server, request_id, batch_id, accepted, answered_us });
             }
             "deployment" => self.deployments.read_step(text, device, sent_us, answered_us)?,
             _ => {}
@@ -431,17 +431,20 @@ mod tests {
             r#"{"device_id":"d1","what":"command","answered_at":"2026-11-21T15:36:18Z","server":"http://n2","path":"push","verdict":"run","command":{"request_id":"r1","device_id":"d1","action":"ping","ts":"t","expires_at":"e","params":"{\"a\":1}","signature":"s","v":"1"}}"#,
             r#"{"device_id":"d1","what":"executed","answered_at":"2026-11-21T15:36:18Z","server":"http://n2","command":{"request_id":"r1","device_id":"d1","action":"ping","ts":"t","expires_at":"e","params":"{}","signature":"s","v":"1"}}"#,
             r#"{"device_id":"d1","what":"result","status":200,"sent_at":"2026-11-21T15:36:18Z","answered_at":"2026-11-21T15:36:19Z","server":"http://n2","request_id":"r1","action":"ping","outcome":"success"}"#,
-            r#"{"device_id":"d1","what":"ordered","status":201,"sent_at":"2026-11-21T15:36:17Z","answered_at":"2026-11-21T15:36:18Z","server":"http://n2","request_id":"r1"}"#,
-            r#"{"device_id":"d1","what":"ordered","error":"timeout","sent_at":"2026-11-21T15:36:17Z","answered_at":"2026-11-21T15:36:18Z","server":"http://n2","batch_id":"b1"}"#,
+            r#"{"device_id":"d1","what":"requested","status":201,"sent_at":"2026-11-21T15:36:17Z","answered_at":"2026-11-21T15:36:18Z","server":"http://n2","request_id":"r1"}"#,
+            r#"{"device_id":"d1","what":"requested","error":"timeout","sent_at":"2026-11-21T15:36:17Z","answered_at":"2026-11-21T15:36:18Z","server":"http://n2","batch_id":"b1"}"#,
         ] {
             history.read_line(line).unwrap();
         }
         assert_eq!((history.devices.len(), history.acks.len(), history.failures.len()), (2, 2, 1));
         assert_eq!((history.received[0].command.params.as_str(), history.executed.len()), ("{\"a\":1}", 1));
         assert_eq!((history.results[0].outcome.as_str(), history.results[0].status), ("success", Some(200)));
-        let orders: Vec<_> =
-            history.orders.iter().map(|order| (order.request_id.as_deref(), order.batch_id.as_deref(), order.accepted)).collect();
-        assert_eq!(orders, [(Some("r1"), None, true), (None, Some("b1"), false)]);
+        let requests: Vec<_> = history
+            .requested
+            .iter()
+            .map(|request| (request.request_id.as_deref(), request.batch_id.as_deref(), request.accepted))
+            .collect();
+        assert_eq!(requests, [(Some("r1"), None, true), (None, Some("b1"), false)]);
         let [first, second] = history.acks[..] else { panic!() };
         assert_eq!((first.answered_us - first.sent_us, first.bucket_s.unwrap() % 10), (2_000, 0));
         assert_eq!(first.device_time_us, first.bucket_s.map(|bucket_s| (bucket_s + 7) * 1_000_000));

@@ -22,7 +22,7 @@ pub use deployments::{
 };
 pub use history::{
     Ack, Claim, CommandRow, DecidingOwner, ExecutedCommand, Failure, FaultPeriod, FaultPeriodKind, History, KeyPeriod, Names,
-    OrderedCommand, ReceivedCommand, ReportedResult, StoredRows,
+    ReceivedCommand, ReportedResult, RequestedCommand, StoredRows,
 };
 pub use host_agents::{ConcludedCommand, HostAgentFacts, HostAgentFiles, PerformedAction};
 pub use rows::read_rows;

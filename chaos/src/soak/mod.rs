@@ -60,8 +60,8 @@ pub struct SoakArgs {
     #[arg(long)]
     pub no_commands: bool,
     /// Interval between commands, each sent through a random node
-    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = duration::parse)]
-    pub order_every: Duration,
+    #[arg(long, alias = "order-every", value_name = "DURATION", default_value = "250ms", value_parser = duration::parse)]
+    pub command_every: Duration,
     /// Run no deployments
     #[arg(long)]
     pub no_deployments: bool,

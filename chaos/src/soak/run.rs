@@ -75,7 +75,7 @@ async fn start(args: &SoakArgs) -> Result<Cluster> {
 }
 
 async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Stop) -> Result<bool> {
-    let (record, orders) = (cluster.folder().join("record.jsonl"), cluster.folder().join("orders.jsonl"));
+    let (record, requests) = (cluster.folder().join("record.jsonl"), cluster.folder().join("commands.jsonl"));
     let (end_fleet, fleet_stop) = watch::channel(false);
     let fleet: JoinHandle<Result<Summary>> = tokio::spawn(Box::pin(fleet::run(fleet_args(args, cluster, &record)?, fleet_stop)));
     let mut faults = Faults::new();
@@ -89,7 +89,7 @@ async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Sto
             Some(plan) => Some(deployments::start(plan).await?),
             None => None,
         };
-        let operator = (!args.no_commands).then(|| operator::start(operator_plan(args, cluster), &orders)).transpose()?;
+        let operator = (!args.no_commands).then(|| operator::start(operator_plan(args, cluster), &requests)).transpose()?;
         run_faults(cluster, &mut faults, steps).await?;
         faults.heal_all(cluster).await?;
         let died = restart_ended_nodes(cluster).await?;
@@ -117,7 +117,7 @@ async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Sto
         }
     };
     let actions = actions_file(cluster);
-    let records = [Some(record), orders.exists().then_some(orders), actions.exists().then_some(actions)];
+    let records = [Some(record), requests.exists().then_some(requests), actions.exists().then_some(actions)];
     let mut verdict = judge(cluster, &faults, records.into_iter().flatten(), deployer.as_ref()).await?;
     let died = died.into_iter().map(|name| format!("{name} exited unexpectedly; see its log"));
     let ended = summary.host_agents.unexpected_ends.iter().map(|end| format!("the host agent {end}"));
@@ -167,7 +167,7 @@ fn operator_plan(args: &SoakArgs, cluster: &Cluster) -> OperatorPlan {
     OperatorPlan {
         servers: cluster.members().iter().map(|member| member.url()).collect(),
         admin_password: cluster.admin_password().to_owned(),
-        pause: args.order_every,
+        pause: args.command_every,
         expires_in_s: 120,
         timeout: args.timeout,
         seed: args.seed,
@@ -239,7 +239,7 @@ async fn restart_ended_nodes(cluster: &mut Cluster) -> Result<Vec<String>> {
 }
 
 async fn judge(cluster: &Cluster, faults: &Faults, records: impl Iterator<Item = PathBuf>, deployer: Option<&Deployer>) -> Result<Verdict> {
-    let mut history = History { orders_are_all: true, ..History::default() };
+    let mut history = History { requested_are_all: true, ..History::default() };
     for record in records {
         history.read_record(&record)?;
     }

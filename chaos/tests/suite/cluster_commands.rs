@@ -14,8 +14,8 @@ use crate::support::{parse_args, scheduling};
 
 async fn checks(cluster: &Cluster) -> (Check, Check) {
     let folder = cluster.folder();
-    let mut history = History { orders_are_all: true, ..History::default() };
-    for record in ["record.jsonl", "orders.jsonl"] {
+    let mut history = History { requested_are_all: true, ..History::default() };
+    for record in ["record.jsonl", "commands.jsonl"] {
         history.read_record(&folder.join(record)).unwrap();
     }
     history.read_state_dir(&folder.join("fleet")).unwrap();
@@ -71,17 +71,17 @@ async fn commands_reach_devices_once_and_the_oracle_sees_lies_about_them() {
         tag: None,
         actions: ActionMix::Few,
     };
-    let operator = operator::start(plan, &cluster.folder().join("orders.jsonl")).unwrap();
+    let operator = operator::start(plan, &cluster.folder().join("commands.jsonl")).unwrap();
     until(&cluster, "commands have ended", 60, "state IN ('succeeded', 'failed')").await;
     until(&cluster, "keys have changed", 1, "action = 'rotate_key' AND state = 'succeeded'").await;
     until(&cluster, "batches have ended", 5, "batch_id IS NOT NULL AND state IN ('succeeded', 'failed')").await;
-    let ordered = operator.finish().await.unwrap();
+    let requested = operator.finish().await.unwrap();
     let all = count(&cluster, "true").await;
     until(&cluster, "all have ended", all, "state IN ('succeeded', 'failed')").await;
     end_fleet.send_replace(true);
     let summary = fleet.await.unwrap().unwrap();
-    assert!(ordered.accepted >= 60 && ordered.refused == 0 && ordered.unknown == 0, "{ordered}");
-    assert_eq!(ordered.accepted, all, "{ordered}");
+    assert!(requested.accepted >= 60 && requested.refused == 0 && requested.unknown == 0, "{requested}");
+    assert_eq!(requested.accepted, all, "{requested}");
     assert!(summary.commands_refused_as_bad > 0 && summary.answers_lost > 0 && summary.results_refused == 0, "{summary}");
 
     let (p2, p3) = checks(&cluster).await;

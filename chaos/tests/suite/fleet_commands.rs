@@ -235,15 +235,15 @@ async fn a_request_with_a_lost_response_creates_one_command() {
         tag: None,
         actions: ActionMix::Few,
     };
-    let orders = folder.path().join("orders.jsonl");
-    let running = operator::start(plan, &orders).unwrap();
+    let requests = folder.path().join("commands.jsonl");
+    let running = operator::start(plan, &requests).unwrap();
     node.until("some have ended", |w| w.lose_orders == 0 && w.outcomes.len() >= 10).await;
     let summary = running.finish().await.unwrap();
     assert!(summary.retries >= 5 && summary.unknown == 0 && summary.accepted >= 10, "{summary}");
-    let taken = node.state().orders.len() as u64;
+    let taken = node.state().requests.len() as u64;
     assert_eq!(summary.accepted, taken, "one command for each key: {summary}");
     fleet.end().await;
     let mut history = History::default();
-    history.read_record(&orders).unwrap();
-    assert_eq!(history.orders.iter().filter(|order| order.accepted && order.request_id.is_some()).count() as u64, taken);
+    history.read_record(&requests).unwrap();
+    assert_eq!(history.requested.iter().filter(|request| request.accepted && request.request_id.is_some()).count() as u64, taken);
 }

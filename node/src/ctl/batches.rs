@@ -67,9 +67,9 @@ const ITEMS: &[Column] = &[
 pub(super) async fn run(ctl: &mut Ctl, command: BatchCommand) -> anyhow::Result<()> {
     match command {
         BatchCommand::Create(new) => {
-            let NewBatch { order, devices, all, filter, rate, dry_run, idempotency_key } = *new;
-            let yes = order.yes;
-            let mut body = body(order)?;
+            let NewBatch { command, devices, all, filter, rate, dry_run, idempotency_key } = *new;
+            let yes = command.yes;
+            let mut body = body(command)?;
             body.insert("target".into(), target(&mut ctl.api, &devices, all, &filter).await?);
             body.extend(rate.map(|rate| ("rate_per_second".to_owned(), json!(rate))));
             body.insert("dry_run".into(), json!(true));

@@ -64,7 +64,7 @@ pub(super) enum CommandCommand {
         /// Id or alias
         device: String,
         #[command(flatten)]
-        order: CommandArgs,
+        command: CommandArgs,
         /// Wait for the outcome. Exit code 0 if the command succeeded
         #[arg(long)]
         wait: bool,
@@ -109,7 +109,7 @@ pub(super) enum CommandCommand {
 #[derive(Args)]
 pub(super) struct NewBatch {
     #[command(flatten)]
-    pub(super) order: CommandArgs,
+    pub(super) command: CommandArgs,
     /// Device, by id or alias; repeatable
     #[arg(long = "device", value_name = "DEVICE")]
     pub(super) devices: Vec<String>,

@@ -58,10 +58,10 @@ const ONE: &[Column] = &[
 /// `ctl commands ...`.
 pub(super) async fn run(ctl: &mut Ctl, command: CommandCommand) -> anyhow::Result<()> {
     match command {
-        CommandCommand::Send { device, order, wait, wait_at_most, idempotency_key } => {
+        CommandCommand::Send { device, command, wait, wait_at_most, idempotency_key } => {
             let id = id_of(&mut ctl.api, &device).await?;
-            let yes = order.yes;
-            let body = body(order)?;
+            let yes = command.yes;
+            let body = body(command)?;
             confirm_action(&body, &device, yes)?;
             let planned = planned(ctl, &id, &body).await;
             let sent = ctl.api.call_once(&format!("/v1/devices/{}/commands", encoded(&id)), &body, idempotency_key.as_deref()).await?;
@@ -156,21 +156,21 @@ pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 }
 
 /// Body of the request to the API.
-pub(super) fn body(order: CommandArgs) -> anyhow::Result<Map<String, Value>> {
-    let secret = order.param_stdin.map(|key| anyhow::Ok((key, line()?))).transpose()?;
+pub(super) fn body(command: CommandArgs) -> anyhow::Result<Map<String, Value>> {
+    let secret = command.param_stdin.map(|key| anyhow::Ok((key, line()?))).transpose()?;
     let mut params = Map::new();
-    for param in &order.params {
+    for param in &command.params {
         let (key, value) = param.split_once('=').with_context(|| format!("--param {param}: not KEY=VALUE"))?;
         ensure!(!key.is_empty(), "--param {param}: not KEY=VALUE");
-        params.insert(key.to_owned(), value_of(&order.action, key, value)?);
+        params.insert(key.to_owned(), value_of(&command.action, key, value)?);
     }
     params.extend(secret.map(|(key, value)| (key, Value::String(value))));
     let mut body = Map::new();
-    body.insert("action".into(), json!(order.action));
+    body.insert("action".into(), json!(command.action));
     if !params.is_empty() {
         body.insert("params".into(), Value::Object(params));
     }
-    body.extend(order.expires_in.map(|seconds| ("expires_in_s".to_owned(), json!(seconds))));
+    body.extend(command.expires_in.map(|seconds| ("expires_in_s".to_owned(), json!(seconds))));
     Ok(body)
 }
 
@@ -230,23 +230,23 @@ pub(super) async fn exec(ctl: &mut Ctl, command: ExecCommand) -> anyhow::Result<
 mod tests {
     use super::*;
 
-    fn order(params: &[&str]) -> CommandArgs {
+    fn command(params: &[&str]) -> CommandArgs {
         let params = params.iter().map(|param| (*param).to_owned()).collect();
         CommandArgs { action: "ring".into(), params, param_stdin: None, expires_in: Some(60), yes: false }
     }
 
     #[test]
     fn parameters_become_what_the_api_takes() {
-        let read = body(order(&["duration_s=10", "package=a=b", "password=12345678"])).unwrap();
+        let read = body(command(&["duration_s=10", "package=a=b", "password=12345678"])).unwrap();
         let want = json!({"action": "ring", "expires_in_s": 60, "params": {"duration_s": 10, "package": "a=b", "password": "12345678"}});
         assert_eq!(Value::Object(read), want);
-        assert!(!body(order(&[])).unwrap().contains_key("params"));
-        let later = CommandArgs { action: "not_yet_known".into(), ..order(&["level_pct=5", "name=5"]) };
+        assert!(!body(command(&[])).unwrap().contains_key("params"));
+        let later = CommandArgs { action: "not_yet_known".into(), ..command(&["level_pct=5", "name=5"]) };
         assert_eq!(body(later).unwrap()["params"], json!({"level_pct": 5, "name": "5"}));
-        let refused = body(order(&["duration_s=soon"])).unwrap_err().to_string();
+        let refused = body(command(&["duration_s=soon"])).unwrap_err().to_string();
         assert!(refused.contains("duration_s") && refused.contains("whole number"), "{refused}");
         for bad in ["duration_s", "=10"] {
-            assert!(body(order(&[bad])).unwrap_err().to_string().contains("KEY=VALUE"), "{bad}");
+            assert!(body(command(&[bad])).unwrap_err().to_string().contains("KEY=VALUE"), "{bad}");
         }
     }
 
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn only_what_may_cost_something_is_asked_about() {
-        let of = |action: &str| body(CommandArgs { action: action.into(), ..order(&[]) }).unwrap();
+        let of = |action: &str| body(CommandArgs { action: action.into(), ..command(&[]) }).unwrap();
         assert!(confirm_action(&of("ring"), "kiosk-1", false).is_ok());
         assert!(confirm_action(&of("reboot"), "kiosk-1", true).is_ok());
     }

@@ -289,13 +289,13 @@ impl Cluster {
     }
 
     /// `POST /v1/cluster/nodes/{name}/drain` or `/resume`, sent to any running node.
-    pub async fn order(&mut self, name: &str, what: &str) -> Result<()> {
-        let asked = self.members.iter_mut().filter_map(|member| member.node.is_running().then(|| member.name.clone()));
+    pub async fn drain_or_resume(&mut self, name: &str, what: &str) -> Result<()> {
+        let requested = self.members.iter_mut().filter_map(|member| member.node.is_running().then(|| member.name.clone()));
         // The other nodes first, as a drained node may be stopping.
-        let mut asked: Vec<String> = asked.collect();
-        asked.sort_by_key(|other| other == name);
+        let mut requested: Vec<String> = requested.collect();
+        requested.sort_by_key(|other| other == name);
         let mut trouble = anyhow::anyhow!("no node is running");
-        for other in asked {
+        for other in requested {
             let outcome = async {
                 let (client, token) = self.admin(&other).await?;
                 let path = format!("/v1/cluster/nodes/{name}/{what}");

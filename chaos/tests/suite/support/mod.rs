@@ -72,7 +72,7 @@ pub(crate) struct NodeState {
     /// Reported push tokens by device id.
     pub(crate) push_tokens: BTreeMap<String, String>,
     /// Command requests by idempotency key.
-    pub(crate) orders: BTreeMap<String, String>,
+    pub(crate) requests: BTreeMap<String, String>,
     /// Number of accepted command requests to answer with 503.
     pub(crate) lose_orders: u32,
     pub(crate) deployments: deployments::Deployments,
@@ -149,7 +149,7 @@ impl FakeNode {
         assert!(body.len() <= 64 << 10, "a body of {} bytes", body.len());
         let json: Value = serde_json::from_slice(&body).unwrap_or_default();
         let (status, retry_after, answer) = match idempotency_key {
-            Some(key) => self.order(&path, &key, &json),
+            Some(key) => self.request(&path, &key, &json),
             None if path == "/v1/agent/update" => self.state().deployments.update(&query),
             None => self.decide(&path, &bearer, &json),
         };
@@ -256,16 +256,16 @@ impl FakeNode {
     }
 
     /// Handles a request of one command, accepted once per key.
-    fn order(&self, path: &str, key: &str, body: &Value) -> (u16, Option<u32>, Value) {
+    fn request(&self, path: &str, key: &str, body: &Value) -> (u16, Option<u32>, Value) {
         let Some(device_id) = path.strip_prefix("/v1/devices/").and_then(|rest| rest.strip_suffix("/commands")) else {
             return (404, None, json!({"detail": "no such thing here"}));
         };
         let mut state = self.state();
-        let request_id = match state.orders.get(key) {
+        let request_id = match state.requests.get(key) {
             Some(known) => known.clone(),
             None => {
                 let request_id = state.command(device_id, body["action"].as_str().unwrap(), &body["params"].to_string());
-                state.orders.insert(key.to_owned(), request_id.clone());
+                state.requests.insert(key.to_owned(), request_id.clone());
                 request_id
             }
         };

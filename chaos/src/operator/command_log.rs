@@ -11,7 +11,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 /// Final outcome of a request.
-pub(super) enum OrderOutcome {
+pub(super) enum RequestOutcome {
     /// Accepted under this `request_id`.
     Command(String),
     /// Accepted as this batch.
@@ -36,9 +36,9 @@ struct Line<'a> {
 }
 
 /// Writer of the record; each line is written at once.
-pub(super) struct OrderLog(Mutex<File>);
+pub(super) struct CommandLog(Mutex<File>);
 
-impl OrderLog {
+impl CommandLog {
     pub(super) fn append(path: &Path) -> Result<Self> {
         let file = OpenOptions::new().append(true).create(true).open(path);
         Ok(Self(Mutex::new(file.with_context(|| format!("cannot write {}", path.display()))?)))
@@ -51,18 +51,18 @@ impl OrderLog {
         server: &str,
         sent_at: DateTime<Utc>,
         answered_at: DateTime<Utc>,
-        outcome: &OrderOutcome,
+        outcome: &RequestOutcome,
     ) -> Result<()> {
         let (status, request_id, batch_id) = match outcome {
-            OrderOutcome::Command(id) => (Some(201), Some(id.as_str()), None),
-            OrderOutcome::Batch(id) => (Some(201), None, Some(id.as_str())),
-            OrderOutcome::Unknown => (None, None, None),
+            RequestOutcome::Command(id) => (Some(201), Some(id.as_str()), None),
+            RequestOutcome::Batch(id) => (Some(201), None, Some(id.as_str())),
+            RequestOutcome::Unknown => (None, None, None),
         };
         let precise = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);
         let mut text = Vec::new();
         for device_id in devices {
             let (sent_at, answered_at) = (precise(sent_at), precise(answered_at));
-            let line = Line { what: "ordered", device_id, server, sent_at, answered_at, status, request_id, batch_id };
+            let line = Line { what: "requested", device_id, server, sent_at, answered_at, status, request_id, batch_id };
             serde_json::to_writer(&mut text, &line)?;
             text.push(b'\n');
         }
@@ -78,22 +78,22 @@ mod tests {
 
     #[test]
     fn the_oracle_reads_requested_commands() {
-        let folder = TempDir::new("orders").unwrap();
-        let path = folder.path().join("orders.jsonl");
-        let (log, at) = (OrderLog::append(&path).unwrap(), DateTime::from_timestamp(1_795_275_377, 0).unwrap());
+        let folder = TempDir::new("commands").unwrap();
+        let path = folder.path().join("commands.jsonl");
+        let (log, at) = (CommandLog::append(&path).unwrap(), DateTime::from_timestamp(1_795_275_377, 0).unwrap());
         for (devices, outcome) in [
-            (vec!["d1".to_owned()], OrderOutcome::Command("r1".into())),
-            (vec!["d1".to_owned(), "d2".to_owned()], OrderOutcome::Batch("b1".into())),
-            (vec!["d3".to_owned()], OrderOutcome::Unknown),
+            (vec!["d1".to_owned()], RequestOutcome::Command("r1".into())),
+            (vec!["d1".to_owned(), "d2".to_owned()], RequestOutcome::Batch("b1".into())),
+            (vec!["d3".to_owned()], RequestOutcome::Unknown),
         ] {
             log.write(&devices, "http://n1", at, at, &outcome).unwrap();
         }
         let mut history = History::default();
         history.read_record(&path).unwrap();
-        let orders =
-            history.orders.iter().map(|o| (history.devices.text(o.device), o.request_id.as_deref(), o.batch_id.as_deref(), o.accepted));
+        let requests =
+            history.requested.iter().map(|o| (history.devices.text(o.device), o.request_id.as_deref(), o.batch_id.as_deref(), o.accepted));
         assert_eq!(
-            orders.collect::<Vec<_>>(),
+            requests.collect::<Vec<_>>(),
             [("d1", Some("r1"), None, true), ("d1", None, Some("b1"), true), ("d2", None, Some("b1"), true), ("d3", None, None, false)]
         );
     }
