@@ -92,36 +92,36 @@ impl Form {
 ///
 /// # Errors
 /// Names the field.
-pub(crate) fn grouped(asked: wired::DeploymentRequest) -> Result<DeploymentBody, Invalid> {
-    let (options, names) = options(asked.options, false)?;
+pub(crate) fn grouped(requested: wired::DeploymentRequest) -> Result<DeploymentBody, Invalid> {
+    let (options, names) = options(requested.options, false)?;
     let request = DeploymentRequest {
-        apk: apk("apk_id", &asked.apk_id)?,
-        name: asked.name,
-        scope: scope(asked.target)?,
+        apk: apk("apk_id", &requested.apk_id)?,
+        name: requested.name,
+        scope: scope(requested.target)?,
         options,
-        conflict: conflict(asked.conflict)?,
+        conflict: conflict(requested.conflict)?,
     };
-    Ok(DeploymentBody { request, dry_run: asked.dry_run, names })
+    Ok(DeploymentBody { request, dry_run: requested.dry_run, names })
 }
 
 /// Request of a body with flat options.
 ///
 /// # Errors
 /// Names the field.
-pub(crate) fn flat(asked: FlatDeploymentRequest) -> Result<DeploymentBody, Invalid> {
-    let (mut options, names) = options(asked.options, true)?;
+pub(crate) fn flat(requested: FlatDeploymentRequest) -> Result<DeploymentBody, Invalid> {
+    let (mut options, names) = options(requested.options, true)?;
     // Who asks in this form is promised devices that are skipped, and has no deadline to wait for.
     if let Some(spec) = option_spec("on_unmet").filter(|spec| !names.given.contains_key(spec.param.name)) {
         options.set(spec, ParamValue::Text(OnUnmet::Skip.as_str().to_owned()));
     }
     let request = DeploymentRequest {
-        apk: apk("apk_version_id", &asked.apk_version_id)?,
-        name: asked.name,
-        scope: typed_scope(asked.target)?,
+        apk: apk("apk_version_id", &requested.apk_version_id)?,
+        name: requested.name,
+        scope: typed_scope(requested.target)?,
         options,
-        conflict: conflict(asked.conflict)?,
+        conflict: conflict(requested.conflict)?,
     };
-    Ok(DeploymentBody { request, dry_run: asked.dry_run, names })
+    Ok(DeploymentBody { request, dry_run: requested.dry_run, names })
 }
 
 fn apk(field: &str, id: &str) -> Result<ApkId, Invalid> {
@@ -186,9 +186,9 @@ fn typed_scope(target: TypedTarget) -> Result<DeploymentScope, Invalid> {
     }
 }
 
-fn options(asked: wired::DeploymentOptions, flat: bool) -> Result<(OptionsRequest, FieldNames), Invalid> {
+fn options(requested: wired::DeploymentOptions, flat: bool) -> Result<(OptionsRequest, FieldNames), Invalid> {
     let (mut request, mut names) = (OptionsRequest::default(), FieldNames { flat, ..FieldNames::default() });
-    for (path, value) in asked.0 {
+    for (path, value) in requested.0 {
         option(path, value, &mut request, &mut names)?;
     }
     Ok((request, names))
@@ -235,8 +235,8 @@ mod tests {
     #[test]
     fn options_go_from_json_to_values_and_back() {
         let read = |value: serde_json::Value| {
-            let asked = serde_json::from_value(value).unwrap();
-            let read = options(asked, false);
+            let requested = serde_json::from_value(value).unwrap();
+            let read = options(requested, false);
             read.and_then(|(request, names)| request.over(100, false).map_err(|invalid| names.restored(invalid)))
                 .map_err(|invalid| invalid.field)
         };
@@ -300,8 +300,8 @@ mod tests {
     const APK: &str = "019320ab-0000-7000-8000-000000000001";
 
     fn body(target: Value, options: Value) -> Result<DeploymentBody, Invalid> {
-        let asked = json!({"apk_version_id": APK, "target": target, "options": options});
-        flat(serde_json::from_value(asked).unwrap())
+        let requested = json!({"apk_version_id": APK, "target": target, "options": options});
+        flat(serde_json::from_value(requested).unwrap())
     }
 
     #[test]
@@ -319,8 +319,8 @@ mod tests {
             "rollback_allowed": false,
         });
         let flat = body(json!({"type": "fleet"}), given.clone()).unwrap().request;
-        let asked = json!({"apk_id": APK, "target": {"fleet": true}, "options": other});
-        let grouped = grouped(serde_json::from_value(asked).unwrap()).unwrap().request;
+        let requested = json!({"apk_id": APK, "target": {"fleet": true}, "options": other});
+        let grouped = grouped(serde_json::from_value(requested).unwrap()).unwrap().request;
         let over = |request: DeploymentRequest| request.options.over(100, true).unwrap();
         assert_eq!((flat.apk, &flat.scope), (grouped.apk, &grouped.scope));
         assert_eq!(over(flat), over(grouped));

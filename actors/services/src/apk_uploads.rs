@@ -376,10 +376,10 @@ impl ApkService {
 
 /// The next piece of a body, if it comes in time.
 async fn next<E>(patience: &mut Patience, body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin)) -> Result<Option<Bytes>, UploadError> {
-    let asked = Instant::now();
+    let requested = Instant::now();
     let Ok(piece) = tokio::time::timeout(patience.left(), body.next()).await else { return Err(UploadError::Stalled) };
     let piece = piece.transpose().map_err(|_| UploadError::CutOff)?;
-    patience.moved(piece.as_ref().map_or(0, Bytes::len), asked.elapsed());
+    patience.moved(piece.as_ref().map_or(0, Bytes::len), requested.elapsed());
     Ok(piece)
 }
 

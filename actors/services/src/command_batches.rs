@@ -163,8 +163,8 @@ impl CommandService {
         Ok((self.batch_details(id).await?, new))
     }
 
-    fn rate(&self, asked: Option<i32>) -> Result<i32, Invalid> {
-        match asked {
+    fn rate(&self, requested: Option<i32>) -> Result<i32, Invalid> {
+        match requested {
             Some(rate) => domain::invalid::in_range("rate_per_second", rate, 1, self.settings.batch_rate_max),
             None => Ok(self.settings.batch_rate_default),
         }

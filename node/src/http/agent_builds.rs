@@ -38,9 +38,9 @@ pub(crate) async fn create(
     body: Body,
 ) -> Result<(StatusCode, Json<AgentBuild>), ApiError> {
     app.system.agent_builds.authorize_changes(&principal)?;
-    let asked: NewAgentBuild = body::json(&app, &headers, body).await?;
-    let apk: ApkId = asked.apk_id.parse().map_err(|_| Invalid::new("apk_id", "there is no such APK"))?;
-    let made = app.system.agent_builds.add(&principal, apk, &asked.release_notes).await?;
+    let requested: NewAgentBuild = body::json(&app, &headers, body).await?;
+    let apk: ApkId = requested.apk_id.parse().map_err(|_| Invalid::new("apk_id", "there is no such APK"))?;
+    let made = app.system.agent_builds.add(&principal, apk, &requested.release_notes).await?;
     Ok((StatusCode::CREATED, Json(present_build(made))))
 }
 
@@ -81,8 +81,8 @@ pub(crate) async fn promote(
     body: Body,
 ) -> Result<Json<AgentBuild>, ApiError> {
     app.system.agent_builds.authorize_changes(&principal)?;
-    let asked: PromoteAgentBuild = body::json(&app, &headers, body).await?;
-    let promotion = Promotion::new(asked.rollout_percent, asked.wifi_only, asked.must_install, asked.min_battery)?;
+    let requested: PromoteAgentBuild = body::json(&app, &headers, body).await?;
+    let promotion = Promotion::new(requested.rollout_percent, requested.wifi_only, requested.must_install, requested.min_battery)?;
     Ok(Json(present_build(app.system.agent_builds.promote(&principal, build_id(&id)?, promotion).await?)))
 }
 
@@ -101,8 +101,8 @@ pub(crate) async fn rollout(
     body: Body,
 ) -> Result<Json<AgentBuild>, ApiError> {
     app.system.agent_builds.authorize_changes(&principal)?;
-    let asked: AgentBuildRollout = body::json(&app, &headers, body).await?;
-    Ok(Json(present_build(app.system.agent_builds.rollout(&principal, build_id(&id)?, asked.rollout_percent).await?)))
+    let requested: AgentBuildRollout = body::json(&app, &headers, body).await?;
+    Ok(Json(present_build(app.system.agent_builds.rollout(&principal, build_id(&id)?, requested.rollout_percent).await?)))
 }
 
 /// Rolls a build back: it is no longer offered. Devices that have installed it keep it.
@@ -144,14 +144,14 @@ pub(crate) async fn nudge(
     app.system.agent_builds.authorize_changes(&principal)?;
     let id = build_id(&id)?;
     let bytes = body::read(&app, &headers, body, app.config.http.body_limit_bytes).await?;
-    let asked: NudgeRequest = if bytes.is_empty() { NudgeRequest::default() } else { body::parse_object(&bytes)? };
-    if asked.dry_run {
+    let requested: NudgeRequest = if bytes.is_empty() { NudgeRequest::default() } else { body::parse_object(&bytes)? };
+    if requested.dry_run {
         let plan = app.system.agent_builds.nudge_plan(&principal, id).await?;
         let plan = NudgePlan { devices: plan.devices, online: plan.online, left_out: plan.left_out };
         return Ok((StatusCode::OK, Json(NudgeResponse::Plan(plan))));
     }
     let idempotency_key = idempotency_key(&headers, &format!("agent-builds/{id}/nudge"), &bytes)?;
-    let (batch, new) = app.system.agent_builds.nudge(&principal, id, asked.rate_per_second, idempotency_key).await?;
+    let (batch, new) = app.system.agent_builds.nudge(&principal, id, requested.rate_per_second, idempotency_key).await?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(NudgeResponse::Batch(Box::new(present_batch(batch))))))
 }

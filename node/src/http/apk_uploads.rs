@@ -53,9 +53,9 @@ pub(crate) async fn begin(
     body: Body,
 ) -> Result<(StatusCode, Json<Upload>), ApiError> {
     app.system.apks.authorize_upload(&principal)?;
-    let asked: BeginUpload = body::json(&app, &headers, body).await?;
-    let facts = facts(asked.sha256, asked.rollback_of, asked.notes)?;
-    let upload = app.system.apks.begin_upload(&principal, &asked.file_name, asked.size_bytes, facts).await?;
+    let requested: BeginUpload = body::json(&app, &headers, body).await?;
+    let facts = facts(requested.sha256, requested.rollback_of, requested.notes)?;
+    let upload = app.system.apks.begin_upload(&principal, &requested.file_name, requested.size_bytes, facts).await?;
     Ok((StatusCode::CREATED, Json(progress(&app, upload))))
 }
 

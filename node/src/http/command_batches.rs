@@ -46,17 +46,17 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<BatchResponse>), ApiError> {
     app.system.commands.authorize_sending(&principal)?;
     let bytes = body::read(&app, &headers, body, app.config.http.bulk_body_limit_bytes).await?;
-    let asked: wire::command::BatchRequest = body::parse_object(&bytes)?;
+    let requested: wire::command::BatchRequest = body::parse_object(&bytes)?;
     let idempotency_key = idempotency_key(&headers, "command-batches", &bytes)?;
-    let target = match (asked.target.ids, asked.target.filter) {
+    let target = match (requested.target.ids, requested.target.filter) {
         (Some(ids), None) => BulkTarget::Ids(parse_ids(&ids)?),
         (None, Some(filter)) => BulkTarget::Filter(convert::filter(filter)?),
         (Some(_), Some(_)) => return Err(Invalid::new("target.filter", "give either ids or filter").into()),
         (None, None) => return Err(Invalid::new("target.ids", "required, unless there is a filter").into()),
     };
-    let command = CommandRequest { action: action(&asked.action, asked.params)?, expires_in_s: asked.expires_in_s };
-    let request = BatchRequest { target, command, rate_per_second: asked.rate_per_second };
-    if asked.dry_run {
+    let command = CommandRequest { action: action(&requested.action, requested.params)?, expires_in_s: requested.expires_in_s };
+    let request = BatchRequest { target, command, rate_per_second: requested.rate_per_second };
+    if requested.dry_run {
         let planned = app.system.commands.plan(&principal, request).await?;
         return Ok((StatusCode::OK, Json(BatchResponse::Plan(plan(planned)))));
     }

@@ -48,13 +48,13 @@ pub(crate) async fn create(
     app.system.deployments.authorize_changes(&principal)?;
     let bytes = body::read(&app, &headers, body, app.config.http.bulk_body_limit_bytes).await?;
     let form: deployment_body::Form = body::parse_object(&bytes)?;
-    let asked = match form.is_flat() {
+    let requested = match form.is_flat() {
         true => deployment_body::flat(body::parse_object(&bytes)?)?,
         false => deployment_body::grouped(body::parse_object(&bytes)?)?,
     };
     let idempotency_key = idempotency_key(&headers, "deployments", &bytes)?;
-    let (request, names) = (asked.request, asked.names);
-    if asked.dry_run {
+    let (request, names) = (requested.request, requested.names);
+    if requested.dry_run {
         let plan = app.system.deployments.plan(&principal, &request).await.map_err(|error| names.restore(error))?;
         return Ok((StatusCode::OK, Json(DeploymentResponse::Plan(present_plan(plan)))));
     }

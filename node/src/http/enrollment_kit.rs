@@ -49,14 +49,14 @@ pub(crate) async fn scripts(
     body: Body,
 ) -> Result<Response, ApiError> {
     let request: EnrollScriptsRequest = body::json(&app, &headers, body).await?;
-    let order = ScriptOptions {
+    let options = ScriptOptions {
         tokens: request.tokens,
         shell: Shell::parse("shell", &request.shell)?,
         batch: request.batch,
         install: request.install.unwrap_or(true),
         server_url: request.server_url,
     };
-    let script = app.system.enrollment.script(&principal, order).await?;
+    let script = app.system.enrollment.script(&principal, options).await?;
     let mut response = private(script.text);
     let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{}\"", script.file_name));
     response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition.unwrap_or(HeaderValue::from_static("attachment")));

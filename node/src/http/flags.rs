@@ -41,7 +41,7 @@ pub(crate) async fn set(
     body: Body,
 ) -> Result<Json<FeatureFlag>, ApiError> {
     app.system.flags.authorize_changes(&principal)?;
-    let asked: SetFlag = body::json(&app, &headers, body).await?;
+    let requested: SetFlag = body::json(&app, &headers, body).await?;
     let flag = Flag::parse(&name)?;
-    Ok(Json(present_flag(app.system.flags.set(&principal, flag, asked.enabled).await?)))
+    Ok(Json(present_flag(app.system.flags.set(&principal, flag, requested.enabled).await?)))
 }

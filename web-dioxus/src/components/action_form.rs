@@ -264,20 +264,20 @@ mod tests {
     use super::*;
     use domain::action::WifiSecurity;
 
-    fn asked(kind: ActionKind, fields: &[(&str, &str)]) -> Result<CommandRequest, String> {
+    fn request_of(kind: ActionKind, fields: &[(&str, &str)]) -> Result<CommandRequest, String> {
         Draft::with(fields).request(kind).map_err(|invalid| invalid.field)
     }
 
     #[test]
     fn a_form_asks_for_an_action_with_its_parameters() {
-        let ring = asked(ActionKind::Ring, &[("params.duration_s", " 30 "), ("expires_in_s", "600")]).unwrap();
+        let ring = request_of(ActionKind::Ring, &[("params.duration_s", " 30 "), ("expires_in_s", "600")]).unwrap();
         assert_eq!(ring, CommandRequest { action: Action::Ring { duration_s: 30 }, expires_in_s: Some(600) });
-        assert_eq!(asked(ActionKind::Ring, &[]).unwrap().action, Action::Ring { duration_s: 10 });
+        assert_eq!(request_of(ActionKind::Ring, &[]).unwrap().action, Action::Ring { duration_s: 10 });
         let wifi = [("params.ssid", "shop"), ("params.security", "wpa2"), ("params.password", " 1234567")];
         let want = Action::WifiConnect { ssid: "shop".into(), security: WifiSecurity::Wpa2, password: Some(" 1234567".into()) };
-        assert_eq!(asked(ActionKind::WifiConnect, &wifi).unwrap().action, want);
+        assert_eq!(request_of(ActionKind::WifiConnect, &wifi).unwrap().action, want);
         for kind in ActionKind::ALL.into_iter().filter(|kind| kind.spec().params.is_empty()) {
-            assert_eq!(asked(kind, &[]).unwrap().action.kind(), kind);
+            assert_eq!(request_of(kind, &[]).unwrap().action.kind(), kind);
         }
     }
 
@@ -292,7 +292,7 @@ mod tests {
             (ActionKind::WifiConnect, &[("params.ssid", ""), ("params.security", "open")], "params.ssid"),
             (ActionKind::Exec, &[], "params.name"),
         ] {
-            assert_eq!(asked(kind, fields), Err(field.to_owned()));
+            assert_eq!(request_of(kind, fields), Err(field.to_owned()));
             assert!(fields_of(kind).contains(&field));
         }
     }

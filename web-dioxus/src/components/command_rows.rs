@@ -29,18 +29,18 @@ pub(crate) enum RowLabel {
 /// Commands with their progress.
 #[component]
 pub(crate) fn CommandRows(rows: Arc<Vec<CommandView>>, named: RowLabel, label: String, onchange: EventHandler<()>) -> Element {
-    let mut asked = use_signal(|| None::<CommandView>);
+    let mut confirming = use_signal(|| None::<CommandView>);
     let now = use_session().clock.now();
     rsx! {
         ul { class: "command-rows", aria_label: "{label}",
             for row in rows.iter() {
-                Row { key: "{row.id}", row: row.clone(), named, now, oncancel: move |row| asked.set(Some(row)) }
+                Row { key: "{row.id}", row: row.clone(), named, now, oncancel: move |row| confirming.set(Some(row)) }
             }
         }
-        if let Some(row) = asked() {
+        if let Some(row) = confirming() {
             Cancel { id: row.id, what: action_named(&row.action), alias: row.alias.clone(), delivered: row.progress.delivered_at.is_some(),
                 onclose: move |()| {
-                    asked.set(None);
+                    confirming.set(None);
                     onchange.call(());
                 },
             }
@@ -105,7 +105,7 @@ fn Details(row: CommandView, oncancel: EventHandler<CommandView>) -> Element {
         ("Completed (device time)", row.device_finished_at),
         ("Expires", Some(row.expires_at)),
     ];
-    let asked = row.clone();
+    let confirming = row.clone();
     let params = param_words(&row.action, &row.params);
     rsx! {
         div { class: "command-details", "data-testid": "command-details",
@@ -152,7 +152,7 @@ fn Details(row: CommandView, oncancel: EventHandler<CommandView>) -> Element {
                 pre { class: "json", tabindex: "0", code { "data-testid": "command-data", {json_lines(data)} } }
             }
             if cancelable {
-                button { class: "button small danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "cancel-command", onclick: move |_| oncancel.call(asked.clone()), {icon(Glyph::Close)} "Cancel command" }
+                button { class: "button small danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "cancel-command", onclick: move |_| oncancel.call(confirming.clone()), {icon(Glyph::Close)} "Cancel command" }
             }
         }
     }

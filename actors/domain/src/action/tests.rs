@@ -122,8 +122,8 @@ fn every_action_has_words_and_names_that_mean_one_thing() {
             assert!(given.unless.is_none_or(|(other, _)| spec.param(other).is_some()), "{}", given.field);
         }
         // People fill in what the question names.
-        let asked = spec.confirmation.map_or("", |confirmation| confirmation.question);
-        for name in asked.split('{').skip(1).filter_map(|part| part.split('}').next()) {
+        let requested = spec.confirmation.map_or("", |confirmation| confirmation.question);
+        for name in requested.split('{').skip(1).filter_map(|part| part.split('}').next()) {
             assert!(name == "device" || spec.param(name).is_some(), "{kind:?}: {name}");
         }
     }

@@ -43,7 +43,7 @@ pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
 fn backoff(error_kind: TransientError, retry_after: Option<Duration>, rounds: u32, draw: f64) -> Duration {
     match retry_after {
         // "Now" would be a loop.
-        Some(asked) => lengthened(asked.clamp(ERROR_WAIT, RETRY_AFTER_MAX), 0.1, draw),
+        Some(requested) => lengthened(requested.clamp(ERROR_WAIT, RETRY_AFTER_MAX), 0.1, draw),
         None => {
             let first = if matches!(error_kind, TransientError::Quota | TransientError::DeviceQuota) { QUOTA_WAIT } else { ERROR_WAIT };
             lengthened(Backoff { first, max: WAIT_MAX }.wait(rounds.max(1)), 0.5, draw)
@@ -272,10 +272,10 @@ mod tests {
 
         #[test]
         fn nobody_is_bothered_earlier_than_asked(asked_s in 0u64..3600, draw in 0.0..1.0) {
-            let asked = Duration::from_secs(asked_s);
-            let (breaker, wait) = CircuitBreaker::default().after_failure(TransientError::Unavailable, Some(asked), 0, 1000, draw);
-            prop_assert!(wait >= asked);
-            prop_assert!(breaker.open_for(1000).unwrap_or_default() + Duration::from_millis(1) >= asked);
+            let requested = Duration::from_secs(asked_s);
+            let (breaker, wait) = CircuitBreaker::default().after_failure(TransientError::Unavailable, Some(requested), 0, 1000, draw);
+            prop_assert!(wait >= requested);
+            prop_assert!(breaker.open_for(1000).unwrap_or_default() + Duration::from_millis(1) >= requested);
         }
     }
 }

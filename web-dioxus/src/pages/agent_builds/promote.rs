@@ -166,9 +166,9 @@ pub(super) fn Rollout(details: BuildDetails, ondone: EventHandler<()>, onclose: 
     let change = use_callback(move |percent: u8| {
         let (session, name) = (session.clone(), called.clone());
         spawn(async move {
-            let asked = i64::from(percent);
+            let confirming = i64::from(percent);
             let outcome =
-                session.call(move |system, principal| async move { system.agent_builds.rollout(&principal, id, asked).await }).await;
+                session.call(move |system, principal| async move { system.agent_builds.rollout(&principal, id, confirming).await }).await;
             widening.set(None);
             if submission.done(outcome).is_some() {
                 toasts.good(format!("{name} is offered to {percent} % of the devices."));

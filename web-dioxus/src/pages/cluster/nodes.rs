@@ -70,8 +70,11 @@ fn NodeRow(snapshot: ClusterSnapshot, node: ClusterNode, manages: bool, ondrain:
     let resume = use_callback(move |name: String| {
         let session = session.clone();
         spawn(async move {
-            let asked = name.clone();
-            match session.call(move |system, principal| async move { system.cluster.set_draining(&principal, &asked, false).await }).await {
+            let confirming = name.clone();
+            match session
+                .call(move |system, principal| async move { system.cluster.set_draining(&principal, &confirming, false).await })
+                .await
+            {
                 Ok(()) => toasts.good(format!("{name} accepts shards again.")),
                 Err(error) => toasts.failed(&error),
             }
@@ -140,8 +143,11 @@ fn Drain(name: String, onclose: EventHandler<()>) -> Element {
         busy.set(true);
         let (session, node) = (session.clone(), node.clone());
         spawn(async move {
-            let asked = node.clone();
-            match session.call(move |system, principal| async move { system.cluster.set_draining(&principal, &asked, true).await }).await {
+            let confirming = node.clone();
+            match session
+                .call(move |system, principal| async move { system.cluster.set_draining(&principal, &confirming, true).await })
+                .await
+            {
                 Ok(()) => toasts.good(format!("Draining {node}.")),
                 Err(error) => toasts.failed(&error),
             }

@@ -31,7 +31,7 @@ fn blocked(flags: &[FlagState]) -> Option<BlockReason> {
 pub(super) fn BlockedNotice() -> Element {
     let session = use_session();
     let flags = use_flags();
-    let mut asked = use_signal(|| None::<(Flag, bool)>);
+    let mut confirming = use_signal(|| None::<(Flag, bool)>);
     let reading = flags.read();
     let Some(states) = reading.value.as_deref() else { return rsx! {} };
     let manages = session.may(Permission::ManageFlags);
@@ -56,12 +56,12 @@ pub(super) fn BlockedNotice() -> Element {
                 }
             }
             if manages {
-                button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "unblock", onclick: move |_| asked.set(Some((flag, on))), "{action}" }
+                button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "unblock", onclick: move |_| confirming.set(Some((flag, on))), "{action}" }
             }
         }
-        if let Some((flag, on)) = asked() {
+        if let Some((flag, on)) = confirming() {
             SetFlag { flag, on, onclose: move |()| {
-                asked.set(None);
+                confirming.set(None);
                 flags.again();
             } }
         }
@@ -73,19 +73,19 @@ pub(super) fn BlockedNotice() -> Element {
 pub(super) fn KillSwitch() -> Element {
     let session = use_session();
     let flags = use_flags();
-    let mut asked = use_signal(|| None::<(Flag, bool)>);
+    let mut confirming = use_signal(|| None::<(Flag, bool)>);
     let reading = flags.read();
     let runs = reading.value.as_deref().is_some_and(|states| blocked(states).is_none());
     rsx! {
         if runs && session.may(Permission::ManageFlags) {
-            button { class: "button quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "turn-off", onclick: move |_| asked.set(Some((Flag::DeploymentsEnabled, false))), "Disable deployments" }
+            button { class: "button quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "turn-off", onclick: move |_| confirming.set(Some((Flag::DeploymentsEnabled, false))), "Disable deployments" }
         }
         if runs && session.may(Permission::ManageDeployments) {
-            button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "stop-all", onclick: move |_| asked.set(Some((Flag::DeploymentsKillSwitch, true))), {icon(Glyph::Power)} "Emergency stop" }
+            button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "stop-all", onclick: move |_| confirming.set(Some((Flag::DeploymentsKillSwitch, true))), {icon(Glyph::Power)} "Emergency stop" }
         }
-        if let Some((flag, on)) = asked() {
+        if let Some((flag, on)) = confirming() {
             SetFlag { flag, on, onclose: move |()| {
-                asked.set(None);
+                confirming.set(None);
                 flags.again();
             } }
         }

@@ -27,7 +27,7 @@ enum Decision {
 pub(super) fn Identity(view: DeviceView, details: Polling<DeviceDetails>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
-    let mut asked = use_signal(|| None::<Decision>);
+    let mut confirming = use_signal(|| None::<Decision>);
     let mut busy = use_signal(|| false);
     let (id, alias) = (view.identity.id, view.identity.alias.clone());
     let (manages, now) = (session.may(Permission::ManageDevices), session.clock.now());
@@ -50,8 +50,8 @@ pub(super) fn Identity(view: DeviceView, details: Polling<DeviceDetails>) -> Ele
                     }
                 })
                 .await;
-            if let (Ok(mut busy), Ok(mut asked)) = (busy.try_write(), asked.try_write()) {
-                (*busy, *asked) = (false, None);
+            if let (Ok(mut busy), Ok(mut confirming)) = (busy.try_write(), confirming.try_write()) {
+                (*busy, *confirming) = (false, None);
             }
             match outcome {
                 Ok(()) => toasts.good(done),
@@ -69,8 +69,8 @@ pub(super) fn Identity(view: DeviceView, details: Polling<DeviceDetails>) -> Ele
                     "Since " {local_time(at, LocalTime::Minute)} " two devices report as this one, as clones of one image do. Commands and deployments to it are held."
                 }
                 if manages {
-                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "dismiss-conflict", onclick: move |_| asked.set(Some(Decision::Dismiss)), "It is one device" }
-                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "revoke-conflict", onclick: move |_| asked.set(Some(Decision::Revoke)), "Enroll both anew" }
+                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "dismiss-conflict", onclick: move |_| confirming.set(Some(Decision::Dismiss)), "It is one device" }
+                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "revoke-conflict", onclick: move |_| confirming.set(Some(Decision::Revoke)), "Enroll both anew" }
                 }
             }
         }
@@ -86,13 +86,13 @@ pub(super) fn Identity(view: DeviceView, details: Polling<DeviceDetails>) -> Ele
                     "."
                 }
                 if manages && is_earlier(&older, &view) {
-                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "replace-device", onclick: move |_| asked.set(Some(Decision::Replace(older.clone()))), "Replace it" }
+                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "replace-device", onclick: move |_| confirming.set(Some(Decision::Replace(older.clone()))), "Replace it" }
                 }
             }
         }
-        if let Some(decision) = asked() {
+        if let Some(decision) = confirming() {
             Confirm { title: title(&decision, &alias), action: action(&decision), busy: busy(), mild: decision == Decision::Dismiss,
-                onconfirm: move |()| { if let Some(decision) = asked() { decide(decision) } }, onclose: move |()| asked.set(None),
+                onconfirm: move |()| { if let Some(decision) = confirming() { decide(decision) } }, onclose: move |()| confirming.set(None),
                 p { {consequence(&decision)} }
             }
         }

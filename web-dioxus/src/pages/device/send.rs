@@ -238,7 +238,7 @@ fn Outcomes(sent: Vec<CommandId>, ondismiss: EventHandler<CommandId>) -> Element
 
 #[component]
 fn Outcome(row: CommandView, ondismiss: EventHandler<CommandId>, oncancel: EventHandler<CommandView>) -> Element {
-    let (id, progress, asked) = (row.id, row.progress, row.clone());
+    let (id, progress, confirming) = (row.id, row.progress, row.clone());
     let params = params_line(&row.action, &row.params);
     let took = progress.finished_at.map(|at| match (at - row.created_at).num_milliseconds().max(0) {
         ms @ ..950 => format!("{ms} ms"),
@@ -253,7 +253,7 @@ fn Outcome(row: CommandView, ondismiss: EventHandler<CommandId>, oncancel: Event
                 span { class: "visually-hidden", {progress_text(&progress)} }
                 if let Some(took) = took { span { class: "muted", "after {took}" } }
                 if progress.state.is_open() {
-                    button { class: "button small danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "outcome-cancel", onclick: move |_| oncancel.call(asked.clone()), "Cancel" }
+                    button { class: "button small danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "outcome-cancel", onclick: move |_| oncancel.call(confirming.clone()), "Cancel" }
                 } else {
                     button { class: "icon-button", r#type: "button", aria_label: "Dismiss", onclick: move |_| ondismiss.call(id), {icon(Glyph::Close)} }
                 }

@@ -140,10 +140,10 @@ fn Check(action: BulkAction, ids: Rc<Vec<DeviceId>>, ondone: EventHandler<Rc<Vec
     let mut busy = use_signal(|| false);
     let mut again = use_signal(|| 0u32);
     let (asking, acting) = (session.clone(), session.clone());
-    let (asked, asked_ids) = (action.clone(), Rc::clone(&ids));
+    let (confirming, asked_ids) = (action.clone(), Rc::clone(&ids));
     let preview = use_resource(move || {
         again();
-        let (session, action, ids) = (asking.clone(), asked.clone(), asked_ids.to_vec());
+        let (session, action, ids) = (asking.clone(), confirming.clone(), asked_ids.to_vec());
         async move {
             let request = BulkRequest { target: BulkTarget::Ids(ids), action, dry_run: true };
             let outcomes = session.call(move |system, principal| async move { system.devices.bulk(&principal, request).await }).await;

@@ -67,7 +67,7 @@ pub(crate) fn DeletedDevices() -> Element {
                                 ago: device.deleted_at.map(|at| format::relative(now, at)).unwrap_or_default(),
                                 ends: device.restorable_until.map(|at| format::relative(now, at)).unwrap_or_default(),
                                 gone: device.restorable_until.is_some_and(|until| until <= now),
-                                onrestore: move |asked| restoring.set(Some(asked)),
+                                onrestore: move |confirming| restoring.set(Some(confirming)),
                             }
                         }
                     }

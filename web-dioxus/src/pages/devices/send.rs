@@ -111,7 +111,7 @@ fn Compose(
 ) -> Element {
     let session = use_session();
     let kinds: Vec<_> = ActionKind::ALL.into_iter().filter(|kind| session.may(kind.permission())).collect();
-    let asked = use_callback(move |(kind, form): (ActionKind, FormEvent)| {
+    let confirming = use_callback(move |(kind, form): (ActionKind, FormEvent)| {
         if !submission.begin() {
             return;
         }
@@ -126,7 +126,7 @@ fn Compose(
         }
     });
     rsx! {
-        FormDialog { title: "Send a command to {devices(count)}", action: "Check", busy: submission.busy(), focus: submission.focus(), wide: true, onsubmit: move |form| asked.call((kind, form)), onclose,
+        FormDialog { title: "Send a command to {devices(count)}", action: "Check", busy: submission.busy(), focus: submission.focus(), wide: true, onsubmit: move |form| confirming.call((kind, form)), onclose,
             Field { name: "action", hint: action_hint(kind),
                 select { id: "action", name: "action", aria_describedby: "action-note",
                     onchange: move |event| onkind.call(ActionKind::parse("action", &event.value()).unwrap_or(ActionKind::Ping)),
@@ -167,10 +167,10 @@ fn Check(
     let mut again = use_signal(|| 0u32);
     let kind = request.action.kind();
     let batch = BatchRequest { target: BulkTarget::Ids(ids.to_vec()), command: request.clone(), rate_per_second: rate };
-    let (asking, asked) = (session.clone(), batch.clone());
+    let (asking, confirming) = (session.clone(), batch.clone());
     let preview = use_resource(move || {
         again();
-        let (session, batch) = (asking.clone(), asked.clone());
+        let (session, batch) = (asking.clone(), confirming.clone());
         async move {
             let planned = session.call(move |system, principal| async move { system.commands.plan(&principal, batch).await }).await;
             planned.map(Rc::new).map_err(|error| explain(&error))

@@ -111,8 +111,8 @@ fn ScriptPanel(tokens: CreatedTokens, shell: Shell, installs: bool) -> Element {
             let page = session.clone();
             let made = session.call(move |system, principal| async move {
                 let server_url = server_url(&page, system.enrollment.public_url());
-                let order = ScriptOptions { batch: secrets.len() > 1, tokens: secrets, shell, install, server_url };
-                system.enrollment.script(&principal, order).await
+                let options = ScriptOptions { batch: secrets.len() > 1, tokens: secrets, shell, install, server_url };
+                system.enrollment.script(&principal, options).await
             });
             made.await.map_err(|error| explain(&error))
         }
@@ -149,13 +149,13 @@ fn ScriptPanel(tokens: CreatedTokens, shell: Shell, installs: bool) -> Element {
 #[component]
 fn CodePanel(tokens: CreatedTokens) -> Element {
     let session = use_session();
-    let mut order = use_signal(|| (0usize, None::<Wifi>));
+    let mut requested = use_signal(|| (0usize, None::<Wifi>));
     let mut refused = use_signal(|| None::<String>);
     let several = tokens.0.len() > 1;
     let listed = tokens.clone();
     let made = use_resource(use_reactive((&tokens,), move |(tokens,)| {
         let session = session.clone();
-        let (index, wifi) = order();
+        let (index, wifi) = requested();
         async move {
             let Some(secret) = tokens.0.get(index).map(|token| token.token.clone()) else { return Err(String::new()) };
             let page = session.clone();
@@ -179,7 +179,7 @@ fn CodePanel(tokens: CreatedTokens) -> Element {
         match wifi {
             Ok(wifi) => {
                 refused.set(None);
-                order.set((value("token").parse().unwrap_or_default(), wifi));
+                requested.set((value("token").parse().unwrap_or_default(), wifi));
             }
             Err(invalid) => refused.set(Some(invalid.problem)),
         }

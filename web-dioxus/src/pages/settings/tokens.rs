@@ -175,7 +175,7 @@ fn TokenRow(token: ApiToken, status: ApiTokenStatus, foreign: bool, now: Timesta
         ApiTokenStatus::Revoked => ("badge bad", "Revoked"),
     };
     let active = status == ApiTokenStatus::Active;
-    let asked = token.clone();
+    let confirming = token.clone();
     rsx! {
         li { class: if active { "row-item" } else { "row-item off" }, "data-testid": "api-token-row", "data-status": status.as_str(),
             span { class: "row-icon", {icon(Glyph::Key)} }
@@ -211,7 +211,7 @@ fn TokenRow(token: ApiToken, status: ApiTokenStatus, foreign: bool, now: Timesta
                 }
             }
             if active {
-                button { class: "button small danger-quiet", r#type: "button", aria_haspopup: "dialog", aria_label: "Revoke {token.name}", "data-testid": "revoke-api-token", onclick: move |_| onrevoke.call(asked.clone()), "Revoke" }
+                button { class: "button small danger-quiet", r#type: "button", aria_haspopup: "dialog", aria_label: "Revoke {token.name}", "data-testid": "revoke-api-token", onclick: move |_| onrevoke.call(confirming.clone()), "Revoke" }
             }
         }
     }
