@@ -64,6 +64,7 @@ impl TargetResolver<'_> {
         };
         let names = |field: &str, names: &[String]| match names.len() {
             0 => Err(Invalid::new(field, "empty")),
+            _ if names.iter().any(|name| name.trim().is_empty()) => Err(Invalid::new(field, "contains an empty name")),
             1..=NAMES_MAX => Ok(()),
             _ => Err(Invalid::new(field, format!("more than {NAMES_MAX}"))),
         };

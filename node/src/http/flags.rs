@@ -10,7 +10,7 @@ use domain::flag::Flag;
 use wire::deployment::{FeatureFlag, FeatureFlags, SetFlag};
 
 use super::extract::{PathId, Person};
-use super::openapi::{BodyRefusals, PersonRefusals};
+use super::openapi::{BodyRefusals, NotFoundRefusal, PersonRefusals};
 use super::{ApiError, App, body};
 use crate::deployment_params::present_flag;
 
@@ -31,7 +31,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person)
     put, path = "/v1/flags/{id}", tag = "flags", security(("person" = ["deployments:write"])),
     params(("id" = String, Path, description = "`deployments.enabled` or `deployments.kill_switch`")),
     request_body = SetFlag,
-    responses((status = 200, body = FeatureFlag), BodyRefusals, PersonRefusals)
+    responses((status = 200, body = FeatureFlag), NotFoundRefusal, BodyRefusals, PersonRefusals)
 )]
 pub(crate) async fn set(
     State(app): State<Arc<App>>,

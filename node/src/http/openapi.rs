@@ -177,6 +177,17 @@ mod tests {
         assert_eq!(described.len(), used.len(), "each is described once");
     }
 
+    /// What nothing can be called is not found, whatever the route would do with it.
+    #[test]
+    fn every_route_with_a_parameter_in_its_path_describes_404() {
+        let description = description();
+        for (path, operations) in description["paths"].as_object().unwrap().iter().filter(|(path, _)| path.contains('{')) {
+            for (method, operation) in operations.as_object().unwrap() {
+                assert!(operation["responses"].get("404").is_some(), "{method} {path}");
+            }
+        }
+    }
+
     #[test]
     fn the_document_of_the_api_names_every_resource() {
         let named: BTreeSet<_> = include_str!("../../../docs/api.md")

@@ -31,7 +31,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person)
     request_body = AllowPackage,
     responses(
         (status = 201, body = ManagedPackage), (status = 200, description = "The package was already managed", body = ManagedPackage),
-        ConflictRefusal, BodyRefusals, PersonRefusals
+        NotFoundRefusal, ConflictRefusal, BodyRefusals, PersonRefusals
     )
 )]
 pub(crate) async fn put(

@@ -50,6 +50,8 @@ impl Fleet {
         }
         // Some were last heard from long ago.
         database.sql("UPDATE device_last_status SET received_at = now() - interval '1 hour', last_seen_at = now() - interval '1 hour' WHERE battery_pct % 4 = 1");
+        // Enrollments that never reported are ghosts by now.
+        database.sql("UPDATE device SET enrolled_at = enrolled_at - interval '3 days' WHERE device_id NOT IN (SELECT device_id FROM device_last_status)");
         // Apps run, do not, were out of view for too long, or are told nothing of; some are watched more closely, some are missing.
         database.sql("UPDATE device_last_status SET app_running = (battery_pct % 4 <> 0), foreground_recent_s = battery_pct * 30 WHERE battery_pct % 3 <> 0");
         database.sql("UPDATE device_last_status SET details = jsonb_build_object('apps', jsonb_build_array(jsonb_build_array('a.b', battery_pct % 2 = 0, NULL, NULL))) WHERE battery_pct % 5 = 0");
@@ -107,6 +109,9 @@ async fn the_store_and_the_fleet_view_agree_on_filters_and_orders() {
         (FilterKey::AppStatus, "up"),
         (FilterKey::AppStatus, "down"),
         (FilterKey::AppStatus, "unknown"),
+        (FilterKey::Identity, "single"),
+        (FilterKey::Identity, "conflict"),
+        (FilterKey::Identity, "ghost"),
     ];
     assert!(FilterKey::ALL.iter().all(|key| single.iter().any(|(tried, _)| tried == key)), "a filter is not compared");
     let several = [(FilterKey::Tag, "till"), (FilterKey::BatteryBelow, "40"), (FilterKey::Connectivity, "online")];

@@ -59,7 +59,8 @@ async fn a_registration_whose_answer_was_lost_is_answered_again_to_the_same_hard
     assert_eq!(bench.client.session(&lost).await.unwrap().status, 401, "nobody has received it");
     assert_eq!(bench.client.heartbeat(&received, &heartbeat(0, 80)).await.unwrap().status, 200);
     assert_eq!(register(Some("HW-1")).await.status, 401, "it has its identity");
-    assert_eq!(kinds(&bench, &device).await, ["came_online", "registration_retried", "enrolled"]);
+    eventually("its events", async || (kinds(&bench, &device).await == ["came_online", "registration_retried", "enrolled"]).then_some(()))
+        .await;
     let entries = audited(&bench, "device.registration_retried").await;
     assert_eq!((entries.len(), &entries[0]["target"]["name"], &entries[0]["actor"]["kind"]), (1, &json!("kiosk"), &json!("device")));
     assert_eq!(bench.metric("nexmdm_enrollments_total{outcome=\"retried\"}").await, 1.0);
@@ -282,7 +283,7 @@ async fn hardware_that_enrolls_again_takes_over_what_people_know_it_by() {
     let time = |seconds| clock(seconds).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     let range = format!("from={}&to={}&metrics=battery_pct", time(-7_200), time(60));
     let history = bench.client.get_json(&format!("/v1/devices/{new}/history?{range}"), &bench.admin).await.unwrap().to_string();
-    assert!(["61.0", "91.0"].iter().all(|pct| history.contains(&format!("\"max\":{pct}"))), "{history}");
+    assert!(["61.0", "90.0"].iter().all(|pct| history.contains(&format!("\"max\":{pct}"))), "{history}");
     let entries = audited(&bench, "device.replaced").await;
     assert_eq!(
         (entries.len(), &entries[0]["after"]["replaced"], &entries[0]["before"]["alias"]),
