@@ -93,7 +93,7 @@ impl Store {
         by: &Principal,
         now: Timestamp,
     ) -> Result<AccountOutcome, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         // Locked in one order by all that take an admin away: the second of two waits, and then
         // sees what the first has left.
         sqlx::query!(
@@ -156,7 +156,7 @@ impl Store {
         by: &Principal,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let changed = sqlx::query_scalar!(
             "UPDATE app_user SET password_bcrypt = $2, password_changed_at = $3 WHERE user_id = $1 RETURNING username",
             id.0,
@@ -207,7 +207,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn end_sign_in(&self, user: UserId, session: SessionId, by: &Principal, now: Timestamp) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let ended = sqlx::query_scalar!(
             "UPDATE user_session s SET revoked_at = $3 FROM app_user u
              WHERE s.session_id = $1 AND s.user_id = $2 AND s.revoked_at IS NULL AND s.expires_at > $3 AND u.user_id = s.user_id
@@ -230,7 +230,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn end_sign_ins(&self, user: UserId, kept: Option<SessionId>, by: &Principal, now: Timestamp) -> Result<u64, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let ended = end(&mut tx, user, kept, now).await?;
         if ended > 0 {
             notify(&mut tx).await?;

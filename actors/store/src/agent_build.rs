@@ -168,7 +168,7 @@ impl Store {
         by: &Principal,
         now: Timestamp,
     ) -> Result<AddBuildOutcome, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         hold_limit(&mut tx, "agent_build").await?;
         // Held, so that its file is not deleted meanwhile.
         let found = sqlx::query!("SELECT package, version_code FROM apk WHERE apk_id = $1 AND deleted_at IS NULL FOR SHARE", apk.0);
@@ -214,7 +214,7 @@ impl Store {
         by: &Principal,
         now: Timestamp,
     ) -> Result<BuildActionOutcome, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let found = sqlx::query!(
             "SELECT b.package, b.version_code, b.state, b.rollout_percent, b.wifi_only, b.must_install, b.min_battery_pct, b.halt_reason,
                     a.deleted_at
@@ -284,7 +284,7 @@ impl Store {
         by: &Principal,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let noted = sqlx::query!(
             "UPDATE agent_build SET nudged_by = $2, nudged_at = $3 WHERE build_id = $1 RETURNING package, version_code",
             id.0,

@@ -109,7 +109,7 @@ impl Store {
         policy: HaltPolicy,
         now: Timestamp,
     ) -> Result<UpdateReportOutcome, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let build = sqlx::query!(
             "SELECT package, version_code, state, judged_installs, judged_failures, judged_verify_failures
              FROM agent_build WHERE build_id = $1 FOR NO KEY UPDATE",
@@ -243,7 +243,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn keep_version_sample(&self, hour: Timestamp, versions: &[(i64, i64)], epoch: Epoch) -> Result<(), StoreError> {
         let (codes, devices): (Vec<_>, Vec<_>) = versions.iter().copied().unzip();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let held = sqlx::query!("SELECT shard_id FROM shard WHERE shard_id = 0 AND epoch = $1 FOR SHARE", epoch.0);
         if held.fetch_optional(&mut *tx).await?.is_none() {
             return Ok(());

@@ -82,7 +82,7 @@ impl Store {
         by: &Principal,
         now: Timestamp,
     ) -> Result<ApiTokenOutcome, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         // The owner's row is locked by whoever makes or revokes tokens: counts hold, and no token
         // outlives the revocation of the one that made it.
         let owner = sqlx::query_scalar!(
@@ -228,7 +228,7 @@ impl Store {
         by: &Principal,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let found = sqlx::query!(
             "SELECT t.name, u.username FROM api_token t JOIN app_user u USING (user_id)
              WHERE t.api_token_id = $1 AND ($2::uuid IS NULL OR u.user_id = $2) FOR NO KEY UPDATE OF u",

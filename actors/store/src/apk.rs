@@ -151,7 +151,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn add_apk(&self, new: &NewApk, by: &Principal, now: Timestamp) -> Result<AddApkOutcome, StoreError> {
         let offer = &new.offer;
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         // Uploads of one package come one after the other.
         let allowed = sqlx::query_scalar!("SELECT signers_sha256 FROM managed_package WHERE package = $1 FOR UPDATE", offer.package)
             .fetch_optional(&mut *tx)
@@ -229,7 +229,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn delete_apk(&self, id: ApkId, by: &Principal, now: Timestamp) -> Result<DeletedApk, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         // Whoever begins to use it locks the row, too.
         let row = sqlx::query!("SELECT package, version_code, sha256 FROM apk WHERE apk_id = $1 AND deleted_at IS NULL FOR UPDATE", id.0)
             .fetch_optional(&mut *tx)

@@ -86,7 +86,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn insert_upload(&self, new: &NewUpload, now: Timestamp, most: UploadsMax) -> Result<Option<Limit>, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         hold_limit(&mut tx, "apk_upload").await?;
         let under_way = sqlx::query!(
             r#"SELECT count(*) AS "all!", count(*) FILTER (WHERE owner_id = $1) AS "of_owner!" FROM apk_upload WHERE apk_id IS NULL"#,
@@ -179,7 +179,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn remove_upload(&self, upload: &ApkUpload, by: &Principal, now: Timestamp) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let gone = sqlx::query!("DELETE FROM apk_upload WHERE upload_id = $1", upload.id.0).execute(&mut *tx).await?.rows_affected();
         if gone == 0 {
             return Ok(false);

@@ -213,7 +213,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn record(&self, entry: &AuditEntry, now: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         append(&mut tx, entry, now).await?;
         tx.commit().await?;
         Ok(())

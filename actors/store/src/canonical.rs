@@ -66,7 +66,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn assign_canonical_names(&self) -> Result<Vec<NameCollision>, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         sqlx::query!("SELECT pg_advisory_xact_lock($1)", LOCK).execute(&mut *tx).await?;
         let mut told: Vec<_> = collisions("account", accounts(&mut tx).await?).collect();
         told.extend(collisions("alias", aliases(&mut tx).await?));

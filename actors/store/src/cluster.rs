@@ -287,7 +287,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn claim_shards(&self, node: NodeId, shards: &[ShardId], may_expire: bool) -> Result<Vec<ClaimedShard>, StoreError> {
         let wanted: Vec<i32> = shards.iter().map(|shard| i32::from(shard.0)).collect();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         // Held until the claim is committed: nobody can end this node in between.
         let me = sqlx::query!(
             "SELECT name FROM cluster_node
@@ -379,7 +379,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn set_draining(&self, name: &str, draining: bool, by: &Principal, now: Timestamp) -> Result<bool, StoreError> {
         let state = if draining { "draining" } else { "active" };
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let before = sqlx::query_scalar!(
             "UPDATE cluster_node n SET state = $2
              FROM (SELECT node_id, state FROM cluster_node WHERE name = $1 AND state IN ('active', 'draining') FOR NO KEY UPDATE) b

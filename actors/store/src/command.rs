@@ -182,7 +182,7 @@ impl Store {
         idempotency_key: Option<&IdempotencyRecord>,
         audit: &AuditEntry,
     ) -> Result<InsertOutcome, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let resource = new.batch.as_ref().map(|batch| batch.id.0).or(new.devices.first().map(|(_, id, _)| id.0)).unwrap_or_default();
         if let Some(idempotency_key) = idempotency_key {
             match claim_key(&mut tx, idempotency_key, resource, new.created_at).await? {
@@ -345,7 +345,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn expire_commands(&self, over_at: Timestamp, now: Timestamp, limit: i64) -> Result<u64, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let expired = sqlx::query!(
             "UPDATE command SET state = 'expired', finished_at = $2, params = params_shown WHERE request_id IN (
                  SELECT request_id FROM command WHERE state IN ('queued', 'sent', 'delivered') AND expires_at <= $1
@@ -370,7 +370,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn purge_commands(&self, before: Timestamp, keys_before: Timestamp, now: Timestamp, limit: i64) -> Result<u64, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let purged = sqlx::query!(
             "DELETE FROM command WHERE request_id IN (
                  SELECT request_id FROM command WHERE created_at < $1 AND finished_at IS NOT NULL ORDER BY created_at LIMIT $2)",

@@ -189,7 +189,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn cancel_batch(&self, id: CommandBatchId, audit: &AuditEntry, now: Timestamp) -> Result<Option<Vec<CommandId>>, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let noted = sqlx::query!("UPDATE command_batch SET canceled_at = coalesce(canceled_at, $2) WHERE batch_id = $1", id.0, now);
         if noted.execute(&mut *tx).await?.rows_affected() == 0 {
             return Ok(None);

@@ -84,7 +84,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable; then either nothing is stored, or all reports are.
     pub async fn report_commands(&self, reports: &[CommandReport]) -> Result<Vec<CommandReportOutcome>, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let shards: Vec<i32> = reports
             .iter()
             .filter_map(|report| match report.by {

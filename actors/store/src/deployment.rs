@@ -140,7 +140,7 @@ impl Store {
         audit: &AuditEntry,
         now: Timestamp,
     ) -> Result<CreateOutcome, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         if let Some(idempotency_key) = idempotency_key {
             match claim_key(&mut tx, idempotency_key, new.id.0, now).await? {
                 InsertOutcome::New(_) => {}

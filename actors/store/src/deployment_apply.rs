@@ -106,7 +106,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable; nothing is changed then.
     pub async fn apply_plan(&self, plan: &ApplyPlan) -> Result<Option<Applied>, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         // The row is locked until the commit: no other node claims the shard in between.
         let epoch = sqlx::query_scalar!("SELECT epoch FROM shard WHERE shard_id = $1 FOR SHARE", i32::from(plan.lease.shard.0))
             .fetch_optional(&mut *tx)

@@ -51,7 +51,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable; then either nothing is stored, or all reports are.
     pub async fn record_task_reports(&self, reports: &[TaskReport]) -> Result<Vec<TaskReportOutcome>, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let ids: Vec<Uuid> = reports.iter().map(|report| report.deployment.0).collect();
         // Locked until the commit: a pause waits for it, and no installation is permitted afterwards.
         let deployments = sqlx::query!(

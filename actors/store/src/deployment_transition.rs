@@ -38,7 +38,7 @@ impl Store {
         by: &Principal,
         now: Timestamp,
     ) -> Result<TransitionOutcome, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let (outcome, entry) = transition_in(&mut tx, id, transition, by, now).await?;
         if let Some(entry) = entry {
             append(&mut tx, &entry, now).await?;

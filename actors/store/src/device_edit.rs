@@ -32,7 +32,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn device_work(&self) -> Result<DeviceWork, StoreError> {
-        Ok(DeviceWork { tx: self.pool.begin().await? })
+        Ok(DeviceWork { tx: self.begin().await? })
     }
 
     /// The devices that have these aliases, by their canonical form; before it by an alias that is written exactly so, as those
@@ -58,7 +58,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn purge_devices(&self, deleted_until: Timestamp, limit: i64, now: Timestamp) -> Result<u64, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let purged = sqlx::query!(
             "WITH purged AS (DELETE FROM device WHERE device_id IN (
                  SELECT device_id FROM device WHERE deleted_at <= $1 ORDER BY deleted_at LIMIT $2 FOR UPDATE SKIP LOCKED)

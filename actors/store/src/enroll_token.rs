@@ -69,7 +69,7 @@ impl Store {
         let ids: Vec<_> = tokens.iter().map(|token| token.id.0).collect();
         let secrets: Vec<_> = tokens.iter().map(|token| token.secret_sha256.clone()).collect();
         let aliases: Vec<_> = tokens.iter().map(|token| token.alias.clone()).collect();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         sqlx::query!(
             "INSERT INTO enroll_token (enroll_token_id, secret_sha256, alias, tags, groups, created_at, created_by, expires_at)
              SELECT r.id, r.secret, r.alias, $4, $5, $6, $7, $8
@@ -141,7 +141,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn revoke_enroll_token(&self, id: EnrollTokenId, by: &Principal, now: Timestamp) -> Result<Option<bool>, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let token = sqlx::query!(
             r#"SELECT alias, used_at IS NOT NULL AS "used!", revoked_at IS NOT NULL AS "revoked!"
                FROM enroll_token WHERE enroll_token_id = $1 FOR UPDATE"#,
@@ -262,7 +262,7 @@ impl Store {
         origin: Origin,
         now: Timestamp,
     ) -> Result<EnrollOutcome, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         // The row lock makes the second of two simultaneous calls wait, and then find it used.
         let used = sqlx::query!(
             "UPDATE enroll_token SET used_at = $2

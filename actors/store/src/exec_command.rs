@@ -44,7 +44,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn put_exec_command(&self, command: &ExecCommand, by: &Principal, now: Timestamp, most: i64) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         hold_limit(&mut tx, "exec_command").await?;
         let before = sqlx::query!("SELECT argv, description FROM exec_command WHERE name = $1 FOR UPDATE", command.name)
             .fetch_optional(&mut *tx)
@@ -79,7 +79,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn delete_exec_command(&self, name: &str, by: &Principal, now: Timestamp) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let gone =
             sqlx::query!("DELETE FROM exec_command WHERE name = $1 RETURNING argv, description", name).fetch_optional(&mut *tx).await?;
         let Some(gone) = gone else { return Ok(false) };

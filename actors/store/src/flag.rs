@@ -49,7 +49,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn set_flag(&self, flag: Flag, enabled: bool, by: &Principal, now: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let before = sqlx::query_scalar!("SELECT enabled FROM feature_flag WHERE name = $1 FOR UPDATE", flag.as_str())
             .fetch_optional(&mut *tx)
             .await?

@@ -54,7 +54,7 @@ impl Store {
         if late.is_empty() && tokens.is_empty() {
             return dual_write(&self.pool, rows).await;
         }
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         dual_write(&mut *tx, rows).await?;
         if !late.is_empty() {
             let devices: Vec<_> = late.iter().map(|row| row.device_id.0).collect();

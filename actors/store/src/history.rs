@@ -220,7 +220,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn aggregate_hours(&self, ids: &[DeviceId], day: NaiveDate, offline_after_s: i32) -> Result<(), StoreError> {
         let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         aggregate_hours(&mut tx, &ids, day, offline_after_s).await?;
         tx.commit().await?;
         Ok(())
@@ -231,7 +231,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable; the notes stay.
     pub async fn reaggregate_hours(&self, limit: i64, offline_after_s: i32) -> Result<usize, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let notes = sqlx::query!(
             "DELETE FROM history_recount WHERE ctid = ANY(ARRAY(SELECT ctid FROM history_recount LIMIT $1 FOR UPDATE SKIP LOCKED))
              RETURNING device_id, day",

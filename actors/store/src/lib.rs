@@ -56,7 +56,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
 pub use account::AccountOutcome;
 pub use agent_build::{AddBuildOutcome, BuildAction, BuildActionOutcome};
@@ -159,6 +159,17 @@ impl Store {
             })
             .connect_lazy_with(connect);
         Ok(Self { pool, statement_timeout: options.statement_timeout })
+    }
+
+    /// Begins a transaction; it is rolled back if it is dropped, whenever that is.
+    ///
+    /// Callers are dropped at any moment: a client hangs up, a time runs out. `sqlx` forgets a transaction whose BEGIN is dropped
+    /// before it is answered, and the next user of the connection would write into it, for nothing. In a task of its own a BEGIN is always
+    /// awaited, and what nobody waits for any more is rolled back.
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+        let pool = self.pool.clone();
+        // A task fails only when the runtime ends.
+        tokio::spawn(async move { pool.begin().await }).await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
 
     /// Whether the database answers.

@@ -64,7 +64,7 @@ impl Store {
         now: Timestamp,
         most: i64,
     ) -> Result<Option<bool>, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         hold_limit(&mut tx, "managed_package").await?;
         let before = sqlx::query!("SELECT signers_sha256, note FROM managed_package WHERE package = $1 FOR UPDATE", package)
             .fetch_optional(&mut *tx)
@@ -100,7 +100,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn delete_package(&self, package: &str, by: &Principal, now: Timestamp) -> Result<RemovePackageOutcome, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         // Locked first: an upload that is about to be taken holds the same row.
         let before = sqlx::query!("SELECT signers_sha256, note FROM managed_package WHERE package = $1 FOR UPDATE", package)
             .fetch_optional(&mut *tx)

@@ -28,7 +28,7 @@ impl Store {
 
     async fn ensure_partition(&self, day: NaiveDate) -> Result<bool, StoreError> {
         let table = table_name(day);
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         sqlx::query!("SELECT pg_advisory_xact_lock($1)", PARTITION_LOCK).execute(&mut *tx).await?;
         let exists = sqlx::query_scalar!(r#"SELECT to_regclass($1) IS NOT NULL AS "exists!""#, table).fetch_one(&mut *tx).await?;
         if exists {

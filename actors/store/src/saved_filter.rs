@@ -70,7 +70,7 @@ impl Store {
     /// # Errors
     /// [`crate::Conflict::FilterNameInUse`], or the database is unavailable.
     pub async fn insert_saved_filter(&self, filter: &SavedFilter, owned_max: i64, by: &Principal) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         // One at a time for each owner: whoever comes next counts this one too.
         sqlx::query!("SELECT FROM app_user WHERE user_id = $1 FOR NO KEY UPDATE", filter.owner.0).execute(&mut *tx).await?;
         let kept = sqlx::query!(
@@ -102,7 +102,7 @@ impl Store {
     /// # Errors
     /// [`crate::Conflict::FilterNameInUse`], or the database is unavailable.
     pub async fn update_saved_filter(&self, filter: &SavedFilter, by: &Principal) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let before = sqlx::query!(
             "UPDATE saved_filter f SET name = $3, filter = $4, shared = $5, changed_at = $6,
                  name_canonical = CASE WHEN f.name = $3 THEN f.name_canonical ELSE $7 END
@@ -132,7 +132,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn delete_saved_filter(&self, id: SavedFilterId, owner: UserId, by: &Principal, now: Timestamp) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let gone = sqlx::query!(
             "DELETE FROM saved_filter WHERE saved_filter_id = $1 AND owner = $2 RETURNING name, filter, shared",
             id.0,

@@ -69,7 +69,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn insert_session(&self, session: NewSession<'_>, kept_max: i64, by: &Principal, now: Timestamp) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         // Waits for a password that is being set, and is waited for by it.
         let owner = sqlx::query!(
             "SELECT FROM app_user WHERE user_id = $1 AND disabled_at IS NULL AND password_bcrypt = $2 FOR NO KEY UPDATE",
@@ -152,7 +152,7 @@ impl Store {
         origin: Origin,
         now: Timestamp,
     ) -> Result<Rotation, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         // The one before the last stands in the session too: whoever waits here for the rotation by another request sees
         // that of the row, but not yet that of the table.
         let row = sqlx::query!(

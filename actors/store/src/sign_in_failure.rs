@@ -26,7 +26,7 @@ impl Store {
         origin: Origin,
         now: Timestamp,
     ) -> Result<Attempt, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         // There has to be a row to lock.
         let is_new = sqlx::query!(
             "INSERT INTO sign_in_failure (name_sha256, failures, failed_at) VALUES ($1, 0, $2) ON CONFLICT DO NOTHING",

@@ -72,7 +72,7 @@ impl Store {
     /// # Errors
     /// [`crate::Conflict::UsernameInUse`], or the database is unavailable.
     pub async fn insert_user(&self, user: NewUser<'_>, by: &Principal, now: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         sqlx::query!(
             "INSERT INTO app_user (user_id, username, password_bcrypt, role, created_at, password_changed_at, username_canonical)
              VALUES ($1, $2, $3, $4, $5, $5, $6)",
@@ -95,7 +95,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn insert_first_user(&self, user: NewUser<'_>, by: &Principal, now: Timestamp) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         // Nodes that start together would both see an empty table.
         sqlx::query!("LOCK TABLE app_user IN SHARE ROW EXCLUSIVE MODE").execute(&mut *tx).await?;
         let inserted = sqlx::query!(

@@ -24,6 +24,26 @@ async fn a_statement_that_takes_too_long_is_an_outage() {
     assert!(!store.any_user().await.unwrap(), "the connection goes on");
 }
 
+/// Whoever waited for it may be gone at any moment; the next user of the connection must not write into what was begun.
+#[tokio::test]
+async fn a_transaction_that_is_dropped_while_it_begins_is_rolled_back() {
+    let db = TestDatabase::new().await;
+    let store = Store::new(db.url(), options()).unwrap();
+    let mut dropped = 0;
+    for attempt in 0..300 {
+        let begun = tokio::time::timeout(Duration::from_micros(attempt % 60 * 10), store.device_work()).await;
+        dropped += u32::from(begun.is_err());
+        drop(begun);
+        // The only connection: it has ended what came before.
+        store.ping().await.unwrap();
+        let open: i64 = db
+            .value("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'")
+            .await;
+        assert_eq!(open, 0, "attempt {attempt}");
+    }
+    assert!(dropped > 0, "none was dropped");
+}
+
 #[tokio::test]
 async fn a_pool_without_a_free_connection_is_an_outage() {
     let db = TestDatabase::new().await;
