@@ -38,7 +38,7 @@ pub struct RetriedDevice {
     pub id: DeviceId,
     /// Alias.
     pub alias: String,
-    /// Version of the device key.
+    /// Version of the device's new key.
     pub key_version: i32,
 }
 
@@ -62,7 +62,7 @@ impl Store {
         .await?)
     }
 
-    /// Replaces the device token that nobody received. `None`: the retry is refused, and nothing has changed.
+    /// Replaces the device token that nobody received, and the device key with it. `None`: the retry is refused, and nothing has changed.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -73,10 +73,10 @@ impl Store {
         origin: Origin,
         now: Timestamp,
     ) -> Result<Option<RetriedDevice>, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         // Held: of several retries each replaces the token of the one before.
         let device = sqlx::query!(
-            r#"SELECT t.enroll_token_id, d.device_id, d.alias, d.key_version FROM enroll_token t JOIN device d USING (device_id)
+            r#"SELECT t.enroll_token_id, d.device_id, d.alias FROM enroll_token t JOIN device d USING (device_id)
                WHERE t.secret_sha256 = $1 AND t.used_at > $2 AND d.hardware_id = $3 AND d.deleted_at IS NULL AND d.credential_generation = 1
                FOR NO KEY UPDATE OF t, d"#,
             retry.secret_sha256,
@@ -109,7 +109,16 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
-        let retried = RetriedDevice { id: DeviceId(device.device_id), alias: device.alias, key_version: device.key_version };
+        // Whoever received the first answer has its key.
+        let rotated = sqlx::query!(
+            r#"WITH rotated AS (
+                   UPDATE device SET key_version = key_version + 1, changed_at = now() WHERE device_id = $1 RETURNING device_id, key_version)
+               SELECT key_version, pg_notify('nexmdm_device', device_id::text)::text FROM rotated"#,
+            device.device_id
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        let retried = RetriedDevice { id: DeviceId(device.device_id), alias: device.alias, key_version: rotated.key_version };
         let target = Target::Device(retried.id, retried.alias.clone());
         let entry = AuditEntry::of_device(retried.id, &retried.alias, origin, AuditAction::DeviceRegistrationRetried, target)
             .after(json!({ "enroll_token_id": device.enroll_token_id }));
