@@ -30,6 +30,8 @@ pub struct Claim {
     pub class: Class,
     /// Device, account or API token.
     pub principal: Option<Key>,
+    /// Account of an API token: its tokens together have no more than one account.
+    pub owner: Option<Key>,
     /// Download link.
     pub link: Option<Key>,
     /// Address.
@@ -41,7 +43,7 @@ pub struct Claim {
 impl Claim {
     /// A claim of a class that counts under no key.
     pub fn new(class: Class) -> Self {
-        Self { class, principal: None, link: None, address: None, delay_ms: 0 }
+        Self { class, principal: None, owner: None, link: None, address: None, delay_ms: 0 }
     }
 
     /// The claim of a person, script or the server itself.
@@ -51,7 +53,11 @@ impl Claim {
             Principal::Token { token_id, .. } => Some(Key::ApiToken(*token_id)),
             Principal::Console { .. } | Principal::System { .. } => None,
         };
-        Self { principal: key, ..Self::new(Class::of(principal)) }.from_address(principal.origin().address)
+        let owner = match principal {
+            Principal::Token { user_id, .. } => Some(Key::User(*user_id)),
+            _ => None,
+        };
+        Self { principal: key, owner, ..Self::new(Class::of(principal)) }.from_address(principal.origin().address)
     }
 
     /// The claim of a device.
@@ -67,7 +73,8 @@ impl Claim {
 
     /// The keys, each with the limit that it is held to.
     pub(super) fn keys(&self) -> impl Iterator<Item = (Key, Limit)> {
-        let keys = [(self.principal, Limit::Principal), (self.link, Limit::Link), (self.address, Limit::Address)];
+        let keys =
+            [(self.principal, Limit::Principal), (self.owner, Limit::Principal), (self.link, Limit::Link), (self.address, Limit::Address)];
         keys.into_iter().filter_map(|(key, limit)| Some((key?, limit)))
     }
 }

@@ -46,6 +46,21 @@ fn the_table_of_refusals() {
     }
 }
 
+/// Tokens are made for the asking: they widen nobody's share.
+#[test]
+fn the_tokens_of_an_account_share_what_it_has() {
+    let token = |token: u8, owner: u8| Claim {
+        principal: Some(Key::ApiToken(crate::ApiTokenId(Uuid::from_u128(token.into())))),
+        owner: Some(Key::User(crate::UserId(Uuid::from_u128(owner.into())))),
+        ..Claim::new(Class::Regular)
+    };
+    let mut pool = PermitPool::new(limits());
+    pool.take(&token(1, 1)).unwrap();
+    pool.take(&token(2, 1)).unwrap();
+    assert_eq!(pool.check(&token(3, 1)), Err(Limit::Principal));
+    assert_eq!(pool.check(&token(4, 2)), Ok(()));
+}
+
 #[test]
 fn parts_of_a_small_pool_leave_something_for_everybody() {
     for (capacity, per_address_pct, reserved_pct, per_address, reserved) in [
