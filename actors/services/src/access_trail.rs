@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use clock::Clock;
 use domain::access::{Origin, Principal};
 use domain::audit::{AuditAction, EntryCap, Target};
+use domain::rate::counted_as;
 use domain::{ServiceError, Timestamp};
 use serde_json::{Value, json};
 use store::{AuditEntry, Store};
@@ -39,8 +40,14 @@ impl AccessTrail {
 
     async fn capped(&self, by: &Principal, action: AuditAction, target: Target, mut after: Value) {
         let now = self.clock.now();
+        let caller = match by {
+            Principal::Console { .. } | Principal::System { .. } => {
+                by.origin().address.map_or_else(String::new, |address| counted_as(address).to_string())
+            }
+            Principal::User { .. } | Principal::Token { .. } => by.user_id().map_or_else(String::new, |id| id.to_string()),
+        };
         // The counters are whole after every statement, so a poisoned lock guards good data.
-        let admitted = self.cap.lock().unwrap_or_else(PoisonError::into_inner).admit(self.per_minute, now);
+        let admitted = self.cap.lock().unwrap_or_else(PoisonError::into_inner).admit(&caller, self.per_minute, now);
         let Some(left_out) = admitted else {
             self.metrics.audit_left_out.inc();
             return;
