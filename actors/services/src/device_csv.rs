@@ -337,6 +337,11 @@ fn read_table(bytes: &[u8], report: &mut ImportReport) -> Result<Vec<Row>, Inval
         };
         let cell = |at: Option<usize>| at.and_then(|at| texts.get(at).copied());
         let cells = ImportCells { id: cell(id), alias: cell(alias), new_alias: cell(new_alias), tags: cell(tags), groups: cell(groups) };
+        if [cells.id, cells.alias, cells.new_alias, cells.tags, cells.groups].into_iter().flatten().any(|cell| cell.contains(['\n', '\r']))
+        {
+            report.problem(line, Invalid::new("row", "a line break in a cell: is a quote not closed?"));
+            continue;
+        }
         match import_row(cells) {
             Ok((target, patch)) => rows.push(Row { line, target, patch }),
             Err(problems) => problems.into_iter().for_each(|problem| report.problem(line, problem)),
@@ -410,12 +415,17 @@ mod tests {
         let id = "00000000-0000-0000-0000-000000000007";
         let csv = format!("\u{feff}id,alias,Tags\r\n{id},\"two\r\nlines\",a|b\r\nx,y\r\n7,ok,\r\n{id},ok,a\r\n");
         // A line break within quotes belongs to the cell, and the lines after it count on.
-        assert_eq!(read(csv.as_bytes()), (1, vec![(2, "alias".into()), (4, "row".into()), (5, "id".into())]));
+        assert_eq!(read(csv.as_bytes()), (1, vec![(2, "row".into()), (4, "row".into()), (5, "id".into())]));
         let not_text = [b"alias,tags\n".as_slice(), b"\xff\xfe,a\n"].concat();
         assert_eq!(read(&not_text), (0, vec![(2, "row".into())]));
         assert_eq!(read(b"alias;tags\nkiosk;a\n"), (1, vec![]));
         assert_eq!(read(b"sep=;\r\nalias;tags\r\n;a\r\n"), (0, vec![(3, "alias".into())]), "an empty alias, in its line");
         assert_eq!(read(format!("id,alias\n{id},\n").as_bytes()), (0, vec![(2, "alias".into())]));
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_swallows_no_rows() {
+        assert_eq!(read(b"alias,tags\ncsv-1,\"front\ncsv-2,back\n"), (0, vec![(2, "row".into())]));
     }
 
     #[test]

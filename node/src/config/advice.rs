@@ -49,6 +49,18 @@ pub(crate) fn advice(config: &Config) -> Vec<Advice> {
         );
         add("http.public_url", problem);
     }
+    if http.trusted_proxies.split(',').any(|network| network.trim().ends_with("/0")) {
+        let problem = "names every address, so that whoever calls can write any X-Forwarded-For, and with it get round limits and lock-outs: \
+                       name the proxy's addresses";
+        add("http.trusted_proxies", problem.into());
+    }
+    let is_plain_behind_proxy =
+        config.is_loopback() && config.public_url().starts_with("http://") && !http.trusted_proxies.trim().is_empty();
+    if is_plain_behind_proxy && !http.public_url.is_empty() {
+        let problem =
+            "http:// through a proxy, which shows passwords and tokens to the network: have the proxy serve https and say so here";
+        add("http.public_url", problem.into());
+    }
     if !config.is_loopback() && config.metrics_access() == MetricsAccess::Open {
         add("metrics.access", "open to whoever reaches the node: set it to \"token\" or \"listener\"".into());
     }
@@ -95,6 +107,9 @@ mod tests {
         assert_eq!(named(&[proxies]), ["http.public_url"]);
         assert!(named(&[url, proxies]).is_empty());
         assert_eq!(named(&[open, url, proxies, ("NEXMDM__METRICS__ACCESS", "open")]), ["metrics.access"]);
+        let all = ("NEXMDM__HTTP__TRUSTED_PROXIES", "0.0.0.0/0, ::/0");
+        assert_eq!(named(&[open, url, all]), ["http.trusted_proxies"]);
+        assert_eq!(named(&[("NEXMDM__HTTP__PUBLIC_URL", "http://mdm.example.com"), proxies]), ["http.public_url"]);
         for password in ["1234567890", "password123", "Passw0rd1!", "short"] {
             assert_eq!(named(&[("NEXMDM__ADMIN__INITIAL_PASSWORD", password)]), ["admin.initial_password"], "{password}");
         }

@@ -19,8 +19,8 @@ const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 const PICTURE_SELECTORS: [char; 2] = ['\u{fe0e}', '\u{fe0f}'];
 /// Combining class of a virama, behind which a joiner changes what is shown.
 const VIRAMA: u8 = 9;
-/// Blank characters that are no white space to Unicode.
-const BLANKS: [char; 1] = ['\u{2800}'];
+/// Characters that show nothing, or only mark what is beside them, and are neither white space nor ignorable to Unicode.
+const BLANKS: [char; 5] = ['\u{2800}', '\u{fff9}', '\u{fffa}', '\u{fffb}', '\u{fffc}'];
 
 /// Name as it is stored and shown.
 ///
@@ -63,7 +63,13 @@ fn checked(field: &str, value: &str, max_chars: usize, is_account: bool) -> Resu
     if trimmed.len() > max_chars * 12 {
         return Err(too_long());
     }
-    let name: String = trimmed.nfc().collect();
+    // Blanks beside each other are shown as one.
+    let mut name = String::with_capacity(trimmed.len());
+    for c in trimmed.nfc() {
+        if !(c == ' ' && name.ends_with(' ')) {
+            name.push(c);
+        }
+    }
     if name.chars().count() > max_chars {
         return Err(too_long());
     }
@@ -140,13 +146,25 @@ mod tests {
     fn a_name_is_composed_and_trimmed() {
         assert_eq!(displayed("alias", "\u{a0} Cafe\u{301} ", 10).unwrap(), "Café");
         assert_eq!(account("username", " Élodie", 10).unwrap(), "Élodie");
+        assert_eq!(account("username", "john  \u{20} smith", 12).unwrap(), "john smith", "blanks beside each other are shown as one");
     }
 
     #[test]
     fn what_nobody_sees_is_refused_and_named() {
         let problem = |name: &str| displayed("alias", name, 20).unwrap_err().problem;
-        for name in ["\u{200b}", "a\u{200b}b", "kiosk\u{feff}", "\u{3164}", "a\u{ad}b", "a\u{200d}b", "a\u{fe0f}", "\u{2800}", "a\u{e0041}"]
-        {
+        for name in [
+            "\u{200b}",
+            "a\u{200b}b",
+            "kiosk\u{feff}",
+            "\u{3164}",
+            "a\u{ad}b",
+            "a\u{200d}b",
+            "a\u{fe0f}",
+            "\u{2800}",
+            "a\u{e0041}",
+            "admin\u{fff9}",
+            "\u{fffc}b",
+        ] {
             assert!(problem(name).starts_with("invisible character at position"), "{name:?}: {}", problem(name));
         }
         for name in ["a\u{202e}b", "\u{200f}a", "a\u{2066}b", "a\u{61c}"] {
