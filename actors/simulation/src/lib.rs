@@ -40,8 +40,6 @@ const NODES_AT_FIRST: usize = 3;
 const DEVICES: usize = 24;
 /// Longest time in which the first nodes start; the first one makes the partitions.
 const STARTS_MAX: Duration = Duration::from_secs(120);
-/// What is said when they do not.
-const NOT_STARTED: &str = "the first nodes do not start";
 /// Time between their start and the faults.
 const SETTLES_FOR: Duration = Duration::from_secs(4);
 /// Time after the faults, in which the cluster has to recover.
@@ -60,13 +58,6 @@ pub struct Report {
     pub counts: BTreeMap<&'static str, u64>,
     /// What happened, for a person.
     pub log: Vec<String>,
-}
-
-impl Report {
-    /// Whether nothing was judged, because the first nodes did not start.
-    pub fn not_started(&self) -> bool {
-        self.violations.iter().any(|violation| violation.contains(NOT_STARTED))
-    }
 }
 
 /// Runs a cluster through the faults of a seed, and judges it.
@@ -100,7 +91,7 @@ async fn run(seed: u64, traffic: Arc<Traffic>, history: Arc<History>) {
     };
     if timeout(STARTS_MAX, started).await.is_err() {
         let outstanding = traffic.outstanding().await;
-        return cluster.history.broken("simulation", format!("{NOT_STARTED}: {outstanding}"));
+        return cluster.history.broken("simulation", format!("the first nodes do not start: {outstanding}"));
     }
     sleep(SETTLES_FOR).await;
     schedule::run(&cluster, seed).await;

@@ -126,10 +126,12 @@ impl Traffic {
     pub(crate) async fn found_waiting_for_locks(&self, passed: u64) -> bool {
         let mut control = self.control.lock().await;
         let Some(control) = control.as_mut() else { return false };
-        // A server process that works may hold the lock, for example one that vacuums: it does not wait for the time.
+        // Whoever has been granted a lock is not blocked any more, though a busy machine may not have woken its process yet, which
+        // until then says that it waits. A server process that works may hold the lock, for example one that vacuums: it does not wait for the time.
         let (waiting, working): (i64, i64) = sqlx::query_as(
-            "SELECT count(*) FILTER (WHERE wait_event_type = 'Lock'), count(*) FILTER (WHERE wait_event_type IS DISTINCT FROM 'Lock')
-             FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()",
+            "SELECT count(*) FILTER (WHERE is_blocked), count(*) FILTER (WHERE NOT is_blocked)
+             FROM (SELECT cardinality(pg_blocking_pids(pid)) > 0 AS is_blocked FROM pg_stat_activity
+                   WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()) statements",
         )
         .fetch_one(&mut control.connection)
         .await

@@ -63,11 +63,7 @@ fn run(seeds: &RangeInclusive<u64>) -> Vec<Report> {
                         return;
                     }
                     let began = Instant::now();
-                    let mut report = simulate(seed);
-                    if report.not_started() {
-                        eprintln!("seed {seed} is run once more: {}", report.violations.join(", "));
-                        report = simulate(seed);
-                    }
+                    let report = simulate(seed);
                     let broken = report.violations.len();
                     eprintln!(
                         "seed {seed}: {} faults, {broken} broken promises, {:.1} s",
