@@ -56,7 +56,7 @@ pub(super) async fn run(environment: &mut Environment, args: &AgentKillsArgs, sc
     drop(enrolling);
     begin.send_replace(Some(Instant::now()));
 
-    let requests = folder.join("commands.jsonl");
+    let requests = folder.join("requests.jsonl");
     let operator = operator::start(operator_plan(environment, args, schedule.seed, &tag), &requests)?;
     let first = deploy_to_all(environment, schedule.seed, &tag).await?;
     let actions = folder.join("acts.jsonl");
@@ -394,7 +394,7 @@ async fn judge(
             database_damaged_us: scheduled.damaged_us,
         })?;
     }
-    for name in ["commands.jsonl", "acts.jsonl"] {
+    for name in ["requests.jsonl", "acts.jsonl"] {
         let record = folder.join(name);
         if record.exists() {
             history.read_record(&record)?;

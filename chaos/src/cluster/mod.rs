@@ -33,7 +33,7 @@ pub struct ClusterArgs {
     /// Persistent data folder [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Send no commands; otherwise commands are sent continuously and recorded in `commands.jsonl`
+    /// Send no commands; otherwise commands are sent continuously and recorded in `requests.jsonl`
     #[arg(long)]
     pub no_commands: bool,
     /// Interval between commands, each sent through a random node
@@ -72,7 +72,7 @@ pub async fn run(args: ClusterArgs, mut stop: Stop) -> Result<()> {
         tag: None,
         actions: ActionMix::Few,
     };
-    let operator = (!args.no_commands).then(|| operator::start(plan, &cluster.folder().join("commands.jsonl"))).transpose()?;
+    let operator = (!args.no_commands).then(|| operator::start(plan, &cluster.folder().join("requests.jsonl"))).transpose()?;
     let mut console = Console::new(Faults::new());
     let mut lines = BufReader::new(stdin()).lines();
     let mut open = true;

@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn the_oracle_reads_requested_commands() {
         let folder = TempDir::new("commands").unwrap();
-        let path = folder.path().join("commands.jsonl");
+        let path = folder.path().join("requests.jsonl");
         let (log, at) = (CommandLog::append(&path).unwrap(), DateTime::from_timestamp(1_795_275_377, 0).unwrap());
         for (devices, outcome) in [
             (vec!["d1".to_owned()], RequestOutcome::Command("r1".into())),

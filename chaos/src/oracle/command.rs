@@ -11,7 +11,7 @@ use crate::harness::Psql;
 /// Arguments of `chaos oracle`.
 #[derive(Debug, Clone, Args)]
 pub struct OracleArgs {
-    /// Record files of `chaos fleet --record`, and `commands.jsonl` of `chaos cluster`; repeatable or comma-separated
+    /// Record files of `chaos fleet --record`, and `requests.jsonl` of `chaos cluster`; repeatable or comma-separated
     #[arg(long, value_name = "FILE", required = true, value_delimiter = ',')]
     pub record: Vec<PathBuf>,
     /// Database URL; printed by `chaos cluster`

@@ -75,7 +75,7 @@ async fn start(args: &SoakArgs) -> Result<Cluster> {
 }
 
 async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Stop) -> Result<bool> {
-    let (record, requests) = (cluster.folder().join("record.jsonl"), cluster.folder().join("commands.jsonl"));
+    let (record, requests) = (cluster.folder().join("record.jsonl"), cluster.folder().join("requests.jsonl"));
     let (end_fleet, fleet_stop) = watch::channel(false);
     let fleet: JoinHandle<Result<Summary>> = tokio::spawn(Box::pin(fleet::run(fleet_args(args, cluster, &record)?, fleet_stop)));
     let mut faults = Faults::new();

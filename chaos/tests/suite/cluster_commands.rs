@@ -15,7 +15,7 @@ use crate::support::{parse_args, scheduling};
 async fn checks(cluster: &Cluster) -> (Check, Check) {
     let folder = cluster.folder();
     let mut history = History { requested_are_all: true, ..History::default() };
-    for record in ["record.jsonl", "commands.jsonl"] {
+    for record in ["record.jsonl", "requests.jsonl"] {
         history.read_record(&folder.join(record)).unwrap();
     }
     history.read_state_dir(&folder.join("fleet")).unwrap();
@@ -71,7 +71,7 @@ async fn commands_reach_devices_once_and_the_oracle_sees_lies_about_them() {
         tag: None,
         actions: ActionMix::Few,
     };
-    let operator = operator::start(plan, &cluster.folder().join("commands.jsonl")).unwrap();
+    let operator = operator::start(plan, &cluster.folder().join("requests.jsonl")).unwrap();
     until(&cluster, "commands have ended", 60, "state IN ('succeeded', 'failed')").await;
     until(&cluster, "keys have changed", 1, "action = 'rotate_key' AND state = 'succeeded'").await;
     until(&cluster, "batches have ended", 5, "batch_id IS NOT NULL AND state IN ('succeeded', 'failed')").await;

@@ -224,7 +224,7 @@ async fn a_request_with_a_lost_response_creates_one_command() {
     let (node, folder) = (FakeNode::start().await, folder());
     let fleet = RunningFleet::start(&node, folder.path(), None, &["--devices", "4", "--transport", "mix"]);
     node.until("all are heard", |w| w.devices.len() == 4 && w.stored.len() >= 4).await;
-    node.state().lose_orders = 5;
+    node.state().lose_requests = 5;
     let plan = OperatorPlan {
         servers: vec![node.url.clone()],
         admin_password: crate::support::PASSWORD.split_once(':').unwrap().1.to_owned(),
@@ -235,9 +235,9 @@ async fn a_request_with_a_lost_response_creates_one_command() {
         tag: None,
         actions: ActionMix::Few,
     };
-    let requests = folder.path().join("commands.jsonl");
+    let requests = folder.path().join("requests.jsonl");
     let running = operator::start(plan, &requests).unwrap();
-    node.until("some have ended", |w| w.lose_orders == 0 && w.outcomes.len() >= 10).await;
+    node.until("some have ended", |w| w.lose_requests == 0 && w.outcomes.len() >= 10).await;
     let summary = running.finish().await.unwrap();
     assert!(summary.retries >= 5 && summary.unknown == 0 && summary.accepted >= 10, "{summary}");
     let taken = node.state().requests.len() as u64;

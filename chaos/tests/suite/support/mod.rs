@@ -74,7 +74,7 @@ pub(crate) struct NodeState {
     /// Command requests by idempotency key.
     pub(crate) requests: BTreeMap<String, String>,
     /// Number of accepted command requests to answer with 503.
-    pub(crate) lose_orders: u32,
+    pub(crate) lose_requests: u32,
     pub(crate) deployments: deployments::Deployments,
     /// The last heartbeat of each device.
     pub(crate) last: BTreeMap<String, Value>,
@@ -269,8 +269,8 @@ impl FakeNode {
                 request_id
             }
         };
-        if state.lose_orders > 0 {
-            state.lose_orders -= 1;
+        if state.lose_requests > 0 {
+            state.lose_requests -= 1;
             return (503, None, json!({"detail": "told to"}));
         }
         (201, None, json!({"request_id": request_id}))
