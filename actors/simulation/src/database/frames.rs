@@ -27,7 +27,16 @@ impl Frame {
 
     /// Whether it makes its connection listen to notifications.
     pub(super) fn listens(&self) -> bool {
-        matches!(self.kind, Some(b'Q' | b'P')) && self.body().windows(7).any(|text| text == b"LISTEN ")
+        self.is_statement_with(b"LISTEN ") && !self.unlistens()
+    }
+
+    /// Whether it ends that its connection listens.
+    pub(super) fn unlistens(&self) -> bool {
+        self.is_statement_with(b"UNLISTEN ")
+    }
+
+    fn is_statement_with(&self, text: &[u8]) -> bool {
+        matches!(self.kind, Some(b'Q' | b'P')) && self.body().windows(text.len()).any(|part| part == text)
     }
 
     /// Whether the server says that a statement, or the start, is done.
@@ -106,6 +115,8 @@ mod tests {
             assert_eq!(seen, [Frame { kind: None, bytes: start.clone() }, Frame { kind: Some(b'Q'), bytes: query.clone() }]);
             assert!(seen.iter().all(Frame::is_answered) && seen[1].listens());
         }
+        let unlisten = Frame { kind: Some(b'Q'), bytes: b"Q\0\0\0\x0fUNLISTEN *\0".to_vec() };
+        assert!(unlisten.unlistens() && !unlisten.listens());
     }
 
     #[test]

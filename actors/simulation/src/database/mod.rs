@@ -211,10 +211,14 @@ impl Traffic {
     }
 
     fn has_marker(&self, connection: u64, marker: u64) {
-        self.listeners().insert(connection, marker);
+        // It may have ended to listen meanwhile.
+        if let Some(passed) = self.listeners().get_mut(&connection) {
+            *passed = marker;
+        }
         self.marked.notify_waiters();
     }
 
+    /// A connection is closed, or does not listen any more.
     fn closed(&self, connection: u64) {
         self.listeners().remove(&connection);
         self.marked.notify_waiters();

@@ -235,6 +235,10 @@ impl ProxiedConnection {
         self.unanswered.fetch_add(statements, Ordering::AcqRel);
         traffic.began(statements);
         traffic.set_clock().await;
+        if batch.iter().any(Frame::unlistens) {
+            // A node that stops does this, and keeps the connection for a while.
+            traffic.closed(self.id);
+        }
         if batch.iter().any(Frame::listens) {
             self.will_listen.store(true, Ordering::Release);
         }
