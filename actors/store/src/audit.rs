@@ -21,9 +21,6 @@ const STATE_MAX_BYTES: usize = 200 << 10;
 /// Entries that a search by text reads with one statement; they are looked at one by one as they come.
 const SEARCHED_AT_ONCE: i64 = 1000;
 
-/// How long a transaction that holds the head may wait for its node, ms. It has one statement and the commit left.
-const HELD_MAX_MS: &str = "3000";
-
 /// Values of an audit entry, without secrets: each field is named explicitly.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuditEntry {
@@ -110,12 +107,7 @@ fn sorted(value: &Value) -> Value {
 /// # Errors
 /// The database is unavailable; the act must then not be committed.
 pub(crate) async fn append(connection: &mut PgConnection, entry: &AuditEntry, now: Timestamp) -> Result<(), StoreError> {
-    // A node that freezes in between must not hold up the others' acts: the database ends its transaction.
-    let head = sqlx::query!(
-        "SELECT seq, hash, set_config('idle_in_transaction_session_timeout', $1, true) FROM audit_head FOR UPDATE",
-        HELD_MAX_MS
-    );
-    let head = head.fetch_optional(&mut *connection).await?;
+    let head = sqlx::query!("SELECT seq, hash FROM audit_head FOR UPDATE").fetch_optional(&mut *connection).await?;
     let head = head.ok_or(StoreError::Corrupt("audit_head"))?;
     let entry = entry.at(head.seq + 1, now);
     let hash = entry.hash(&head.hash);

@@ -280,8 +280,10 @@ impl Store {
     }
 
     /// Claims those of `shards` that are free or whose owner has ended. With `may_expire`, notes
-    /// first which leases ran out. Claims nothing unless the node's own lease holds. One
-    /// statement: nothing stays locked while a slow network carries the next one.
+    /// first which leases ran out. Claims nothing unless the node's own lease holds.
+    ///
+    /// It waits for no lock but that of the node's own row: what another transaction holds, such as one of a node that froze, is left to
+    /// the next claim. While it waited, it would hold its own row, so that this node could not renew its lease.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -298,23 +300,27 @@ impl Store {
         .await?;
         let Some(me) = me else { return Ok(Vec::new()) };
         if may_expire {
-            // A renewal under way is waited for, and then the row is evaluated again. A statement of its own: PostgreSQL cannot evaluate
-            // a row again whose condition reads what another part of the same statement changes.
+            // Of a lease whose renewal is under way, nothing is known yet. A statement of its own: the claim has to see what it changed.
             sqlx::query!(
                 "UPDATE cluster_node SET state = 'expired', ended_at = clock_timestamp()
-                 WHERE state IN ('active', 'draining') AND expires_at <= clock_timestamp() AND node_id <> $1",
+                 WHERE node_id IN (SELECT node_id FROM cluster_node
+                     WHERE state IN ('active', 'draining') AND expires_at <= clock_timestamp() AND node_id <> $1
+                     FOR NO KEY UPDATE SKIP LOCKED)",
                 node.0
             )
             .execute(&mut *tx)
             .await?;
         }
         let rows = sqlx::query!(
-            r#"WITH claimed AS (
+            r#"WITH free AS (
+                 SELECT shard_id, owner, last_owner FROM shard
+                 WHERE shard_id = ANY($2)
+                   AND (owner IS NULL OR owner IN (SELECT node_id FROM cluster_node WHERE state IN ('expired', 'left')))
+                 ORDER BY shard_id FOR NO KEY UPDATE SKIP LOCKED
+             ), claimed AS (
                  UPDATE shard s SET owner = $1, last_owner = $1, epoch = s.epoch + 1, claimed_at = clock_timestamp(), activated_at = NULL
-                 FROM shard before
-                 WHERE s.shard_id = ANY($2) AND before.shard_id = s.shard_id
-                   AND (s.owner IS NULL OR s.owner IN (SELECT node_id FROM cluster_node WHERE state IN ('expired', 'left')))
-                 RETURNING s.shard_id, s.epoch, before.owner AS from_owner, before.last_owner, s.claimed_at
+                 FROM free WHERE s.shard_id = free.shard_id
+                 RETURNING s.shard_id, s.epoch, free.owner AS from_owner, free.last_owner, s.claimed_at
              ), journal AS (
                  INSERT INTO shard_move (shard_id, epoch, from_node, to_node, reason, moved_at)
                  SELECT c.shard_id, c.epoch, n.name, $3,
@@ -323,7 +329,7 @@ impl Store {
                  LEFT JOIN cluster_node e ON e.node_id = c.from_owner AND e.state IN ('expired', 'left')
                  LEFT JOIN cluster_node n ON n.node_id = c.last_owner
              )
-             SELECT shard_id AS "shard_id!", epoch AS "epoch!" FROM claimed, (SELECT pg_notify('nexmdm_placement', 'claimed')) told"#,
+             SELECT shard_id AS "shard_id!", epoch AS "epoch!" FROM claimed, (SELECT pg_notify('nexmdm_placement', 'claimed')) notified"#,
             node.0,
             &wanted,
             me.name

@@ -109,11 +109,20 @@ pub struct PoolOptions {
     pub statement_timeout: Duration,
 }
 
+/// Longest wait of a transaction for the next statement of its node, ms; the database rolls it back then, and its locks end. Less than a lease: what
+/// a node held that froze, or whose network was cut, is free before others take its shards.
+const IDLE_IN_TRANSACTION_MAX_MS: &str = "3000";
+
 /// Statements that set up a new connection. Not options of its start: poolers refuse or drop those, in session mode as well.
 fn session_settings(statement_timeout: Duration) -> String {
     let statement_timeout_ms = statement_timeout.as_millis().to_string();
     let settings = [
         ("statement_timeout", statement_timeout_ms.as_str()),
+        ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MAX_MS),
+        // Connections of a node that is out of reach end; the defaults of the system are hours.
+        ("tcp_keepalives_idle", "10"),
+        ("tcp_keepalives_interval", "5"),
+        ("tcp_keepalives_count", "3"),
         canonical::KEEPS_CANONICAL_NAMES,
         ("timezone", "UTC"),
         // A batch statement is planned once; a generic plan is as good and costs nothing again.

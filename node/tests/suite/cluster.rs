@@ -10,7 +10,7 @@ use link::protocol::{PROTOCOL_MAX, PROTOCOL_MIN};
 use serde_json::{Value, json};
 use wire::socket::DownFrame;
 
-use crate::common::{cluster_options, eventually, heartbeat, heartbeat_at, within};
+use crate::common::{cluster_options, eventually, heartbeat, heartbeat_at, hold, within};
 
 /// A cluster, and some devices of which each node owns some.
 struct Site {
@@ -199,6 +199,37 @@ async fn a_suspended_node_never_acts_for_what_others_took_over() {
     }
     site.cluster.heal_links().unwrap();
     site.until_spread(2).await;
+}
+
+/// A node that stands still in the middle of a transaction keeps its locks: the database has to end them, or the others wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_suspended_within_a_transaction_holds_up_nobody() {
+    let site = Site::start(cluster_options(3), 30).await;
+    let device = site.owned_by("node-1").await;
+    let (node_2, node_3) = (site.client("node-2"), site.client("node-3"));
+    let commands = format!("/v1/devices/{}/commands", device.device_id);
+    let command = node_2.post(&commands, Some(&site.admin), &json!({"action": "ping"})).await.unwrap().json();
+    let id = command["request_id"].as_str().unwrap();
+    // The owner notes in one transaction, which holds its shard, that the command was sent with the answer to this heartbeat.
+    let held = hold(&["-d", site.cluster.database_url()], &format!("SELECT FROM command WHERE request_id = '{id}' FOR UPDATE"));
+    assert_eq!(node_2.heartbeat(&device.session_token, &heartbeat(-60, 50)).await.unwrap().status, 200);
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%command%'";
+    eventually("the owner waits", async || (site.cluster.psql().run(waiting, &[]).await.ok()?.trim() != "0").then_some(())).await;
+    site.cluster.member("node-1").unwrap().node().suspend().unwrap();
+    drop(held);
+    let mut not_ready = 0;
+    within(Duration::from_secs(30), "the others have all shards", async || {
+        for client in [&node_2, &node_3] {
+            not_ready += u32::from(client.get("/readyz", None).await.ok()?.status != 200);
+        }
+        (owners(&site.cluster.view_of("node-2").await.ok()?)?.into_iter().collect::<Vec<_>>() == ["node-2", "node-3"]).then_some(())
+    })
+    .await;
+    assert_eq!(not_ready, 0, "both could renew their leases all the time");
+    let answer = node_3.heartbeat(&device.session_token, &heartbeat(0, 51)).await.unwrap();
+    assert!(answer.status == 200 && decided_by(&answer).is_some_and(|(owner, _)| owner != "node-1"), "{:?}", decided_by(&answer));
+    site.cluster.member("node-1").unwrap().node().resume().unwrap();
+    site.until_spread(3).await;
 }
 
 /// A node whose lease lapsed often listens again before it is renewed: it must not pass over what was ordered meanwhile.

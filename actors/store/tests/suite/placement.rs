@@ -5,7 +5,7 @@ use domain::shard::{Epoch, ShardId};
 use store::ClaimedShard;
 use test_database::TestDatabase;
 
-use crate::common::{at, console, new_node, until_blocked, uuid};
+use crate::common::{at, console, new_node, uuid};
 
 async fn join(db: &TestDatabase, number: u32) -> NodeId {
     let node = new_node(number, &format!("n{number}"));
@@ -100,7 +100,7 @@ async fn a_node_without_a_lease_claims_nothing_and_ends_nobody() {
 }
 
 #[tokio::test]
-async fn a_renewal_under_way_is_waited_for() {
+async fn a_node_whose_renewal_is_under_way_is_not_ended() {
     let db = TestDatabase::new().await;
     let (a, b) = (join(&db, 1).await, join(&db, 2).await);
     claim(&db, a, &[3], true).await;
@@ -111,12 +111,25 @@ async fn a_renewal_under_way_is_waited_for() {
         .execute(&mut *renewal)
         .await
         .unwrap();
-    let store = db.another_store(1);
-    let claiming = tokio::spawn(async move { store.claim_shards(b, &[ShardId(3)], true).await.unwrap() });
-    until_blocked(&db, &claiming).await;
+    assert!(claim(&db, b, &[3], true).await.is_empty());
     renewal.commit().await.unwrap();
-    assert!(claiming.await.unwrap().is_empty());
+    assert!(claim(&db, b, &[3], true).await.is_empty());
     assert_eq!(owner(&db, 3).await, (Some(a), 1));
+}
+
+#[tokio::test]
+async fn a_claim_leaves_out_what_a_frozen_node_holds_and_lets_its_own_node_renew() {
+    let db = TestDatabase::new().await;
+    let (a, b) = (join(&db, 1).await, join(&db, 2).await);
+    claim(&db, a, &[3, 4], true).await;
+    run_out(&db, a).await;
+    // As a writer of the owner holds it, between two statements.
+    let mut frozen = db.pool().begin().await.unwrap();
+    sqlx::query("SELECT epoch FROM shard WHERE shard_id = 3 FOR SHARE").execute(&mut *frozen).await.unwrap();
+    assert_eq!(claim(&db, b, &[3, 4], true).await, [claimed(4, 2)]);
+    assert!(db.store().renew_lease(b, 60_000).await.unwrap().is_some());
+    frozen.rollback().await.unwrap();
+    assert_eq!(claim(&db, b, &[3], true).await, [claimed(3, 2)]);
 }
 
 #[tokio::test]

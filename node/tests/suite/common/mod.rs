@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use chaos::client::{Client, EnrolledDevice};
 use chaos::harness::{ClusterOptions, Node, NodeOptions, TempDir, find_postmaster};
+use chaos::http::HttpLimits;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 use wire::agent::{Battery, Heartbeat};
 use wire::lenient::Int;
 
 /// How long anything may take that has to come true.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(40);
 
 /// Password of the accounts that [`Bench::add_user`] makes.
 pub(crate) const PASSWORD: &str = "a long password";
@@ -48,7 +49,8 @@ impl Bench {
 
     pub(crate) async fn with(options: NodeOptions) -> Self {
         let node = Node::start(options).await.unwrap();
-        let client = Client::new(&node.url()).unwrap();
+        // What waits for a busy machine is not late.
+        let client = Client::with_limits(&node.url(), HttpLimits { timeout: DEADLINE, ..HttpLimits::default() }).unwrap();
         let admin = client.access_token("admin", node.admin_password()).await.unwrap();
         Self { node, client, admin }
     }
@@ -85,18 +87,8 @@ impl Bench {
 
     /// A transaction in which these statements ran, open until it is dropped.
     pub(crate) fn hold(&self, statements: &str) -> HeldTransaction {
-        use std::io::Write;
         let postmaster = find_postmaster(self.node.data_dir()).expect("a private PostgreSQL");
-        let mut child = Command::new("psql")
-            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", postmaster.socket_dir.unwrap().to_str().unwrap(), "-U", "nexmdm", "nexmdm"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        writeln!(child.stdin.as_mut().unwrap(), "BEGIN; {statements};\n\\echo held").unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(lines.map_while(Result::ok).any(|line| line == "held"), "{statements}");
-        HeldTransaction(child)
+        hold(&["-h", postmaster.socket_dir.unwrap().to_str().unwrap(), "-U", "nexmdm", "nexmdm"], statements)
     }
 
     /// The value of a metric line that begins with `name`.
@@ -116,6 +108,22 @@ impl Drop for HeldTransaction {
         drop(self.0.stdin.take());
         let _ = self.0.wait();
     }
+}
+
+/// A transaction in which these statements ran, in the database that `target` names, open until it is dropped.
+pub(crate) fn hold(target: &[&str], statements: &str) -> HeldTransaction {
+    use std::io::Write;
+    let mut child = Command::new("psql")
+        .args(["-XAtq", "-v", "ON_ERROR_STOP=1"])
+        .args(target)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writeln!(child.stdin.as_mut().unwrap(), "BEGIN; {statements};\n\\echo held").unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line == "held"), "{statements}");
+    HeldTransaction(child)
 }
 
 pub(crate) fn psql(target: &[&str], statement: &str) -> String {
