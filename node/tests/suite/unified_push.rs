@@ -41,7 +41,7 @@ impl PushServer {
     }
 
     async fn next(&mut self) -> (HeaderMap, Value) {
-        tokio::time::timeout(Duration::from_secs(10), self.posted.recv()).await.unwrap().unwrap()
+        tokio::time::timeout(crate::common::DEADLINE, self.posted.recv()).await.unwrap().unwrap()
     }
 }
 
