@@ -27,7 +27,7 @@ test:
 	$(CARGO) test --workspace --no-run
 	@# Before the rest: tests of the server start agents too.
 	$(MAKE) agent-test NEXMDM_BINARY=$(target_dir)/debug/nexmdm
-	CARGO="$(CARGO)" .ci/test
+	$(CARGO) test --workspace
 
 ## Every fuzz target of fuzz/ for a minute each (FUZZ_SECONDS), guided by coverage.
 fuzz:

@@ -32,7 +32,7 @@ async fn sigterm_ends_a_fleet_with_its_summary_and_its_state() {
     node.until("all devices talk", |w| w.stored.keys().map(|(id, _)| id).collect::<std::collections::BTreeSet<_>>().len() == 20).await;
     let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
-    let output = timeout(Duration::from_secs(40), child.wait_with_output()).await.unwrap().unwrap();
+    let output = timeout(Duration::from_secs(10), child.wait_with_output()).await.unwrap().unwrap();
     let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(output.status.success(), "{out}{err}");
     assert!(out.contains("20 (20 enrolled now)") && out.contains("errors         none"), "{out}{err}");
@@ -57,11 +57,11 @@ async fn a_node_that_is_not_there_is_waited_for_until_stopped() {
         .arg(folder.path());
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let line = timeout(Duration::from_secs(40), lines.next_line()).await.unwrap().unwrap().unwrap();
+    let line = timeout(Duration::from_secs(5), lines.next_line()).await.unwrap().unwrap().unwrap();
     assert!(line.contains("waiting for the node") && line.contains("connecting failed"), "{line}");
     let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
     kill_process(pid, Signal::INT).unwrap();
-    assert!(timeout(Duration::from_secs(40), child.wait()).await.unwrap().unwrap().success());
+    assert!(timeout(Duration::from_secs(5), child.wait()).await.unwrap().unwrap().success());
 }
 
 #[tokio::test]

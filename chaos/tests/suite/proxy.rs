@@ -42,7 +42,7 @@ async fn connect(proxy: &Proxy) -> TcpStream {
 async fn ping(stream: &mut TcpStream) -> Duration {
     let started = Instant::now();
     stream.write_all(b"x").await.unwrap();
-    let byte = timeout(Duration::from_secs(40), stream.read_u8()).await.unwrap().unwrap();
+    let byte = timeout(Duration::from_secs(5), stream.read_u8()).await.unwrap().unwrap();
     assert_eq!(byte, b'x');
     started.elapsed()
 }
@@ -60,7 +60,7 @@ async fn bytes_pass_both_ways_and_so_does_the_end() {
     received.unwrap();
     assert!(back == large);
     stream.shutdown().await.unwrap();
-    assert_eq!(timeout(Duration::from_secs(40), stream.read(&mut [0; 8])).await.unwrap().unwrap(), 0);
+    assert_eq!(timeout(Duration::from_secs(5), stream.read(&mut [0; 8])).await.unwrap().unwrap(), 0);
 }
 
 #[tokio::test]
@@ -100,9 +100,9 @@ async fn a_black_hole_holds_what_is_sent_until_it_is_healed() {
     late.write_all(b"z").await.unwrap();
     assert!(timeout(QUIET, late.read_u8()).await.is_err());
     proxy.set(Modes::default());
-    timeout(Duration::from_secs(40), stream.read_exact(&mut buffer)).await.unwrap().unwrap();
+    timeout(Duration::from_secs(5), stream.read_exact(&mut buffer)).await.unwrap().unwrap();
     assert_eq!(&buffer, b"held");
-    assert_eq!(timeout(Duration::from_secs(40), late.read_u8()).await.unwrap().unwrap(), b'z');
+    assert_eq!(timeout(Duration::from_secs(5), late.read_u8()).await.unwrap().unwrap(), b'z');
 }
 
 #[tokio::test]
@@ -113,11 +113,11 @@ async fn one_direction_can_be_silent_alone() {
     let (mut server, _) = listener.accept().await.unwrap();
     proxy.set(Modes { forward: Mode::Pass, backward: Mode::Blackhole });
     client.write_all(b"a").await.unwrap();
-    assert_eq!(timeout(Duration::from_secs(40), server.read_u8()).await.unwrap().unwrap(), b'a');
+    assert_eq!(timeout(Duration::from_secs(5), server.read_u8()).await.unwrap().unwrap(), b'a');
     server.write_all(b"b").await.unwrap();
     assert!(timeout(QUIET, client.read_u8()).await.is_err());
     proxy.set(Modes { forward: Mode::Blackhole, backward: Mode::Pass });
-    assert_eq!(timeout(Duration::from_secs(40), client.read_u8()).await.unwrap().unwrap(), b'b');
+    assert_eq!(timeout(Duration::from_secs(5), client.read_u8()).await.unwrap().unwrap(), b'b');
     client.write_all(b"c").await.unwrap();
     assert!(timeout(QUIET, server.read_u8()).await.is_err());
 }
@@ -128,16 +128,16 @@ async fn a_cut_resets_what_is_open_refuses_what_comes_and_heals_on_the_same_port
     let mut stream = connect(&proxy).await;
     ping(&mut stream).await;
     proxy.set(Modes::both(Mode::Cut));
-    let lost = timeout(Duration::from_secs(40), stream.read_u8()).await.unwrap().unwrap_err();
+    let lost = timeout(Duration::from_secs(5), stream.read_u8()).await.unwrap().unwrap_err();
     assert_eq!(lost.kind(), std::io::ErrorKind::ConnectionReset);
     let refused = async {
         while TcpStream::connect(proxy.address()).await.is_ok() {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(Duration::from_secs(40), refused).await.unwrap();
+    timeout(Duration::from_secs(5), refused).await.unwrap();
     proxy.set(Modes::default());
-    let mut stream = timeout(Duration::from_secs(40), async {
+    let mut stream = timeout(Duration::from_secs(5), async {
         loop {
             match TcpStream::connect(proxy.address()).await {
                 Ok(stream) => break stream,
@@ -157,7 +157,7 @@ async fn a_target_that_is_not_there_ends_the_connection_and_may_be_a_unix_socket
     let path = folder.path().join("socket");
     let proxy = Proxy::start(Target::Unix(path.clone())).await.unwrap();
     let mut early = connect(&proxy).await;
-    assert!(timeout(Duration::from_secs(40), early.read_u8()).await.unwrap().is_err());
+    assert!(timeout(Duration::from_secs(5), early.read_u8()).await.unwrap().is_err());
     let listener = UnixListener::bind(&path).unwrap();
     tokio::spawn(async move { echo(listener.accept().await.unwrap().0).await });
     ping(&mut connect(&proxy).await).await;

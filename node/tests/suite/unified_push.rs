@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -40,7 +41,7 @@ impl PushServer {
     }
 
     async fn next(&mut self) -> (HeaderMap, Value) {
-        tokio::time::timeout(crate::common::DEADLINE, self.posted.recv()).await.unwrap().unwrap()
+        tokio::time::timeout(Duration::from_secs(10), self.posted.recv()).await.unwrap().unwrap()
     }
 }
 

@@ -138,5 +138,5 @@ async fn the_table_stays_smooth_with_ten_thousand_rows_and_keeps_its_state_in_th
     chromium.browser.refresh().await.unwrap();
     chromium.live().await;
     filtered().await;
-    tokio::time::timeout(Duration::from_secs(60), chromium.browser.back()).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(10), chromium.browser.back()).await.unwrap().unwrap();
 }
