@@ -45,6 +45,23 @@ async fn malformed_oversized_and_foreign_heartbeats_are_refused_by_name() {
     assert!(bench.metric("nexmdm_http_refusals_total{kind=\"malformed_json\"}").await >= 5.0);
 }
 
+/// Readers of JSON differ in which of two values counts: what one checks, another carries out.
+#[tokio::test]
+async fn a_key_that_repeats_is_refused_of_people_by_name() {
+    let bench = Bench::start().await;
+    for (path, body, key) in [
+        ("/v1/users", r#"{"username":"mallory","role":"viewer","role":"admin","password":"a long password 1"}"#, "role"),
+        ("/v1/devices/bulk", r#"{"action":"delete","dry_run":true,"target":{"ids":[]},"dry_run":false}"#, "dry_run"),
+        ("/v1/deployments", r#"{"apk_id":"x","options":{"canary":{"size":5,"size":500}}}"#, "options.canary.size"),
+        ("/v1/auth/login", r#"{"username":"viewer","username":"admin","password":"x"}"#, "username"),
+    ] {
+        let answer = bench.client.send(Call::post(path, body).bearer(&bench.admin).content_type("application/json")).await.unwrap();
+        let problem = answer.json();
+        assert_eq!((answer.status, &problem["field"]), (422, &json!(key)), "{path}: {problem}");
+    }
+    assert_eq!(bench.sql("SELECT count(*) FROM app_user WHERE username = 'mallory'"), "0");
+}
+
 #[tokio::test]
 async fn lists_and_ids_that_make_no_sense_are_refused() {
     let bench = Bench::start().await;
@@ -104,7 +121,7 @@ async fn slow_bodies_and_heads_are_cut_off_while_others_are_served() {
     let mut answers = Vec::new();
     for mut stream in slow {
         let mut answer = Vec::new();
-        let read = tokio::time::timeout(Duration::from_secs(40), stream.read_to_end(&mut answer)).await;
+        let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
         assert!(read.is_ok(), "the connection is held open");
         answers.push(String::from_utf8_lossy(&answer).into_owned());
     }
@@ -151,7 +168,7 @@ async fn sockets_that_say_nothing_or_too_much_are_closed() {
     );
     silent.write_all(upgrade.as_bytes()).await.unwrap();
     let mut received = Vec::new();
-    let read = tokio::time::timeout(Duration::from_secs(40), silent.read_to_end(&mut received)).await;
+    let read = tokio::time::timeout(Duration::from_secs(10), silent.read_to_end(&mut received)).await;
     assert!(read.is_ok(), "a dead socket is held open");
     assert!(received.starts_with(b"HTTP/1.1 101"));
 
