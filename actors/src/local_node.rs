@@ -66,6 +66,7 @@ impl LocalNode for ThisNode {
             agent_sockets: self.sockets.len() as u64,
             open_commands: self.metrics.open_commands.get().max(0) as u64,
             reconcilers: self.reconcilers.statuses(),
+            pools: self.metrics.pools.figures(),
         }
     }
 }

@@ -27,6 +27,8 @@ pub struct Metrics {
     pub writer_seconds: HistogramVec,
     /// Items of the writers, by writer and outcome.
     pub writer_items: IntCounterVec,
+    /// Events of devices beyond their budget.
+    pub events_left_out: IntCounter,
     /// Identity conflicts noticed.
     pub identity_conflicts: IntCounter,
     /// Device actors that panicked or failed.
@@ -172,6 +174,11 @@ impl Metrics {
                 "nexmdm_deployment_install_seconds",
                 "Time from the start of an installation to the report of success",
                 vec![0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0],
+                registry
+            )?,
+            events_left_out: register_int_counter_with_registry!(
+                "nexmdm_device_events_left_out_total",
+                "Events of devices beyond device.events_per_hour_max",
                 registry
             )?,
             identity_conflicts: register_int_counter_with_registry!(

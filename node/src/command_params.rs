@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use domain::action::{Action, ActionKind};
 use domain::command::{CommandOutcome, Report, ResultPayload};
 use domain::param::{ParamKind, ParamSpec, ParamValue};
+use domain::text::fit;
 use domain::{CommandId, DeviceId, Invalid};
 use serde_json::Value;
 use services::CommandResult;
@@ -84,7 +85,7 @@ pub(crate) fn result(device_id: DeviceId, reported: ActionResult, unusable: &mut
         },
     };
     let data = data.filter(|data| !data.is_null()).and_then(|mut data| {
-        if !data.is_object() || drop_nul(&mut data) {
+        if !data.is_object() || drop_hidden(&mut data) {
             unusable.note("data");
         }
         data.is_object().then(|| data.to_string())
@@ -99,20 +100,21 @@ pub(crate) fn result(device_id: DeviceId, reported: ActionResult, unusable: &mut
     Ok(CommandResult { id, report, payload })
 }
 
-/// Removes NUL characters, which the database does not take in JSON. Whether there were any.
-fn drop_nul(value: &mut Value) -> bool {
+/// Removes characters that nobody would see, NUL among them, which the database does not take in JSON. Whether there were any.
+fn drop_hidden(value: &mut Value) -> bool {
     match value {
-        Value::String(text) if text.contains('\0') => {
-            text.retain(|c| c != '\0');
-            true
-        }
-        Value::Array(items) => items.iter_mut().fold(false, |dropped, item| drop_nul(item) | dropped),
+        Value::String(text) => fit(text, usize::MAX),
+        Value::Array(items) => items.iter_mut().fold(false, |dropped, item| drop_hidden(item) | dropped),
         Value::Object(fields) => {
-            let in_keys = fields.keys().any(|key| key.contains('\0'));
+            let in_keys = fields.keys().any(|key| fit(&mut key.clone(), usize::MAX));
             if in_keys {
-                *fields = std::mem::take(fields).into_iter().map(|(key, value)| (key.replace('\0', ""), value)).collect();
+                let fitted = |(mut key, value): (String, Value)| {
+                    fit(&mut key, usize::MAX);
+                    (key, value)
+                };
+                *fields = std::mem::take(fields).into_iter().map(fitted).collect();
             }
-            fields.values_mut().fold(in_keys, |dropped, value| drop_nul(value) | dropped)
+            fields.values_mut().fold(in_keys, |dropped, value| drop_hidden(value) | dropped)
         }
         _ => false,
     }
@@ -204,7 +206,7 @@ mod tests {
     fn what_is_unusable_beside_the_outcome_does_not_cost_the_result() {
         let me = DeviceId(uuid::Uuid::from_u128(7));
         let id = "00000000-0000-0000-0000-000000000009";
-        let nul = json!({"a\0": ["x\0", {"b": "\\u0000"}]});
+        let nul = json!({"a\0": ["x\0\u{202e}", {"b": "\\u0000"}]});
         for (field, value) in [
             ("message", json!("x".repeat(1_001))),
             ("code", json!("a\0b")),

@@ -24,6 +24,7 @@ mod deployments;
 mod enrollment;
 mod fcm;
 mod heartbeat;
+mod hosts;
 mod http;
 mod metrics;
 mod plain_text;
@@ -35,6 +36,7 @@ mod telemetry;
 mod unified_push;
 
 pub(crate) use advice::{Advice, advice};
+pub(crate) use hosts::KnownHosts;
 pub(crate) use metrics::{DocsAccess, MetricsAccess};
 pub(crate) use rate_limits::RouteClass;
 pub(crate) use sections::{
@@ -119,6 +121,7 @@ impl Config {
                     low_battery_pct: self.device.low_battery_pct,
                     app_stale_after_s: self.device.app_stale_after_seconds,
                     ghost_after: TimeDelta::seconds(self.device.ghost_after_seconds),
+                    events_per_hour: self.device.events_per_hour_max,
                 },
                 history: HistorySettings {
                     restore_within: TimeDelta::days(self.history.restore_within_days),

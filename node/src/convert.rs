@@ -161,7 +161,7 @@ mod tests {
         let request = device_body::read(told, &mut unusable).unwrap();
         let registration = registration(request, &mut unusable).unwrap();
         assert_eq!((registration.alias.as_deref(), registration.manufacturer.as_deref()), (Some("kiosk"), Some("Orbic")));
-        assert_eq!((registration.model, registration.sdk_int, registration.hardware_id), (None, None, None));
+        assert_eq!((registration.model.as_deref(), registration.sdk_int, registration.hardware_id), (Some("a"), None, None));
         assert_eq!(unusable.iter().count(), 4, "{unusable:?}");
     }
 

@@ -186,9 +186,7 @@ fn same_hardware(other: &SameHardware) -> wire::devices::SameHardware {
 
 /// Parses a time.
 pub(crate) fn parse_time(field: &str, text: &str) -> Result<Timestamp, Invalid> {
-    chrono::DateTime::parse_from_rfc3339(text)
-        .map(|time| time.to_utc())
-        .map_err(|_| Invalid::new(field, "not a time as in 2026-11-21T15:36:17Z"))
+    domain::time::parse(text).ok_or_else(|| Invalid::new(field, "not a time as in 2026-11-21T15:36:17Z"))
 }
 
 fn last_status(last: &LastStatus) -> admin::LastStatus {

@@ -198,6 +198,7 @@ pub(crate) mod tests {
         low_battery_pct: 15,
         app_stale_after_s: 600,
         ghost_after: chrono::TimeDelta::hours(24),
+        events_per_hour: 60,
     };
 
     /// A fleet of `devices` that covers every state a page has to show.

@@ -36,6 +36,7 @@ pub fn browse(principal: Principal, views: &[DeviceView], address: &str, message
         low_battery_pct: 15,
         app_stale_after_s: 600,
         ghost_after: chrono::TimeDelta::hours(24),
+        events_per_hour: 60,
     };
     let clock = Clock::system();
     let fleet = FleetView::new(policy, clock.clone());

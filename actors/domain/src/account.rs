@@ -2,6 +2,7 @@
 
 use crate::access::Role;
 use crate::invalid::Invalid;
+use crate::text::fit_line;
 use crate::{SessionId, Timestamp, UserId, name};
 
 /// Longest name of an account, in characters.
@@ -72,7 +73,8 @@ pub fn possible_username(username: &str) -> Option<&str> {
 
 /// Stored form of a user agent: printable and bounded.
 pub fn kept_user_agent(reported: &str) -> Option<String> {
-    let kept: String = reported.trim().chars().filter(|c| !c.is_control()).take(USER_AGENT_MAX_CHARS).collect();
+    let mut kept = reported.trim().to_owned();
+    fit_line(&mut kept, USER_AGENT_MAX_CHARS);
     (!kept.is_empty()).then_some(kept)
 }
 
@@ -98,7 +100,7 @@ mod tests {
     #[test]
     fn a_client_cannot_make_its_description_long_or_unprintable() {
         assert_eq!(kept_user_agent(&"x".repeat(5000)).unwrap().len(), USER_AGENT_MAX_CHARS);
-        assert_eq!(kept_user_agent("a\u{1b}[31mb\0").as_deref(), Some("a[31mb"));
+        assert_eq!(kept_user_agent("a\u{1b}[31mb\0\u{202e}").as_deref(), Some("a[31mb"));
         assert_eq!(kept_user_agent(" \n"), None);
     }
 }

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use sha2::{Digest, Sha256};
 
 use crate::access::Principal;
-use crate::text::bounded;
+use crate::text::opaque;
 use crate::{ApiTokenId, DeviceId, EnrollTokenId, Invalid, SavedFilterId, SessionId, Timestamp, UserId};
 
 pub use action::{AuditAction, AuditSubject};
@@ -398,7 +398,7 @@ impl AuditFilter {
     pub fn checked(self) -> Result<Self, Invalid> {
         let text = |field: &str, value: Option<String>| -> Result<Option<String>, Invalid> {
             let Some(value) = value.map(|value| value.trim().to_owned()).filter(|value| !value.is_empty()) else { return Ok(None) };
-            bounded(field, &value, SEARCH_MAX_CHARS)?;
+            opaque(field, &value, SEARCH_MAX_CHARS)?;
             Ok(Some(value))
         };
         if let (Some(from), Some(to)) = (self.from, self.to)

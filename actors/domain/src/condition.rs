@@ -171,6 +171,7 @@ mod tests {
         low_battery_pct: 15,
         app_stale_after_s: 600,
         ghost_after: TimeDelta::hours(24),
+        events_per_hour: 60,
     };
 
     fn at(second: i64) -> Timestamp {

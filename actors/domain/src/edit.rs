@@ -78,7 +78,7 @@ impl LabelChange {
 /// # Errors
 /// It is not one.
 pub fn package(field: &str, name: &str) -> Result<String, Invalid> {
-    text::bounded(field, name, PACKAGE_MAX_CHARS)?;
+    text::line(field, name, PACKAGE_MAX_CHARS)?;
     let is_part =
         |part: &str| part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     match name.contains('.') && name.split('.').all(is_part) {

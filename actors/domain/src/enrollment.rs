@@ -176,7 +176,7 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Drops what is unusable beside the alias, so that it does not cost the enrollment. Names the fields that were dropped.
+    /// Drops what is unusable beside the alias, so that it does not cost the enrollment. Names the fields that were changed.
     pub fn drop_unusable(&mut self) -> Vec<&'static str> {
         let mut dropped = vec![];
         let texts = [
@@ -188,7 +188,10 @@ impl Registration {
             ("fcm_token", &mut self.fcm_token, text::FCM_TOKEN_MAX_CHARS),
         ];
         for (field, value, max_chars) in texts {
-            dropped.extend(value.take_if(|value| text::bounded(field, value, max_chars).is_err()).map(|_| field));
+            let was_changed = value.as_mut().is_some_and(|value| text::fit_line(value, usize::MAX));
+            let is_unusable = |value: &mut String| (was_changed && value.is_empty()) || text::line(field, value, max_chars).is_err();
+            let is_gone = value.take_if(is_unusable).is_some();
+            dropped.extend((was_changed || is_gone).then_some(field));
         }
         dropped.extend(self.sdk_int.take_if(|sdk_int| !(1..=10_000).contains(sdk_int)).map(|_| "sdk_int"));
         dropped.extend(self.app_version_code.take_if(|code| *code < 0).map(|_| "app_version_code"));

@@ -36,6 +36,8 @@ pub enum EventKind {
     AppDownBegan,
     /// The monitored app is up again.
     AppDownEnded,
+    /// The device caused more events than are recorded in an hour.
+    EventsLeftOut,
     /// Alias, tags, groups or monitored app edited by a person.
     Edited,
     /// Credentials revoked by a person.

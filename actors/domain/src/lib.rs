@@ -25,6 +25,7 @@ pub mod distribution;
 pub mod edit;
 pub mod enrollment;
 pub mod event;
+pub mod event_budget;
 pub mod flag;
 pub mod heartbeat;
 pub mod history;
@@ -51,6 +52,7 @@ pub mod spreadsheet;
 pub mod telemetry;
 pub mod text;
 pub mod throttle;
+pub mod time;
 pub mod transfer;
 
 pub use ids::{

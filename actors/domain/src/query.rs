@@ -8,7 +8,7 @@ use chrono::Datelike;
 
 use crate::device::DeviceView;
 use crate::telemetry::{FIELDS, Field};
-use crate::text::bounded;
+use crate::text::opaque;
 use crate::{DeviceId, Invalid, Timestamp};
 
 pub use filter::{DeviceFilter, FILTER_TEXT_MAX_CHARS, FilterCondition, FilterKey, FilterKind, FilterSpec, FilterValue, SearchedTexts};
@@ -119,7 +119,7 @@ impl Cursor {
     /// The cursor is not one of this list.
     pub fn checked(self, sort: Sort) -> Result<Self, Invalid> {
         let reads = match sort.key {
-            SortKey::Alias => bounded("cursor", &self.key, 200).is_ok(),
+            SortKey::Alias => opaque("cursor", &self.key, 200).is_ok(),
             SortKey::LastSeen => self.key == NEVER || is_time(&self.key),
             SortKey::Reading(field) => field.is_rank(&self.key),
             SortKey::Enrolled => is_time(&self.key),

@@ -46,7 +46,7 @@ impl Wifi {
     /// # Errors
     /// Names the field that is out of its limits, missing or superfluous.
     pub fn checked(ssid: String, security: Option<&str>, password: Option<String>, hidden: bool) -> Result<Self, Invalid> {
-        text::bounded("wifi.ssid", &ssid, SSID_MAX_BYTES)?;
+        text::line("wifi.ssid", &ssid, SSID_MAX_BYTES)?;
         if ssid.is_empty() || ssid.len() > SSID_MAX_BYTES {
             return Err(Invalid::new("wifi.ssid", format!("must have 1..{SSID_MAX_BYTES} bytes")));
         }
@@ -61,7 +61,7 @@ impl Wifi {
         match (&password, security) {
             (Some(_), WifiSecurity::None) => return Err(Invalid::new("wifi.password", "must be empty for a network without security")),
             (None, WifiSecurity::Wpa | WifiSecurity::Wep) => return Err(Invalid::new("wifi.password", "required for this security")),
-            (Some(password), _) => text::bounded("wifi.password", password, WIFI_PASSWORD_MAX_CHARS)?,
+            (Some(password), _) => text::opaque("wifi.password", password, WIFI_PASSWORD_MAX_CHARS)?,
             (None, _) => {}
         }
         Ok(Self { ssid, security, password, hidden })

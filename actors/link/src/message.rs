@@ -1,6 +1,7 @@
 //! Messages that only the link has; those of [`crate::messages`] travel as well. Their field numbers stand in [`super::schema`].
 
 use domain::command::Channels;
+use domain::permits::PoolFigures;
 use domain::reconcile::ReconcilerStatus;
 use domain::shard::Epoch;
 use domain::{DeviceId, NodeId, ServiceError};
@@ -135,6 +136,8 @@ pub struct NodeStats {
     pub open_commands: u64,
     /// Reconcilers, by name.
     pub reconcilers: Vec<ReconcilerStatus>,
+    /// Pools of permits.
+    pub pools: Vec<PoolFigures>,
 }
 
 /// Protocol 3: which ways lead to the devices of [`Changes`], socket and push, in the order of the changes.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use domain::command::Channels;
 use domain::device::{AppStatus, Connectivity, DeviceIdentity, DeviceView, LastStatus};
 use domain::heartbeat::{Telemetry, Transport, WatchedApp};
+use domain::permits::PoolFigures;
 use domain::reconcile::ReconcilerStatus;
 use domain::shard::Epoch;
 use domain::telemetry::Unusable;
@@ -189,7 +190,9 @@ fn messages(recording: &Recording) -> Vec<Sample> {
         running_since: recording.has_edition(5).then_some(time),
     };
     let reconcilers = if recording.has_edition(2) { vec![reconciler] } else { vec![] };
-    let stats = NodeStats { devices: 1, heartbeats_per_second: 1.5, in_flight: 2, agent_sockets: 3, open_commands: 4, reconcilers };
+    let pool = PoolFigures { pool: "downloads".into(), capacity: 64, in_use: 3, waiting: 2, refused: 1 };
+    let pools = if recording.has_edition(9) { vec![pool] } else { vec![] };
+    let stats = NodeStats { devices: 1, heartbeats_per_second: 1.5, in_flight: 2, agent_sockets: 3, open_commands: 4, reconcilers, pools };
     let words = (
         vec![Connectivity::Online, Connectivity::Offline, Connectivity::NeverSeen],
         (
@@ -257,7 +260,7 @@ impl Recording {
 }
 
 /// Every recording, the newest of each protocol last.
-const RECORDINGS: [Recording; 9] = [
+const RECORDINGS: [Recording; 10] = [
     Recording { name: "3-1", format: Format::Positional, edition: 1, text: include_str!("recorded/3-1.txt") },
     Recording { name: "4-1", format: Format::Numbered, edition: 1, text: include_str!("recorded/4-1.txt") },
     Recording { name: "4-2", format: Format::Numbered, edition: 2, text: include_str!("recorded/4-2.txt") },
@@ -267,6 +270,7 @@ const RECORDINGS: [Recording; 9] = [
     Recording { name: "4-6", format: Format::Numbered, edition: 6, text: include_str!("recorded/4-6.txt") },
     Recording { name: "4-7", format: Format::Numbered, edition: 7, text: include_str!("recorded/4-7.txt") },
     Recording { name: "4-8", format: Format::Numbered, edition: 8, text: include_str!("recorded/4-8.txt") },
+    Recording { name: "4-9", format: Format::Numbered, edition: 9, text: include_str!("recorded/4-9.txt") },
 ];
 
 #[test]

@@ -7,6 +7,7 @@
 use domain::command::Channels;
 use domain::device::{AppStatus, Connectivity, DeviceIdentity, DeviceView, LastStatus};
 use domain::heartbeat::{Telemetry, Transport, WatchedApp};
+use domain::permits::PoolFigures;
 use domain::reconcile::ReconcilerStatus;
 use domain::telemetry;
 use domain::telemetry::Unusable;
@@ -20,7 +21,8 @@ use crate::messages::{
 
 // The link itself.
 message_struct!(ProtocolRange { 1: min, 2: max });
-message_struct!(NodeStats { 1: devices, 2: heartbeats_per_second, 3: in_flight, 4: agent_sockets, 5: open_commands; 6: reconcilers });
+message_struct!(NodeStats { 1: devices, 2: heartbeats_per_second, 3: in_flight, 4: agent_sockets, 5: open_commands; 6: reconcilers, 7: pools });
+message_struct!(PoolFigures { 1: pool, 2: capacity, 3: in_use, 4: waiting, 5: refused });
 message_struct!(ReconcilerStatus {
     1: name,
     2: per_cluster,

@@ -4,7 +4,7 @@ use actors::agent_updates::{hour_of, promoted_of};
 use actors::messages::DeviceCredentials;
 use apk::signed_url::LinkHolder;
 use domain::rollout::{AgentBuild, Promotion, UpdateAnswer, UpdateEvent, answer, newest};
-use domain::text::bounded;
+use domain::text::{fit_line, opaque};
 use domain::{AgentBuildId, DeviceId, Invalid, ServiceError, Timestamp};
 use store::{UpdateReport, UpdateReportOutcome};
 
@@ -80,7 +80,7 @@ impl AgentBuildService {
         if check.device.is_some_and(|device| device != credentials.device_id) {
             return Err(ServiceError::ForeignDevice);
         }
-        bounded("package_name", &check.package, PACKAGE_MAX_CHARS)?;
+        opaque("package_name", &check.package, PACKAGE_MAX_CHARS)?;
         if check.package != self.package() {
             return Err(
                 Invalid::new("package_name", format!("not the agent's, which is {} (agent_updates.package)", self.package())).into()
@@ -120,7 +120,10 @@ impl AgentBuildService {
             return Err(Invalid::new("version_code", "less than 0").into());
         }
         // Cut rather than refused: what failed must be heard, however long the words.
-        let error = error.map(|text| text.chars().filter(|c| !c.is_control()).take(ERROR_MAX_CHARS).collect::<String>());
+        let error = error.map(|mut text| {
+            fit_line(&mut text, ERROR_MAX_CHARS);
+            text
+        });
         let report =
             UpdateReport { build, device: credentials.device_id, event, error: error.filter(|text| !text.is_empty()), version_code };
         let (store, policy, offers) = (self.parts.store.clone(), self.parts.settings.halt, self.parts.offers.clone());

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use domain::access::{Permission, Principal};
 use domain::apk::{Apk, ApkUpload, NOTES_MAX_CHARS, Offer, Refusal, Verdict, sha256};
 use domain::permits::{Claim, Class, Limit, PoolLimits, PoolName};
-use domain::text::bounded;
+use domain::text::{bounded, line};
 use domain::transfer::Patience;
 use domain::{ApkId, ApkUploadId, Invalid, ServiceError, UserId};
 use futures_util::{Stream, StreamExt};
@@ -130,7 +130,7 @@ impl ApkService {
     ) -> Result<ApkUpload, ServiceError> {
         principal.require(Permission::UploadApks)?;
         let facts = facts.checked()?;
-        bounded("file_name", file_name, FILE_NAME_MAX_CHARS)?;
+        line("file_name", file_name, FILE_NAME_MAX_CHARS)?;
         let most = i64::try_from(self.library.settings().upload_max_bytes).unwrap_or(i64::MAX);
         domain::invalid::in_range("size_bytes", size_bytes, 1, most)?;
         if let Some(id) = facts.rollback_of

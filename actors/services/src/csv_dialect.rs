@@ -62,6 +62,36 @@ impl<'a> Table<'a> {
     }
 }
 
+/// Counts the lines of a text, which end with CR, LF or both, as an editor shows them.
+pub(super) struct Lines<'a> {
+    text: &'a [u8],
+    counted_to: usize,
+    line: u64,
+}
+
+impl<'a> Lines<'a> {
+    /// The lines of a text, from 1.
+    pub(super) fn of(text: &'a [u8]) -> Self {
+        Self { text, counted_to: 0, line: 1 }
+    }
+
+    /// Line of the first byte from here that ends none. Places are asked for in their order.
+    pub(super) fn line_of(&mut self, from: usize) -> u64 {
+        let blank = self.text.get(from..).unwrap_or_default().iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
+        let to = (from + blank).min(self.text.len());
+        while self.counted_to < to {
+            let is_end = match self.text[self.counted_to] {
+                b'\n' => true,
+                b'\r' => self.text.get(self.counted_to + 1) != Some(&b'\n'),
+                _ => false,
+            };
+            self.line += u64::from(is_end);
+            self.counted_to += 1;
+        }
+        self.line
+    }
+}
+
 fn line_of(text: &[u8]) -> &[u8] {
     text.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default()
 }
@@ -145,6 +175,16 @@ mod tests {
         assert_eq!((read(b"alias\n").1, read(b"").1), (b',', b','));
         assert!(Table::of(b"sep=x\nalias\n").is_err());
         assert!(Table::of(b"\xff\xfea\0b").is_err(), "half a character");
+    }
+
+    #[test]
+    fn lines_end_with_either_or_both() {
+        for text in ["a\nb\n\nc", "a\rb\r\rc", "a\r\nb\r\n\r\nc", "a\nb\r\n\rc"] {
+            let mut lines = Lines::of(text.as_bytes());
+            let at = |c: char| text.find(c).unwrap();
+            assert_eq!((lines.line_of(0), lines.line_of(at('b')), lines.line_of(at('b') + 1)), (1, 2, 4), "{text:?}");
+            assert_eq!(lines.line_of(99), 4);
+        }
     }
 
     #[test]

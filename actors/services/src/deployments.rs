@@ -246,7 +246,7 @@ impl DeploymentService {
 
     async fn planned(&self, request: &DeploymentRequest, now: Timestamp) -> Result<DeploymentPlan, ServiceError> {
         if let Some(name) = &request.name {
-            text::bounded("name", name, NAME_MAX_CHARS)?;
+            text::line("name", name, NAME_MAX_CHARS)?;
         }
         let apk = self.store.apk(request.apk).await?.ok_or_else(|| Invalid::new("apk_id", "there is no such APK"))?;
         if apk.deleted_at.is_some() {

@@ -70,6 +70,7 @@ pub struct EnrollmentService {
     device_token_bcrypt_cost: u32,
     lifetime: LifetimeLimits,
     retry_window: TimeDelta,
+    retries_max: i32,
     pub(super) throttle: FailureThrottle,
     pub(super) kit: EnrollmentKit,
     metrics: Metrics,
@@ -90,11 +91,25 @@ impl EnrollmentService {
         kit: KitSettings,
         metrics: Metrics,
     ) -> Self {
-        let EnrollmentSettings { lifetime, retry_window, failures } = settings;
+        let EnrollmentSettings { lifetime, retry_window, retries_max, failures } = settings;
         let throttle = FailureThrottle::new(clock.clone(), failures, auth.failure_keys_max);
         let device_token_bcrypt_cost = auth.device_token_bcrypt_cost;
         let kit = EnrollmentKit::new(kit, &master_key, &metrics.actors.pools);
-        Self { clock, store, router, view, bcrypt, master_key, device_token_bcrypt_cost, lifetime, retry_window, throttle, kit, metrics }
+        Self {
+            clock,
+            store,
+            router,
+            view,
+            bcrypt,
+            master_key,
+            device_token_bcrypt_cost,
+            lifetime,
+            retry_window,
+            retries_max,
+            throttle,
+            kit,
+            metrics,
+        }
     }
 
     /// Creates tokens.
@@ -231,7 +246,12 @@ impl EnrollmentService {
             return Err(ServiceError::Unauthorized);
         };
         let secret_sha256 = sha256(token);
-        let retry = RegistrationRetry { secret_sha256: &secret_sha256, hardware_id: &hardware_id, used_after: now - self.retry_window };
+        let retry = RegistrationRetry {
+            secret_sha256: &secret_sha256,
+            hardware_id: &hardware_id,
+            used_after: now - self.retry_window,
+            retries_max: self.retries_max,
+        };
         if !self.store.may_retry_registration(retry).await? {
             return Err(ServiceError::Unauthorized);
         }

@@ -83,6 +83,8 @@ pub struct EnrollmentSettings {
     pub lifetime: LifetimeLimits,
     /// How long after its use a token is answered again, to the same hardware.
     pub retry_window: TimeDelta,
+    /// Most such answers for one device.
+    pub retries_max: i32,
     /// Worthless tokens per address.
     pub failures: FailureLimit,
 }

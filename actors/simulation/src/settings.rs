@@ -49,6 +49,7 @@ pub(crate) fn settings(folder: &Path) -> Settings {
             low_battery_pct: LOW_BATTERY_PCT,
             app_stale_after_s: 600,
             ghost_after: TimeDelta::hours(24),
+            events_per_hour: 60,
         },
         history: HistorySettings {
             restore_within: TimeDelta::days(7),

@@ -12,6 +12,7 @@ use clock::{Clock, Moment};
 use domain::command::{Channels, DispatchEvent, DispatchPolicy};
 use domain::condition::{self, Condition};
 use domain::device::{Admission, DeviceEffect, DeviceEvent, DevicePolicy, DeviceState, DeviceView, LastStatus};
+use domain::event_budget::EventBudget;
 use domain::shard::{Epoch, ShardLease, shard_of};
 use domain::{CommandId, DeviceId, ServiceError, Timestamp};
 use link::messages::{DeviceReply, DeviceRequest, HeartbeatAck, HeartbeatOutcome, PendingCommand, SignedCommand, SocketPush, SocketRef};
@@ -152,8 +153,10 @@ pub struct DeviceActorState {
     details_known: bool,
     /// Recorded condition and its version; 0 when there is none.
     recorded: (i64, Condition),
-    /// Condition that is being recorded, and whether it includes a reboot.
-    recording: Option<(Condition, bool)>,
+    /// What is being recorded.
+    recording: Option<Recording>,
+    /// Events that it caused within the hour.
+    budget: EventBudget,
     /// Whether recording is paused after a refusal, so that a permanent refusal does not loop.
     paused: bool,
     /// When the recorded condition was last read or written. One that was read before is older.
@@ -164,6 +167,17 @@ pub struct DeviceActorState {
     supervisor: Arc<dyn DeviceSupervisor>,
     lease: ShardLease,
     context: Arc<DeviceContext>,
+}
+
+/// Change of a device on its way to the store.
+struct Recording {
+    condition: Condition,
+    /// Whether it includes a reboot.
+    rebooted: bool,
+    /// Budget of events, once it is recorded.
+    budget: EventBudget,
+    /// Events that it leaves out.
+    left_out: u64,
 }
 
 fn refusal(admission: Admission) -> ServiceError {
@@ -185,6 +199,7 @@ impl Actor for DeviceActor {
         let state = DeviceActorState {
             recorded: condition.unwrap_or_else(|| (0, begin())),
             recording: None,
+            budget: EventBudget::default(),
             paused: false,
             recorded_at: read_at,
             known_at: read_at,
@@ -358,7 +373,14 @@ impl DeviceActorState {
         if self.recording.is_some() || self.paused || !self.acts() {
             return;
         }
-        let Some((condition, occurrences)) = condition::compare(&self.recorded.1, &self.device, &self.context.policy) else { return };
+        let now = self.context.clock.now();
+        let (condition, happened) = match condition::compare(&self.recorded.1, &self.device, &self.context.policy) {
+            Some(change) => change,
+            None if self.budget.is_due(now) => (self.recorded.1.clone(), vec![]),
+            None => return,
+        };
+        let mut budget = self.budget.clone();
+        let (occurrences, left_out) = budget.admit(happened, self.context.policy.events_per_hour, now);
         let change = RecordedChange {
             device_id: self.device.identity.id,
             epoch: self.lease.epoch,
@@ -370,7 +392,8 @@ impl DeviceActorState {
         // A device that stopped in the meantime is loaded with what is on record.
         let on_recorded = Box::new(move |outcome| drop(recorder.cast(DeviceMsg::ChangeRecorded(outcome))));
         if self.context.events.submit(change, on_recorded) {
-            self.recording = Some((condition, std::mem::take(&mut self.device.rebooted)));
+            let rebooted = std::mem::take(&mut self.device.rebooted);
+            self.recording = Some(Recording { condition, rebooted, budget, left_out });
         } else {
             self.record_later();
         }
@@ -384,10 +407,12 @@ impl DeviceActorState {
     }
 
     fn change_recorded(&mut self, me: &ActorRef<DeviceMsg>, outcome: RecordOutcome) {
-        let Some((condition, rebooted)) = self.recording.take() else { return };
+        let Some(Recording { condition, rebooted, budget, left_out }) = self.recording.take() else { return };
         match outcome {
             RecordOutcome::Recorded => {
                 self.recorded = (self.recorded.0 + 1, condition);
+                self.budget = budget;
+                self.context.metrics.events_left_out.inc_by(left_out);
                 self.recorded_at = self.context.clock.monotonic();
                 // More may have happened meanwhile.
                 self.record(me);

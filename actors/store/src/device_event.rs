@@ -44,6 +44,7 @@ fn detail(occurrence: &Occurrence) -> String {
     let key = match occurrence.kind {
         EventKind::LowBatteryBegan | EventKind::LowBatteryEnded => "battery_pct",
         EventKind::Rebooted => "uptime_s",
+        EventKind::EventsLeftOut => "count",
         EventKind::IdentityConflictBegan => "other",
         _ => "after",
     };
@@ -206,6 +207,7 @@ mod tests {
         };
         assert_eq!(told(EventKind::LowBatteryBegan, None, "19"), r#"{"battery_pct":19}"#);
         assert_eq!(told(EventKind::Rebooted, None, "3"), r#"{"uptime_s":3}"#);
+        assert_eq!(told(EventKind::EventsLeftOut, None, "197"), r#"{"count":197}"#);
         assert_eq!(told(EventKind::AgentVersionChanged, Some("1"), "2"), r#"{"after":"2","before":"1"}"#);
     }
 }

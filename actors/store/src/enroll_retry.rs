@@ -21,6 +21,8 @@ pub struct RegistrationRetry<'a> {
     pub hardware_id: &'a str,
     /// Only of a token that was used after this.
     pub used_after: Timestamp,
+    /// Most retries of one device; each has a device key of its own.
+    pub retries_max: i32,
 }
 
 /// New device token for a device that has none that was used.
@@ -51,12 +53,13 @@ impl Store {
         Ok(sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT FROM enroll_token t JOIN device d USING (device_id)
                  WHERE t.secret_sha256 = $1 AND t.used_at > $2 AND d.hardware_id = $3 AND d.deleted_at IS NULL
-                   AND d.credential_generation = 1
+                   AND d.credential_generation = 1 AND d.key_version <= $4
                    AND NOT EXISTS (SELECT FROM device_last_status s WHERE s.device_id = d.device_id)
                    AND NOT EXISTS (SELECT FROM device_token k WHERE k.device_id = d.device_id AND k.first_used_at IS NOT NULL)) AS "may!""#,
             retry.secret_sha256,
             retry.used_after,
-            retry.hardware_id
+            retry.hardware_id,
+            retry.retries_max
         )
         .fetch_one(&self.pool)
         .await?)
@@ -78,10 +81,12 @@ impl Store {
         let device = sqlx::query!(
             r#"SELECT t.enroll_token_id, d.device_id, d.alias FROM enroll_token t JOIN device d USING (device_id)
                WHERE t.secret_sha256 = $1 AND t.used_at > $2 AND d.hardware_id = $3 AND d.deleted_at IS NULL AND d.credential_generation = 1
+                   AND d.key_version <= $4
                FOR NO KEY UPDATE OF t, d"#,
             retry.secret_sha256,
             retry.used_after,
-            retry.hardware_id
+            retry.hardware_id,
+            retry.retries_max
         )
         .fetch_optional(&mut *tx)
         .await?;

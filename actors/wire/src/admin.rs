@@ -314,6 +314,24 @@ pub struct ClusterNode {
     pub reachable: Option<bool>,
     /// Round trip between the answering node and it, ms.
     pub round_trip_ms: Option<f64>,
+    /// Its pools of permits; empty when it has not told.
+    #[serde(default)]
+    pub pools: Vec<ClusterPool>,
+}
+
+/// Pool of permits of a node.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub struct ClusterPool {
+    /// Name, as in the metrics.
+    pub name: String,
+    /// Permits that there are.
+    pub capacity: u64,
+    /// Permits in use.
+    pub in_use: u64,
+    /// Callers that wait for one.
+    pub waiting: u64,
+    /// Callers refused since the node started.
+    pub refused: u64,
 }
 
 /// A shard.

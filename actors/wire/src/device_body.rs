@@ -9,6 +9,9 @@ use serde_path_to_error::Segment;
 
 use crate::tolerant;
 
+/// Values of keys that repeat which are tried before the last one of the key, of a body.
+const EARLIER_MAX: usize = 16;
+
 /// Why a body cannot be read, even so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreadable {
@@ -77,14 +80,22 @@ pub fn read<T: DeserializeOwned>(bytes: &[u8], unusable: &mut UnusableFields) ->
         return Ok(read);
     }
     let mut object = object(bytes)?;
+    let mut earlier = tolerant::earlier(bytes);
+    earlier.drain(..earlier.len().saturating_sub(EARLIER_MAX));
     loop {
         let error = match serde_path_to_error::deserialize(Value::Object(object.clone())) {
             Ok(read) => return Ok(read),
             Err(error) => error,
         };
-        // Each turn removes a field, of which a type has few.
+        // Each turn removes a value, of which a type has few; one that was told before stands for it, if there is any.
         match error.path().iter().next() {
-            Some(Segment::Map { key }) if object.remove(key).is_some() => unusable.note(key.clone()),
+            Some(Segment::Map { key }) if object.remove(key).is_some() => {
+                if let Some(at) = earlier.iter().rposition(|(path, _)| path == key) {
+                    object.insert(key.clone(), earlier.remove(at).1);
+                } else {
+                    unusable.note(key.clone());
+                }
+            }
             _ => {
                 // The library's message may repeat a value, however long; what is wrong comes first.
                 let problem: String = error.into_inner().to_string().chars().take(160).collect();
@@ -118,6 +129,15 @@ mod tests {
         assert_eq!((read.outcome.as_str(), read.message, read.code), ("success", None, None));
         assert_eq!((read.data.unwrap()["a"].as_str(), read.finished_at.as_deref()), (Some("1e400"), Some("NaN")));
         assert_eq!(unusable.iter().collect::<Vec<_>>(), ["code", "message"]);
+    }
+
+    #[test]
+    fn of_fields_that_are_told_twice_the_last_that_reads_counts() {
+        let mut unusable = UnusableFields::default();
+        let text = br#"{"request_id":"r","outcome":"failed","outcome":"success","message":"ok","message":7,"code":[],"code":{}}"#;
+        let read: ActionResult = read(text, &mut unusable).unwrap();
+        assert_eq!((read.outcome.as_str(), read.message.as_deref(), read.code), ("success", Some("ok"), None));
+        assert_eq!(unusable.iter().collect::<Vec<_>>(), ["code"]);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! A device's heartbeat from the bytes of a body or a frame: whatever its values are, it counts.
 
-use chrono::DateTime;
 use domain::heartbeat::Heartbeat;
 use domain::telemetry::OptIn;
 use domain::{DeviceId, Invalid, Timestamp, text};
@@ -8,6 +7,7 @@ use domain::{DeviceId, Invalid, Timestamp, text};
 use crate::agent;
 use crate::device_body::{self, Unreadable};
 use crate::heartbeat_values::{self, Values};
+use crate::tolerant;
 
 /// A heartbeat as far as it is usable.
 #[derive(Debug, Clone)]
@@ -36,7 +36,8 @@ pub fn heartbeat(device_id: DeviceId, body: &[u8], kept: &OptIn, now: Timestamp)
     if let Some(reported) = device_body::whole(body).and_then(|reported| whole(device_id, reported, kept, now).ok()) {
         return Ok(reported);
     }
-    let object = device_body::object(body).map_err(Refusal::Unreadable)?;
+    let mut object = device_body::object(body).map_err(Refusal::Unreadable)?;
+    heartbeat_values::prefer_usable(&mut object, tolerant::earlier(body));
     let Values { device_id: claimed, device_time, clock_unreadable, fcm_token, telemetry } = heartbeat_values::values(&object, kept, now);
     if claimed.is_some_and(|claimed| claimed != device_id) {
         return Err(Refusal::ForeignDevice);
@@ -60,6 +61,5 @@ fn whole(device_id: DeviceId, mut reported: agent::Heartbeat, kept: &OptIn, now:
 }
 
 fn time(text: &str) -> Result<Timestamp, Invalid> {
-    let time = DateTime::parse_from_rfc3339(text);
-    time.map(|time| time.to_utc()).map_err(|_| Invalid::new("timestamp_utc", "not a time as in 2026-11-21T15:36:17Z"))
+    domain::time::parse(text).ok_or_else(|| Invalid::new("timestamp_utc", "not a time as in 2026-11-21T15:36:17Z"))
 }

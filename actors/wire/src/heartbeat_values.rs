@@ -1,6 +1,5 @@
 //! A heartbeat taken value by value, for one that does not read as a whole: what is unusable of it costs nothing else.
 
-use chrono::DateTime;
 use domain::telemetry::{APPS, BLOCKS, CLAIMED_ID, CLOCK, FIELDS, Field, OptIn, PUSH_TOKEN, Sent, Telemetry};
 use domain::{DeviceId, Timestamp, text};
 use serde_json::{Map, Value};
@@ -39,7 +38,7 @@ pub fn values(told: &Map<String, Value>, kept: &OptIn, at: Timestamp) -> Values 
     take_apps(told.get(APPS), telemetry, at);
     let given = |path: &str| told.get(path).filter(|value| !value.is_null() && value.as_str() != Some(""));
     if let Some(value) = told.get(CLOCK).filter(|value| !value.is_null()) {
-        values.device_time = value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok()).map(|time| time.to_utc());
+        values.device_time = value.as_str().and_then(domain::time::parse);
         values.clock_unreadable = values.device_time.is_none();
         if values.clock_unreadable {
             note(telemetry, CLOCK, value, "not a time as in 2026-11-21T15:36:17Z; the time of receipt counts", at);
@@ -60,6 +59,44 @@ pub fn values(told: &Map<String, Value>, kept: &OptIn, at: Timestamp) -> Values 
         }
     }
     values
+}
+
+/// Of values that were told more than once, puts the last usable one where the last one stands. `earlier`: [`tolerant::earlier`].
+///
+/// [`tolerant::earlier`]: crate::tolerant::earlier
+pub fn prefer_usable(told: &mut Map<String, Value>, earlier: Vec<(String, Value)>) {
+    for (path, value) in earlier.into_iter().rev().filter(|(path, value)| is_usable(path, value)) {
+        match path.split_once('.') {
+            None if told.get(&path).is_some_and(|last| is_usable(&path, last)) => {}
+            None => drop(told.insert(path, value)),
+            Some((block, key)) => {
+                let block = told.entry(block).or_insert(Value::Null);
+                if !block.is_object() {
+                    *block = Value::Object(Map::new());
+                }
+                if let Value::Object(block) = block
+                    && !block.get(key).is_some_and(|last| is_usable(&path, last))
+                {
+                    block.insert(key.to_owned(), value);
+                }
+            }
+        }
+    }
+}
+
+/// Whether something is taken of a value that stands at this path.
+fn is_usable(path: &str, value: &Value) -> bool {
+    if let Some(field) = FIELDS.iter().find(|field| field.path == path) {
+        let mut taken = Telemetry::default();
+        let problem = with_sent(value, field.kind == "JsonText", |sent| (field.set)(&mut taken, sent));
+        return !value.is_null() && problem.is_none() && (field.get)(&taken).is_some();
+    }
+    match path {
+        CLOCK => value.as_str().is_some_and(|text| domain::time::parse(text).is_some()),
+        CLAIMED_ID => value.as_str().is_some_and(|text| text.parse::<DeviceId>().is_ok()),
+        PUSH_TOKEN => value.as_str().is_some_and(|text| !text.is_empty()),
+        _ => path.strip_prefix(APPS).is_some_and(|package| package.starts_with('.')) && value.is_object(),
+    }
 }
 
 /// Notes a value where an object belongs. A list is what agents of the earlier server send for an empty one.
@@ -124,7 +161,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn at() -> Timestamp {
-        DateTime::from_timestamp(1_780_000_000, 0).unwrap()
+        chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap()
     }
 
     fn read(text: &str) -> Values {
@@ -174,13 +211,40 @@ mod tests {
                 ("battery.pct", "-1", "outside 0..100"),
                 ("battery.temperature_c", "NaN", "not a number"),
                 ("network.transport", "5g", "unknown word; taken as other"),
-                ("network.ssid", "\u{fffd}", "control character at position 0"),
+                ("network.ssid", "\u{fffd}", "control character at position 0 (U+0000)"),
                 ("app_versions", "1e400", "version_code of a.b: outside 0..9223372036854775807"),
                 ("timestamp_utc", "٢٠٢٦-١١-٢١T15:36:17Z", "not a time as in 2026-11-21T15:36:17Z; the time of receipt counts"),
                 ("device_id", "kiosk", "not a UUID"),
                 ("fcm_token", "(not shown)", "too long, or not text"),
             ]
         );
+    }
+
+    #[test]
+    fn of_values_that_are_told_twice_the_last_usable_one_counts() {
+        for (text, path, reading) in [
+            (r#"{"seq":5,"seq":6}"#, "seq", Some("6")),
+            (r#"{"seq":5,"seq":NaN}"#, "seq", Some("5")),
+            (r#"{"seq":5,"seq":null}"#, "seq", Some("5")),
+            (r#"{"battery":{"pct":50,"pct":-1}}"#, "battery.pct", Some("50")),
+            (r#"{"battery":{"pct":50,"pct":60}}"#, "battery.pct", Some("60")),
+            (r#"{"battery":{"pct":50},"battery":{"charging":true}}"#, "battery.pct", Some("50")),
+            (r#"{"battery":{"pct":50},"battery":7}"#, "battery.pct", Some("50")),
+            (r#"{"battery":{"pct":50},"battery":{"pct":"full"}}"#, "battery.pct", Some("50")),
+            (r#"{"battery":{"pct":-1},"battery":{"pct":"full"}}"#, "battery.pct", None),
+        ] {
+            let mut told = tolerant::object(text.as_bytes()).unwrap();
+            prefer_usable(&mut told, tolerant::earlier(text.as_bytes()));
+            let telemetry = values(&told, &OptIn::all(), at()).telemetry;
+            let field = FIELDS.iter().find(|field| field.path == path).unwrap();
+            assert_eq!((field.get)(&telemetry).map(|reading| reading.to_string()).as_deref(), reading, "{text}");
+            assert_eq!(telemetry.unusable.is_empty(), reading.is_some(), "{text}: {:?}", telemetry.unusable);
+        }
+        let text = r#"{"timestamp_utc":"2026-11-21T15:36:17Z","timestamp_utc":"noon","app_versions":{"a.b":{"version_code":1},"a.b":7}}"#;
+        let mut told = tolerant::object(text.as_bytes()).unwrap();
+        prefer_usable(&mut told, tolerant::earlier(text.as_bytes()));
+        let values = values(&told, &OptIn::all(), at());
+        assert_eq!((values.clock_unreadable, values.telemetry.apps[0].version_code), (false, Some(1)));
     }
 
     #[test]

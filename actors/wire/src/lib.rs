@@ -26,3 +26,4 @@ pub mod people;
 pub mod problem;
 pub mod socket;
 pub mod tolerant;
+pub mod unique;

@@ -1,6 +1,6 @@
 //! A reading of the telemetry table in JSON: its types, and the way to the server's type and back.
 
-use chrono::{DateTime, SecondsFormat};
+use chrono::SecondsFormat;
 use domain::telemetry::Transport;
 use domain::{Invalid, Timestamp};
 use serde_json::value::RawValue;
@@ -123,8 +123,7 @@ impl Reading<String> for Transport {
 
 impl Reading<String> for Timestamp {
     fn received(path: &str, sent: String) -> Result<Self, Invalid> {
-        let time = DateTime::parse_from_rfc3339(&sent);
-        time.map(|time| time.to_utc()).map_err(|_| Invalid::new(path, "not a time as in 2026-11-21T15:36:17Z"))
+        domain::time::parse(&sent).ok_or_else(|| Invalid::new(path, "not a time as in 2026-11-21T15:36:17Z"))
     }
     fn sent(&self) -> String {
         self.to_rfc3339_opts(SecondsFormat::AutoSi, true)

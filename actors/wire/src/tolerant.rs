@@ -3,6 +3,11 @@
 //!
 //! No reader of JSON that is kept up takes all of them. One pass over the text, whose result is at most six times as long.
 
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
 /// Deepest nesting that is read; what is below reads as null.
@@ -12,12 +17,66 @@ const WORD_MAX_BYTES: usize = 64;
 /// What text has in place of what is no character: no reading takes a control character.
 const NO_CHARACTER: &[u8] = b"\\u0000";
 
-/// The object of a body; of keys that repeat the last one counts.
+/// The object of a body; of keys that repeat the last one counts. The values before it: [`earlier`].
 ///
 /// # Errors
 /// It is no JSON object, even so.
 pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     serde_json::from_slice(&repaired(bytes))
+}
+
+/// Values of the object of a body that a later one of the same key stands for, in their order, each with its path: `seq`, or
+/// `battery.pct` for one in an object within.
+pub fn earlier(bytes: &[u8]) -> Vec<(String, Value)> {
+    let text = repaired(bytes);
+    let mut earlier = Vec::new();
+    let Some(Pairs(pairs)) = serde_json::from_slice(&text).ok() else { return earlier };
+    for ((key, value), is_last) in told_last(pairs) {
+        match serde_json::from_str::<Pairs<'_>>(value.get()) {
+            Ok(Pairs(within)) => {
+                for ((inner, value), is_last_within) in told_last(within) {
+                    if !(is_last && is_last_within) {
+                        earlier.extend(serde_json::from_str(value.get()).ok().map(|value| (format!("{key}.{inner}"), value)));
+                    }
+                }
+            }
+            Err(_) if is_last => {}
+            Err(_) => earlier.extend(serde_json::from_str(value.get()).ok().map(|value| (key, value))),
+        }
+    }
+    earlier
+}
+
+/// Keys and values of an object in their order, whether or not they repeat.
+struct Pairs<'a>(Vec<(String, &'a RawValue)>);
+
+/// Pairs, and whether each is the last one of its key.
+fn told_last(pairs: Vec<(String, &RawValue)>) -> Vec<((String, &RawValue), bool)> {
+    let last: HashMap<String, usize> = pairs.iter().enumerate().map(|(at, (key, _))| (key.clone(), at)).collect();
+    pairs.into_iter().enumerate().map(|(at, pair)| (last.get(&pair.0) == Some(&at), pair)).map(|(is_last, pair)| (pair, is_last)).collect()
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PairsVisitor;
+
+        impl<'de> Visitor<'de> for PairsVisitor {
+            type Value = Vec<(String, &'de RawValue)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(pairs)
+            }
+        }
+
+        deserializer.deserialize_map(PairsVisitor).map(Pairs)
+    }
 }
 
 /// The elements of a list, each as it was sent, `max` and one more at most; `None`: not a list, or not the whole of one.
@@ -276,6 +335,18 @@ mod tests {
     }
 
     #[test]
+    fn values_before_the_last_of_a_key_are_told_with_their_paths() {
+        let told = |text: &str| earlier(text.as_bytes()).into_iter().map(|(path, value)| format!("{path}={value}")).collect::<Vec<_>>();
+        assert_eq!(told(r#"{"seq":5,"seq":NaN,"seq":7}"#), ["seq=5", "seq=\"NaN\""]);
+        assert_eq!(told(r#"{"battery":{"pct":5,"pct":6},"seq":1}"#), ["battery.pct=5"]);
+        assert_eq!(told(r#"{"battery":{"pct":5},"battery":{"charging":true}}"#), ["battery.pct=5"]);
+        assert_eq!(told(r#"{"battery":7,"battery":{"pct":5},"battery":[]}"#), ["battery=7", "battery.pct=5"]);
+        assert_eq!(told(r#"{"a":1,"b":{"c":{"d":1,"d":2}}}"#), [""; 0]);
+        assert_eq!(told("[]"), [""; 0]);
+        assert_eq!(told("{"), [""; 0]);
+    }
+
+    #[test]
     fn nesting_without_end_is_cut_and_costs_nothing_else() {
         let deep = format!("{{\"a\":{}\"]\"{},\"b\":7}}", "[".repeat(30_000), "]".repeat(30_000));
         assert_eq!(read(&deep)["b"], 7);
@@ -331,6 +402,7 @@ mod tests {
         fn any_bytes_are_read_within_the_bound(bytes in prop_oneof![damaged(), proptest::collection::vec(any::<u8>(), 0..200)]) {
             prop_assert!(repaired(&bytes).len() <= 6 * bytes.len() + 64);
             let _ = elements(&bytes, 100);
+            let _ = earlier(&bytes);
             if let Ok(strict) = serde_json::from_slice::<Map<String, Value>>(&bytes) {
                 prop_assert_eq!(object(&bytes).ok(), Some(strict));
             }

@@ -27,7 +27,7 @@ pub(super) async fn run_drill(environment: &mut Environment, args: &DeployDrillA
         Drill::ChecksumMismatch => all_end(environment, args, drill, "failed", "checksum_mismatch").await,
         Drill::SignerMismatch => all_end(environment, args, drill, "failed", "signer_mismatch").await,
         Drill::NoSpace => all_end(environment, args, drill, "skipped", "low_storage").await,
-        Drill::PermissionDenied => all_end(environment, args, drill, "failed", "not_permitted").await,
+        Drill::PermissionDenied => all_end(environment, args, drill, "skipped", "not_permitted").await,
         Drill::NetworkDrops => network_drops(environment, args).await,
         Drill::NodeKilled => disturbed(environment, args, drill).await,
         Drill::DatabaseRestart => disturbed(environment, args, drill).await,

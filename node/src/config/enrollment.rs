@@ -22,6 +22,7 @@ impl Enrollment {
         EnrollmentSettings {
             lifetime: LifetimeLimits { default_s: self.token_default_seconds, max_s: self.token_max_seconds },
             retry_window: TimeDelta::seconds(self.retry_window_seconds),
+            retries_max: self.retries_max,
             failures: FailureLimit { burst: self.failure_burst, forgiven_per_minute: self.failures_forgiven_per_minute },
         }
     }

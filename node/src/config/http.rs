@@ -9,6 +9,7 @@ use domain::transfer::MinimumRate;
 use ipnet::IpNet;
 use services::TableSettings;
 
+use super::hosts::KnownHosts;
 use super::{Http, public_url};
 
 impl Http {
@@ -19,7 +20,17 @@ impl Http {
         if self.tls_certificate_file.is_empty() != self.tls_key_file.is_empty() {
             return Err(Invalid::new("http.tls_key_file", "tls_certificate_file and tls_key_file go together"));
         }
+        self.known_hosts()?;
         self.trusted_networks().map(drop)
+    }
+
+    /// Hosts that the server is known by.
+    ///
+    /// # Errors
+    /// Names the entry that is no host.
+    pub(crate) fn known_hosts(&self) -> Result<KnownHosts, Invalid> {
+        let public_url = (!self.public_url.is_empty()).then(|| public_url::normalized(&self.public_url)).transpose()?;
+        KnownHosts::new(public_url, &self.hosts)
     }
 
     /// Shares of the connections of clients.

@@ -72,6 +72,7 @@ section!(
     Http {
         listen: SocketAddr,
         public_url: String,
+        hosts: String,
         trusted_proxies: String,
         tls_certificate_file: String,
         tls_key_file: String,
@@ -173,6 +174,7 @@ section!(
         token_default_seconds: i64,
         token_max_seconds: i64 where 1..=315_360_000,
         retry_window_seconds: i64 where 0..=86_400,
+        retries_max: i32 where 0..=10_000,
         failure_burst: u32 where 1..=1_000_000,
         failures_forgiven_per_minute: u32 where 1..=1_000_000,
         agent_apk_file: PathBuf,
@@ -208,6 +210,7 @@ section!(
         low_battery_pct: i16 where 0..=100,
         app_stale_after_seconds: i32 where 1..=i32::MAX,
         ghost_after_seconds: i64 where 60..=31_536_000,
+        events_per_hour_max: u32 where 1..=100_000,
     }
 );
 section!(

@@ -374,6 +374,8 @@ pub(super) enum ClusterCommand {
     Show,
     /// List periodic work of the cluster and of each node: last run, failures
     Reconcilers,
+    /// List the pools of each node: in use, waiting, refused
+    Pools,
     /// Drain a node: move its devices to other nodes
     Drain {
         /// Name of the node

@@ -36,6 +36,28 @@ const RECONCILERS: &[Column] = &[
     ("LAST ERROR", "/last_error"),
 ];
 
+const POOLS: &[Column] = &[
+    ("POOL", "/name"),
+    ("NODE", "/node"),
+    ("IN USE", "/in_use"),
+    ("CAPACITY", "/capacity"),
+    ("WAITING", "/waiting"),
+    ("REFUSED", "/refused"),
+];
+
+/// The pools of every node, each with the name of its node.
+fn pools(nodes: &Value) -> Vec<Value> {
+    let mut pools = Vec::new();
+    for node in nodes.as_array().into_iter().flatten() {
+        pools.extend(node["pools"].as_array().into_iter().flatten().map(|pool| {
+            let mut pool = pool.clone();
+            pool["node"] = node["name"].clone();
+            pool
+        }));
+    }
+    pools
+}
+
 /// The current node of every name: the API names it before its earlier starts.
 fn one_per_name(nodes: &Value) -> Vec<Value> {
     let mut names = HashSet::new();
@@ -56,6 +78,10 @@ pub(super) async fn run(ctl: &mut Ctl, command: ClusterCommand) -> anyhow::Resul
             let cluster = ctl.api.get("/v1/cluster", &[]).await?;
             return output::rows(ctl.format, cluster["reconcilers"].as_array().map_or(&[], Vec::as_slice), RECONCILERS);
         }
+        ClusterCommand::Pools => {
+            let cluster = ctl.api.get("/v1/cluster", &[]).await?;
+            return output::rows(ctl.format, &pools(&cluster["nodes"]), POOLS);
+        }
         ClusterCommand::Drain { node } => (node, "drain", "is draining"),
         ClusterCommand::Resume { node } => (node, "resume", "accepts shards again"),
     };
@@ -67,6 +93,12 @@ pub(super) async fn run(ctl: &mut Ctl, command: ClusterCommand) -> anyhow::Resul
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_pool_has_the_name_of_its_node() {
+        let nodes = json!([{"name": "a", "pools": [{"name": "downloads", "in_use": 3}]}, {"name": "b", "pools": []}, {"name": "c"}]);
+        assert_eq!(pools(&nodes), [json!({"name": "downloads", "in_use": 3, "node": "a"})]);
+    }
 
     #[test]
     fn earlier_starts_of_a_node_have_no_row() {

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
+use domain::text::excerpt;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
@@ -150,7 +151,7 @@ fn text(value: &Value) -> String {
         Value::Number(number) => {
             number.as_f64().filter(|_| number.is_f64()).map_or_else(|| number.to_string(), |number| format!("{number:.1}"))
         }
-        Value::String(text) => text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect(),
+        Value::String(text) => excerpt(text, usize::MAX),
         Value::Array(items) if items.is_empty() => "-".into(),
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
         Value::Object(fields) => fields.iter().map(|(name, value)| format!("{name} {}", text(value))).collect::<Vec<_>>().join(", "),
@@ -164,10 +165,10 @@ mod tests {
 
     #[test]
     fn a_table_has_its_titles_and_a_dash_for_what_is_unknown() {
-        let rows = [json!({"alias": "shop-1", "last": {"battery_pct": 83}}), json!({"alias": "sh\u{1b}[2Jop-2"})];
+        let rows = [json!({"alias": "shop-1", "last": {"battery_pct": 83}}), json!({"alias": "sh\u{1b}[2Jop-2\u{202e}"})];
         let shown = table(&rows, &[("ALIAS", "/alias"), ("BATTERY", "/last/battery_pct")], None).0.to_string();
         let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(lines, [vec!["ALIAS", "BATTERY"], vec!["shop-1", "83"], vec!["sh\u{fffd}[2Jop-2", "-"]]);
+        assert_eq!(lines, [vec!["ALIAS", "BATTERY"], vec!["shop-1", "83"], vec!["sh\u{fffd}[2Jop-2\u{fffd}", "-"]]);
     }
 
     #[test]

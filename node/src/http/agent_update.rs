@@ -14,6 +14,8 @@ use serde::Deserialize;
 use services::{UpdateCheck, UpdateProgress};
 use utoipa::IntoParams;
 use wire::agent_build::{AgentUpdate, AgentUpdateReport, AgentUpdateReported};
+use wire::device_body::{self, UnusableFields};
+use wire::lenient::Int;
 
 use super::extract::Device;
 use super::openapi::{BodyRefusals, ConflictRefusal, DeviceRefusals, NotFoundRefusal, QueryRefusals};
@@ -96,21 +98,43 @@ pub(crate) async fn report(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<AgentUpdateReported>, ApiError> {
-    let reported: AgentUpdateReport = body::json(&app, &headers, body).await?;
-    if own_id(reported.device_id.as_deref())?.is_some_and(|device| device != credentials.device_id) {
-        return Err(ServiceError::ForeignDevice.into());
-    }
-    if reported.build_id.is_empty() {
-        return Err(Invalid::new("build_id", "required").into());
-    }
-    let reported = UpdateProgress {
-        event: UpdateEvent::parse("event", &reported.event)?,
-        build: present::id("build", &reported.build_id)?,
-        error: reported.error,
-        version_code: reported.version_code.map(|version| version.0),
-    };
+    let bytes = body::read(&app, &headers, body, app.config.http.body_limit_bytes).await?;
+    let mut unusable = UnusableFields::default();
+    let reported = progress(credentials.device_id, device_body::read(&bytes, &mut unusable)?, &mut unusable)?;
+    app.observability.count_unusable_fields("update_report", &unusable);
     app.system.agent_builds.report(credentials, reported).await?;
     Ok(Json(AgentUpdateReported { ok: true }))
+}
+
+/// A device's report about an update. What is unusable beside the build and the event does not cost the report.
+///
+/// # Errors
+/// Names the field; 404 for an id that is none; 403 when it is another device's.
+fn progress(device: DeviceId, reported: AgentUpdateReport, unusable: &mut UnusableFields) -> Result<UpdateProgress, ApiError> {
+    let AgentUpdateReport { build_id, event, error, version_code, device_id } = reported;
+    if let Some(claimed) = device_id.filter(|claimed| !claimed.is_empty()) {
+        match claimed.parse::<DeviceId>() {
+            Ok(claimed) if claimed != device => return Err(ServiceError::ForeignDevice.into()),
+            Ok(_) => {}
+            Err(_) => unusable.note("device_id"),
+        }
+    }
+    if build_id.trim().is_empty() {
+        return Err(Invalid::new("build_id", "required").into());
+    }
+    let version_code = version_code.map(|Int(version)| version).filter(|version| {
+        let is_usable = *version >= 0;
+        if !is_usable {
+            unusable.note("version_code");
+        }
+        is_usable
+    });
+    Ok(UpdateProgress {
+        event: UpdateEvent::parse("event", &event.trim().to_ascii_lowercase())?,
+        build: present::id("build", build_id.trim())?,
+        error,
+        version_code,
+    })
 }
 
 /// A device's own id; what is no id at all is not its own either.
@@ -141,6 +165,44 @@ mod tests {
         for text in ["", "-1", "1.5", "x", "NaN", "inf", "1e30", "9223372036854775808"] {
             assert_eq!(whole(text).unwrap_err().field, "current_version_code", "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_unusable_beside_build_and_event_does_not_cost_the_report() {
+        let (me, id) = (DeviceId(uuid::Uuid::from_u128(7)), "00000000-0000-0000-0000-000000000009");
+        let read = |more: &str| {
+            let mut unusable = UnusableFields::default();
+            let body = format!(r#"{{"build_id":"{id}","event":" Failed"{more}}}"#);
+            let told = device_body::read(body.as_bytes(), &mut unusable).map_err(ApiError::from);
+            let told = told.and_then(|told| progress(me, told, &mut unusable)).map_err(|refused| refused.status().as_u16());
+            (told, unusable.iter().map(str::to_owned).collect::<Vec<_>>())
+        };
+        for (more, version, noted) in [
+            ("", None, &[][..]),
+            (r#","version_code":"141.0""#, Some(141), &[]),
+            (r#","version_code":-1"#, None, &["version_code"]),
+            (r#","version_code":NaN"#, None, &["version_code"]),
+            (r#","version_code":[141],"error":{}"#, None, &["error", "version_code"]),
+            (r#","version_code":141,"version_code":"new""#, Some(141), &[]),
+            (r#","device_id":"kiosk-17","error":7"#, None, &["error", "device_id"]),
+        ] {
+            let (told, mut unusable) = read(more);
+            unusable.sort();
+            let mut noted = noted.to_vec();
+            noted.sort_unstable();
+            let told = told.unwrap();
+            assert_eq!(
+                (told.event, told.version_code, unusable),
+                (
+                    UpdateEvent::parse("event", "failed").unwrap(),
+                    version,
+                    noted.iter().map(|field| (*field).to_owned()).collect::<Vec<_>>()
+                ),
+                "{more}"
+            );
+        }
+        assert_eq!(read(&format!(r#","device_id":"{id}""#)).0.unwrap_err(), 403);
+        assert_eq!(read(r#","build_id":"""#).0.unwrap_err(), 422);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use wire::audit::{AuditActor, AuditEntry, AuditHead, AuditTarget};
 
 use super::extract::Person;
 use super::openapi::{PersonRefusals, QueryRefusals};
-use super::table::table;
+use super::table::{flag, table};
 use super::{ApiError, App};
 use crate::present;
 
@@ -66,11 +66,14 @@ pub(crate) struct ExportQuery {
     from: Option<String>,
     /// Not later than this.
     to: Option<String>,
+    /// Begin with a byte order mark, for spreadsheets that would not take the file for UTF-8.
+    #[serde(default, deserialize_with = "flag")]
+    bom: bool,
 }
 
 impl ExportQuery {
     fn parse(self) -> Result<AuditFilter, Invalid> {
-        let Self { actor, action, target, request_id, text, from, to } = self;
+        let Self { actor, action, target, request_id, text, from, to, bom: _ } = self;
         let time = |field: &str, text: Option<String>| text.map(|text| present::parse_time(field, &text)).transpose();
         Ok(AuditFilter { actor, action, target, request_id, text, from: time("from", from)?, to: time("to", to)? })
     }
@@ -89,7 +92,7 @@ pub(crate) async fn list(
 ) -> Result<Json<Page<AuditEntry>>, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
     let AuditQuery { actor, action, target, request_id, text, from, to, limit, cursor } = query;
-    let filter = ExportQuery { actor, action, target, request_id, text, from, to }.parse()?;
+    let filter = ExportQuery { actor, action, target, request_id, text, from, to, bom: false }.parse()?;
     let older_than = cursor.map(|cursor| cursor.parse().map_err(|_| Invalid::new("cursor", "not a cursor of this list"))).transpose()?;
     let page = app.system.audit.page(&principal, filter, older_than, limit.unwrap_or(PAGE_DEFAULT)).await?;
     Ok(Json(Page { items: page.entries.into_iter().map(entry).collect(), next_cursor: page.next.map(|seq| seq.to_string()) }))
@@ -109,8 +112,9 @@ pub(crate) async fn export(
     query: Result<Query<ExportQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
+    let bom = query.bom;
     let pieces = app.system.audit.export(&principal, query.parse()?).await?;
-    Ok(table(pieces, "audit.csv"))
+    Ok(table(pieces, "audit.csv", bom))
 }
 
 /// Returns sequence number and hash of the newest entry, to record them in a tamper-proof place.

@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use wire::unique;
 
 use super::content_coding::ContentCoding;
 use super::{ApiError, App};
@@ -92,14 +93,17 @@ pub(crate) async fn json<T: DeserializeOwned>(app: &App, headers: &HeaderMap, bo
     parse_object(&read(app, headers, body, app.config.http.body_limit_bytes).await?)
 }
 
-/// Reads a JSON object. A list must not pass for one, as serde would have it.
+/// Reads a JSON object of a person or a script. A list must not pass for one, as serde would have it, and each key stands once.
 ///
 /// # Errors
-/// As [`parse`].
+/// As [`parse`]; names the key that repeats.
 pub(crate) fn parse_object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ApiError> {
     match bytes.trim_ascii_start().first() {
         Some(b'[' | b'"' | b'0'..=b'9' | b'-' | b't' | b'f' | b'n') => Err(domain::Invalid::new("body", "not an object").into()),
-        _ => parse(bytes),
+        _ => match unique::repeated_key(bytes) {
+            Some(key) => Err(domain::Invalid::new(key, "given more than once").into()),
+            None => parse(bytes),
+        },
     }
 }
 
@@ -151,6 +155,15 @@ mod tests {
         let (status, detail) = refused(r#"{"is_device_owner":"perhaps"}"#);
         assert!(status == 422 && detail.starts_with("is_device_owner:"), "{detail}");
         assert_eq!(refused("7").0, 422);
+    }
+
+    #[test]
+    fn a_key_that_repeats_is_named_whatever_type_reads_the_body() {
+        assert_eq!(refused(r#"{"seq":1,"seq":2}"#), (422, "seq: given more than once".to_owned()));
+        for (text, key) in [(r#"{"role":"viewer","role":"admin"}"#, "role"), (r#"{"filter":{"tags":["a"],"tags":[]}}"#, "filter.tags")] {
+            let error = parse_object::<serde_json::Value>(text.as_bytes()).unwrap_err();
+            assert_eq!((error.status().as_u16(), error.detail()), (422, format!("{key}: given more than once")), "{text}");
+        }
     }
 
     #[test]

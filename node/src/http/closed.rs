@@ -11,7 +11,7 @@ use axum::routing::get;
 use domain::access::Principal;
 use tokio::net::TcpListener;
 
-use super::extract::{bearer, origin_of};
+use super::extract::{Caller, Known, bearer, origin_of};
 use super::{ApiError, App, health};
 use crate::config::{DocsAccess, MetricsAccess};
 
@@ -57,7 +57,9 @@ pub(super) fn is_person(headers: &HeaderMap) -> bool {
 }
 
 async fn person(app: &App, headers: &HeaderMap, extensions: &Extensions) -> Result<Principal, ApiError> {
-    Ok(app.system.auth.authenticate_bearer(bearer(headers)?, origin_of(extensions)).await?)
+    let principal = app.system.auth.authenticate_bearer(bearer(headers)?, origin_of(extensions)).await?;
+    Caller::note(extensions, Known::Person(principal.clone()));
+    Ok(principal)
 }
 
 /// Serves the metrics on their own listener until the node stops.

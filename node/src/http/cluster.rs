@@ -5,8 +5,9 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use domain::permits::PoolFigures;
 use services::{ClusterOverview, NodeReconciler};
-use wire::admin::{Cluster, ClusterMove, ClusterNode, ClusterReconciler, ClusterShard};
+use wire::admin::{Cluster, ClusterMove, ClusterNode, ClusterPool, ClusterReconciler, ClusterShard};
 
 use super::extract::{PathId, Person};
 use super::openapi::{NotFoundRefusal, PersonRefusals};
@@ -73,9 +74,15 @@ pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Per
                 lease_left_ms: node.info.lease_left_ms,
                 reachable: node.link.as_ref().map(|link| link.reachable),
                 round_trip_ms: node.link.as_ref().and_then(|link| link.round_trip).map(|took| took.as_secs_f64() * 1000.0),
+                pools: node.stats.iter().flat_map(|stats| &stats.pools).map(pool).collect(),
             })
             .collect(),
     }))
+}
+
+fn pool(figures: &PoolFigures) -> ClusterPool {
+    let PoolFigures { pool, capacity, in_use, waiting, refused } = figures.clone();
+    ClusterPool { name: pool, capacity, in_use, waiting, refused }
 }
 
 /// Drains a node: it hands its shards over.

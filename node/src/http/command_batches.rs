@@ -20,7 +20,7 @@ use super::commands::{idempotency_key, parse_cursor_parts, stored_json, write_cu
 use super::device_bulk::parse_ids;
 use super::extract::{PathId, Person};
 use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
-use super::table::table;
+use super::table::{TableQuery, table};
 use super::{ApiError, App, body};
 use crate::command_params::action;
 use crate::{convert, present};
@@ -126,13 +126,19 @@ pub(crate) async fn cancel(
 /// Cells that a spreadsheet would interpret as formulas begin with an apostrophe.
 #[utoipa::path(
     get, path = "/v1/command-batches/{id}/export.csv", tag = "commands", security(("person" = ["commands:read"])),
-    params(("id" = String, Path, description = "The batch")),
-    responses((status = 200, body = String, content_type = "text/csv"), NotFoundRefusal, PersonRefusals)
+    params(("id" = String, Path, description = "The batch"), TableQuery),
+    responses((status = 200, body = String, content_type = "text/csv"), NotFoundRefusal, QueryRefusals, PersonRefusals)
 )]
-pub(crate) async fn export(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<Response, ApiError> {
+pub(crate) async fn export(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+    query: Result<Query<TableQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) = query.map_err(present::query_refused)?;
     let id: CommandBatchId = present::id("batch", &id)?;
     let pieces = app.system.commands.batch_table(&principal, id).await?;
-    Ok(table(pieces, "commands.csv"))
+    Ok(table(pieces, "commands.csv", query.bom))
 }
 
 fn plan(planned: Vec<Planned>) -> BatchPlan {

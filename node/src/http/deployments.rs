@@ -21,7 +21,7 @@ use wire::deployment_flat::DeploymentBody;
 use super::commands::{idempotency_key, parse_cursor_parts, write_cursor};
 use super::extract::{PathId, Person};
 use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
-use super::table::table;
+use super::table::{TableQuery, table};
 use super::{ApiError, App, body};
 use crate::deployment_params::{present_deployment, present_event, present_plan, present_task};
 use crate::{deployment_body, present};
@@ -217,13 +217,19 @@ pub(crate) async fn events(
 /// Cells that a spreadsheet would interpret as formulas begin with an apostrophe.
 #[utoipa::path(
     get, path = "/v1/deployments/{id}/export.csv", tag = "deployments", security(("person" = ["deployments:read"])),
-    params(("id" = String, Path, description = "The deployment")),
-    responses((status = 200, body = String, content_type = "text/csv"), NotFoundRefusal, PersonRefusals)
+    params(("id" = String, Path, description = "The deployment"), TableQuery),
+    responses((status = 200, body = String, content_type = "text/csv"), NotFoundRefusal, QueryRefusals, PersonRefusals)
 )]
-pub(crate) async fn export(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<Response, ApiError> {
+pub(crate) async fn export(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+    query: Result<Query<TableQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) = query.map_err(present::query_refused)?;
     let id: DeploymentId = present::id("deployment", &id)?;
     let pieces = app.system.deployments.table(&principal, id).await?;
-    Ok(table(pieces, "deployment.csv"))
+    Ok(table(pieces, "deployment.csv", query.bom))
 }
 
 async fn transitioned(

@@ -16,7 +16,7 @@ use wire::devices::{FieldChange, RowChange, RowProblem};
 
 use super::extract::Person;
 use super::openapi::{BodyRefusals, PersonRefusals, QueryRefusals};
-use super::table::table;
+use super::table::{flag, table};
 use super::{ApiError, App, body};
 use crate::{convert, present};
 
@@ -28,7 +28,7 @@ pub(crate) struct ExportQuery {
     #[param(ignore)]
     filter: FilterParams,
     /// Begin with a byte order mark, for spreadsheets that would not take the file for UTF-8.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "flag")]
     bom: bool,
 }
 
@@ -47,8 +47,8 @@ pub(crate) async fn export(
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
     let filter = convert::filter(query.filter.0)?;
-    let pieces = app.system.devices.export(&principal, filter, query.bom).await?;
-    Ok(table(pieces, "devices.csv"))
+    let pieces = app.system.devices.export(&principal, filter, false).await?;
+    Ok(table(pieces, "devices.csv", query.bom))
 }
 
 /// Options of an import.

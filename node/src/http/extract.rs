@@ -7,8 +7,8 @@ use actors::messages::DeviceCredentials;
 use axum::extract::{ConnectInfo, FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, header};
-use domain::ServiceError;
 use domain::access::{Origin, Principal};
+use domain::{DeviceId, ServiceError};
 use serde::de::DeserializeOwned;
 
 use super::{ApiError, App};
@@ -30,7 +30,29 @@ pub(crate) struct PathIds(pub(crate) String, pub(crate) String);
 
 /// Whoever turned out to call, for what is recorded of the answer.
 #[derive(Clone, Default)]
-pub(crate) struct Caller(pub(crate) Arc<OnceLock<Principal>>);
+pub(crate) struct Caller(Arc<OnceLock<Known>>);
+
+/// A caller whose credentials hold.
+pub(crate) enum Known {
+    /// A person or a script.
+    Person(Principal),
+    /// A device.
+    Device(DeviceId),
+}
+
+impl Caller {
+    /// Notes who calls. Once: a request has one caller.
+    pub(super) fn note(extensions: &Extensions, known: Known) {
+        if let Some(caller) = extensions.get::<Self>() {
+            let _ = caller.0.set(known);
+        }
+    }
+
+    /// Who calls, if that is known.
+    pub(super) fn known(&self) -> Option<&Known> {
+        self.0.get()
+    }
+}
 
 /// Origin of the request: the client, behind proxies that are trusted.
 #[derive(Clone, Copy)]
@@ -56,10 +78,7 @@ impl FromRequestParts<Arc<App>> for Person {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let origin = origin(parts);
         let principal = app.system.auth.authenticate_bearer(bearer(&parts.headers)?, origin).await?;
-        if let Some(caller) = parts.extensions.get::<Caller>() {
-            // Set once: a request has one caller.
-            let _ = caller.0.set(principal.clone());
-        }
+        Caller::note(&parts.extensions, Known::Person(principal.clone()));
         Ok(Self(principal))
     }
 }
@@ -69,7 +88,9 @@ impl FromRequestParts<Arc<App>> for Device {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let address = address(parts);
-        Ok(Self(app.system.agent.authenticate(bearer(&parts.headers)?, address).await?))
+        let credentials = app.system.agent.authenticate(bearer(&parts.headers)?, address).await?;
+        Caller::note(&parts.extensions, Known::Device(credentials.device_id));
+        Ok(Self(credentials))
     }
 }
 

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
 use wire::agent::FcmTokenRequest;
+use wire::device_body::{self, UnusableFields};
 
 use super::extract::Device;
 use super::openapi::{BodyRefusals, DeviceRefusals};
@@ -25,7 +26,8 @@ pub(crate) async fn replace(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let request: FcmTokenRequest = body::json(&app, &headers, body).await?;
+    let bytes = body::read(&app, &headers, body, app.config.http.body_limit_bytes).await?;
+    let request: FcmTokenRequest = device_body::read(&bytes, &mut UnusableFields::default())?;
     app.system.agent.set_fcm_token(credentials, &request.fcm_token).await?;
     Ok(Json(json!({"ok": true})))
 }

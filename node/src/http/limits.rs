@@ -44,6 +44,7 @@ const SHOWN: [(&str, &[(&str, &str)]); 8] = [
             ("enrollment.failures_forgiven_per_minute", "Recovery of invalid tokens"),
             ("enrollment.token_max_seconds", "Longest lifetime of an enrollment token"),
             ("enrollment.retry_window_seconds", "Answer to a retried registration"),
+            ("enrollment.retries_max", "Answers to retried registrations of one device"),
             ("enrollment.agent_apk_downloads_max", "Concurrent downloads of the agent per node"),
             ("enrollment.agent_apk_downloads_per_link_max", "With one link"),
             ("enrollment.agent_apk_downloads_per_address_pct", "For one address"),
@@ -54,6 +55,7 @@ const SHOWN: [(&str, &[(&str, &str)]); 8] = [
         "Devices",
         &[
             ("heartbeat.in_flight_max", "Heartbeats received and not yet committed"),
+            ("device.events_per_hour_max", "Events per hour that one device causes"),
             ("http.heartbeats_body_limit_bytes", "Body of a heartbeat list"),
             ("socket.connections_max", "Open agent sockets"),
             ("socket.connections_per_principal_max", "Open agent sockets of one device"),

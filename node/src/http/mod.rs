@@ -36,6 +36,7 @@ mod fleet;
 mod headers;
 mod health;
 mod heartbeat;
+mod host;
 mod legacy_push;
 mod limits;
 mod me;
@@ -72,7 +73,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api_error;
-use crate::config::Config;
+use crate::config::{Config, KnownHosts};
 use origin::OwnOrigin;
 use rate_limit::RateLimits;
 
@@ -104,6 +105,8 @@ pub(crate) struct App {
     pub(crate) is_https: bool,
     /// URL of the server for devices and people.
     pub(crate) public_url: String,
+    /// Hosts that it is known by.
+    pub(crate) hosts: KnownHosts,
     /// The same as the origin of its pages.
     pub(crate) origin: OwnOrigin,
     /// The configuration.
@@ -130,6 +133,7 @@ impl App {
             stopping,
             is_https: config.public_url().starts_with("https://"),
             public_url: config.public_url(),
+            hosts: config.http.known_hosts()?,
             origin: OwnOrigin::new(config.public_url()),
             config: config.clone(),
         })
@@ -260,7 +264,9 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
     let limited = |class: RouteClass| from_fn_with_state((Arc::clone(app), class), rate_limit::check);
     let api = api_routes().into_iter().fold(OpenApiRouter::with_openapi(openapi::Description::openapi()), |api, (class, routes)| {
         api.merge(match class {
-            Some(class) => routes.layer(limited(class)),
+            // Devices may know a server by another name than people do; they send no cookies.
+            Some(class @ (RouteClass::Agent | RouteClass::Enrollment)) => routes.layer(limited(class)),
+            Some(class) => routes.layer(from_fn_with_state(Arc::clone(app), host::check)).layer(limited(class)),
             None => routes,
         })
     });
@@ -282,6 +288,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .merge(
             Router::from(openapi::pages(description))
                 .layer(from_fn_with_state(Arc::clone(app), closed::docs))
+                .layer(from_fn_with_state(Arc::clone(app), host::check))
                 .layer(limited(RouteClass::Page)),
         )
         .method_not_allowed_fallback(api_error::method_not_allowed)
@@ -290,6 +297,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
             dashboard
                 .method_not_allowed_fallback(api_error::method_not_allowed)
                 .layer(from_fn_with_state(Arc::clone(app), body::deadline))
+                .layer(from_fn_with_state(Arc::clone(app), host::check))
                 .layer(limited(RouteClass::Page)),
         )
         .layer(from_fn_with_state(Arc::clone(app), origin::check))

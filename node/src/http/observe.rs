@@ -7,7 +7,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use domain::access::Origin;
+use domain::access::{Origin, Principal};
 use domain::telemetry::Telemetry;
 use prometheus::{
     GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, register_gauge_vec_with_registry,
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use wire::device_body::UnusableFields;
 
 use super::App;
-use super::extract::{Caller, client_of};
+use super::extract::{Caller, Known, client_of};
 use crate::api_error::{RefusalKind, RefusalProblem};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -160,17 +160,22 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     let method = request.method().clone();
     let address = client_of(request.extensions());
     let origin = Origin { address: Some(address), request_id: id.to_str().ok().map(str::to_owned) };
-    request.extensions_mut().insert(origin);
+    request.extensions_mut().insert(origin.clone());
     let caller = Caller::default();
     request.extensions_mut().insert(caller.clone());
     let mut response = next.run(request).await;
     // Pages of the dashboard have no route of their own.
     let route = path.as_ref().map_or("other", MatchedPath::as_str);
+    // What is refused to a page of the dashboard is recorded where that is decided.
     if response.status() == StatusCode::FORBIDDEN
-        && let Some(principal) = caller.0.get()
+        && let Some(problem) = response.extensions().get().map(|RefusalProblem(problem)| problem.clone())
     {
-        let problem = response.extensions().get().map(|RefusalProblem(problem)| problem.clone()).unwrap_or_default();
-        app.system.trail.refused(principal, &format!("{method} {route}"), &problem).await;
+        let (trail, request) = (&app.system.trail, format!("{method} {route}"));
+        match caller.known() {
+            Some(Known::Person(principal)) => trail.refused(principal, &request, &problem).await,
+            Some(Known::Device(device)) => trail.device_refused(*device, origin, &request, &problem).await,
+            None => trail.refused(&Principal::System { origin }, &request, &problem).await,
+        }
     }
     app.observability.record(route, method_label(&method), &response, started);
     let status = response.status().as_u16();

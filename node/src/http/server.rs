@@ -1,6 +1,6 @@
 //! Accepts connections: bounded in number, with time limits, drained on stop.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tower::{Layer, util::MapRequestLayer};
 
 use super::client_address::client_address;
+use super::host::Arrival;
 use super::{App, router, tls};
 
 /// Seconds after which a connection over the limit is told to come back.
@@ -77,9 +78,12 @@ pub(crate) async fn serve(listener: TcpListener, service: HttpService) -> bool {
 
 /// What a connection counts under: its address. Those of a trusted proxy are connections of many clients.
 fn claim_of(peer: SocketAddr, app: &App) -> Claim {
+    Claim::new(Class::Regular).from_address((!is_proxy(peer, app)).then(|| peer.ip().to_canonical()))
+}
+
+fn is_proxy(peer: SocketAddr, app: &App) -> bool {
     let address = peer.ip().to_canonical();
-    let is_proxy = app.trusted_proxies.iter().any(|network| network.contains(&address));
-    Claim::new(Class::Regular).from_address((!is_proxy).then_some(address))
+    app.trusted_proxies.iter().any(|network| network.contains(&address))
 }
 
 /// Tells the caller to come back later, without waiting for it.
@@ -104,7 +108,8 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor
     let _guard = ConnectionGuard::new(&app);
     // Small answers must not wait for an acknowledgement (Nagle).
     let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else { return http(stream, peer, router, &app).await };
+    let local = stream.local_addr().ok().map(|address| address.ip());
+    let Some(tls) = tls else { return http(stream, peer, local, router, &app).await };
     let patience = Duration::from_millis(app.config.http.header_timeout_ms);
     let accepted = tokio::select! {
         accepted = tokio::time::timeout(patience, tls.accept(stream)) => accepted,
@@ -113,20 +118,22 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor
     };
     // Errors are the peer's, as below.
     if let Ok(Ok(stream)) = accepted {
-        http(stream, peer, router, &app).await;
+        http(stream, peer, local, router, &app).await;
     }
 }
 
 /// HTTP over a connection, whatever carries it.
-async fn http<S>(stream: S, peer: SocketAddr, router: Router, app: &App)
+async fn http<S>(stream: S, peer: SocketAddr, local: Option<IpAddr>, router: Router, app: &App)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let trusted = app.trusted_proxies.clone();
+    let arrival = Arrival { local, by_proxy: is_proxy(peer, app) };
     let service = MapRequestLayer::new(move |mut request: hyper::Request<hyper::body::Incoming>| {
         single_slashes(&mut request);
         let client = client_address(peer, request.headers(), &trusted);
         request.extensions_mut().insert(ConnectInfo(client));
+        request.extensions_mut().insert(arrival);
         request
     })
     .layer(router);

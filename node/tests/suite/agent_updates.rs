@@ -185,6 +185,8 @@ async fn what_is_wrong_is_said() {
     assert_eq!(told(json!({"event": "installed"})).await.status, 422);
     assert_eq!(told(json!({"build_id": id, "event": "failed", "error": "x\u{0}".repeat(5_000)})).await.status, 200, "cut, not refused");
     assert_eq!(bench.sql("SELECT char_length(error) FROM agent_update_outcome"), "200");
+    let beside = json!({"build_id": id, "event": "downloaded", "version_code": "new", "error": ["x"], "device_id": "kiosk-17"});
+    assert_eq!(told(beside).await.status, 200, "what is unusable beside build and event costs itself only");
 
     // An APK that is no agent, one that is a build already, none at all.
     let (till, statement) = apk_sql("com.example.till", 1);

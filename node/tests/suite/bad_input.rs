@@ -45,6 +45,23 @@ async fn malformed_oversized_and_foreign_heartbeats_are_refused_by_name() {
     assert!(bench.metric("nexmdm_http_refusals_total{kind=\"malformed_json\"}").await >= 5.0);
 }
 
+/// Readers of JSON differ in which of two values counts: what one checks, another carries out.
+#[tokio::test]
+async fn a_key_that_repeats_is_refused_of_people_by_name() {
+    let bench = Bench::start().await;
+    for (path, body, key) in [
+        ("/v1/users", r#"{"username":"mallory","role":"viewer","role":"admin","password":"a long password 1"}"#, "role"),
+        ("/v1/devices/bulk", r#"{"action":"delete","dry_run":true,"target":{"ids":[]},"dry_run":false}"#, "dry_run"),
+        ("/v1/deployments", r#"{"apk_id":"x","options":{"canary":{"size":5,"size":500}}}"#, "options.canary.size"),
+        ("/v1/auth/login", r#"{"username":"viewer","username":"admin","password":"x"}"#, "username"),
+    ] {
+        let answer = bench.client.send(Call::post(path, body).bearer(&bench.admin).content_type("application/json")).await.unwrap();
+        let problem = answer.json();
+        assert_eq!((answer.status, &problem["field"]), (422, &json!(key)), "{path}: {problem}");
+    }
+    assert_eq!(bench.sql("SELECT count(*) FROM app_user WHERE username = 'mallory'"), "0");
+}
+
 #[tokio::test]
 async fn lists_and_ids_that_make_no_sense_are_refused() {
     let bench = Bench::start().await;

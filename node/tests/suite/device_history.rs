@@ -158,6 +158,24 @@ async fn what_happens_to_a_device_is_told_once() {
     assert!(again["items"].as_array().unwrap().iter().filter(|event| event["kind"] == "rebooted").count() == 1, "{again}");
 }
 
+/// A device that restarts with each heartbeat has some events, and one that counts the others.
+#[tokio::test]
+async fn a_device_that_flaps_has_so_many_events_an_hour() {
+    let bench = Bench::with(options().env("NEXMDM__DEVICE__EVENTS_PER_HOUR_MAX", "4")).await;
+    let device = bench.enroll("kiosk-1").await;
+    for n in 0..12 {
+        let mut told = heartbeat(n * 10 - 300, 50);
+        told.boot_id = Some(format!("boot {n}"));
+        assert_eq!(bench.client.heartbeat(&device.session_token, &told).await.unwrap().status, 200);
+        let recorded = format!("boot {n}");
+        eventually("it is on record", async || (bench.sql("SELECT boot_id FROM device_condition") == recorded).then_some(())).await;
+    }
+    let kinds = bench
+        .sql("SELECT string_agg(kind || ' ' || n, ', ' ORDER BY kind) FROM (SELECT kind, count(*) n FROM device_event GROUP BY kind) k");
+    assert_eq!(kinds, "came_online 1, enrolled 1, rebooted 3");
+    assert_eq!(bench.metric("nexmdm_device_events_left_out_total").await, 8.0);
+}
+
 /// A stored condition that differs from the device's is taken over, also when the database was restored.
 #[tokio::test]
 async fn a_refused_record_is_made_good_with_what_is_on_record() {

@@ -47,6 +47,48 @@ async fn metrics_and_documentation_can_be_closed() {
 }
 
 #[tokio::test]
+async fn what_is_for_another_host_is_refused_by_name_and_nothing_is_made_of_it() {
+    let settings = options().env("NEXMDM__HTTP__PUBLIC_URL", "https://mdm.example.com").env("NEXMDM__HTTP__HOSTS", "mdm-2.example.com");
+    let bench = Bench::with(settings).await;
+    let (client, admin) = (&bench.client, bench.admin.as_str());
+    let asked = async |path: &str, host: &str| client.send(Call::get(path).bearer(admin).header("host", host)).await.unwrap();
+    for path in ["/v1/devices", "/v1/nothing", "/", "/login", "/docs/", "/openapi.json", "/assets/nothing"] {
+        let refused = asked(path, "evil.example").await;
+        assert_eq!(refused.status, 421, "{path}");
+        let text = String::from_utf8_lossy(&refused.body).into_owned();
+        assert!(text.contains("evil.example") && text.contains("http.hosts"), "{path}: {text}");
+        assert_eq!(asked(path, "evil.example/mdm.example.com").await.status, 400, "{path}");
+        for host in ["mdm.example.com", "mdm.example.com:443", "mdm-2.example.com", "localhost", "127.0.0.1:1"] {
+            assert!(!matches!(asked(path, host).await.status, 400 | 421), "{path} {host}");
+        }
+    }
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(asked(path, "10.1.2.3:8080").await.status, 200, "{path}");
+    }
+    let login = json!({"username": "admin", "password": bench.node.admin_password()}).to_string();
+    let login = Call::post("/v1/auth/login", login).content_type("application/json").header("host", "evil.example");
+    assert_eq!(client.send(login).await.unwrap().status, 421);
+
+    // Devices may know the server by another name. What they and people are given is of the public URL all the same.
+    let token = client.tokens(admin, 1).await.unwrap().remove(0);
+    let lie = |call: Call<'static>| call.header("x-forwarded-host", "evil.example").header("forwarded", "host=evil.example");
+    let device = json!({"alias": "kiosk"}).to_string();
+    let call = Call::post("/v1/register", device).content_type("application/json").header("host", "evil.example");
+    let secret = token.token.clone();
+    let enrolled = client.send(lie(call).bearer(secret.leak())).await.unwrap();
+    assert_eq!((enrolled.status, enrolled.json()["socket_url"].as_str()), (200, Some("wss://mdm.example.com/v1/agent/socket")));
+    let another = client.tokens(admin, 1).await.unwrap().remove(0);
+    let script = json!({"tokens": [another.token], "shell": "bash", "install": false}).to_string();
+    let call = Call::post("/v1/enroll-tokens/scripts", script).content_type("application/json").header("host", "localhost");
+    let bearer: &'static str = bench.admin.clone().leak();
+    let script = client.send(lie(call).bearer(bearer)).await.unwrap();
+    let text = String::from_utf8_lossy(&script.body).into_owned();
+    assert!(script.status == 200 && text.contains("https://mdm.example.com") && !text.contains("evil.example"), "{text:.300}");
+    let redirect = client.send(lie(Call::get("/")).header("accept", "text/html").header("host", "localhost")).await.unwrap();
+    assert!(redirect.header("location").is_none_or(|location| location.starts_with('/')), "{:?}", redirect.header("location"));
+}
+
+#[tokio::test]
 async fn over_https_browsers_are_told_to_stay_and_cookies_are_of_this_host() {
     let bench = Bench::with(options().env("NEXMDM__HTTP__PUBLIC_URL", "https://mdm.example.com")).await;
     let client = &bench.client;
@@ -80,6 +122,16 @@ async fn refusals_and_failed_sign_ins_are_in_the_trail_up_to_a_number() {
         (&json!("viewer"), &json!("POST /v1/users"), &json!("127.0.0.1"))
     );
     assert!(entry["after"]["problem"].as_str().unwrap().contains("users:manage"), "{entry}");
+
+    // A device that reports as another is refused as well, and counts for itself.
+    let device = bench.enroll("kiosk").await;
+    let foreign = json!({"device_id": "00000000-0000-0000-0000-000000000001"});
+    assert_eq!(client.post("/v1/heartbeat", Some(&device.session_token), &foreign).await.unwrap().status, 403);
+    let by_device = entries(&bench, "action=access.refused").await.remove(0);
+    assert_eq!(
+        (&by_device["actor"]["kind"], &by_device["actor"]["id"], &by_device["target"]["name"]),
+        (&json!("device"), &json!(device.device_id), &json!("POST /v1/heartbeat"))
+    );
 
     for name in ["viewer", "nobody"] {
         let login = json!({"username": name, "password": "not the password"});

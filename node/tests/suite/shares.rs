@@ -183,6 +183,12 @@ async fn a_device_has_its_share_of_the_sockets() {
     assert_eq!(bench.client.socket(&greedy.session_token).await.unwrap().err(), Some(503));
     assert!(bench.client.socket(&other.session_token).await.unwrap().is_ok());
     assert_eq!(bench.metric("nexmdm_pool_refused_total{class=\"regular\",limit=\"principal\",pool=\"agent_sockets\"}").await, 1.0);
+    let cluster = bench.client.get_json("/v1/cluster", &bench.admin).await.unwrap();
+    let pools = cluster["nodes"][0]["pools"].as_array().unwrap();
+    let sockets = pools.iter().find(|pool| pool["name"] == "agent_sockets").unwrap();
+    assert_eq!((&sockets["waiting"], &sockets["refused"]), (&serde_json::json!(0), &serde_json::json!(1)));
+    assert!(sockets["in_use"].as_u64() >= Some(1) && sockets["capacity"].as_u64() > sockets["in_use"].as_u64(), "{sockets}");
+    assert!(pools.len() >= 10, "every pool of the node: {pools:?}");
     first.close().await.unwrap();
     eventually("the permit is given back", async || bench.client.socket(&greedy.session_token).await.unwrap().ok()).await;
 }

@@ -37,7 +37,7 @@ async fn a_heartbeat_counts_whatever_its_values_are() {
     let other = "unknown word; taken as other";
     let long = "x".repeat(60_000);
     let number_too_large = "9".repeat(60_000);
-    let sent: [(&str, &str, &[[&str; 3]]); 17] = [
+    let sent: [(&str, &str, &[[&str; 3]]); 18] = [
         (r#""battery":{"pct":-1}"#, "battery_pct", &[["battery.pct", "-1", outside]]),
         (r#""battery":{"pct":101}"#, "battery_pct", &[["battery.pct", "101", outside]]),
         (r#""battery":{"pct":1e400}"#, "battery_pct", &[["battery.pct", "1e400", outside]]),
@@ -49,9 +49,18 @@ async fn a_heartbeat_counts_whatever_its_values_are() {
         (r#""network":{"transport":"WIFI"}"#, "transport", &[]),
         (r#""network":{"transport":"vpn"}"#, "transport", &[["network.transport", "vpn", other]]),
         (r#""network":{"transport":""}"#, "transport", &[["network.transport", "", other]]),
-        (r#""network":{"ssid":"\u0000\u0000"}"#, "ssid", &[["network.ssid", "\u{fffd}\u{fffd}", "control character at position 0"]]),
-        ("\"network\":{\"ssid\":\"a\0b\"}", "ssid", &[["network.ssid", "a\u{fffd}b", "control character at position 1"]]),
-        (r#""boot_id":"\ud800""#, "boot_id", &[["boot_id", "\u{fffd}", "control character at position 0"]]),
+        (
+            r#""network":{"ssid":"\u0000\u0000"}"#,
+            "ssid",
+            &[["network.ssid", "\u{fffd}\u{fffd}", "control character at position 0 (U+0000)"]],
+        ),
+        ("\"network\":{\"ssid\":\"a\0b\"}", "", &[["network.ssid", "a\u{fffd}b", "control character at position 1 (U+0000); left out"]]),
+        (
+            r#""network":{"ssid":"\u202eshop"}"#,
+            "",
+            &[["network.ssid", "\u{fffd}shop", "character that changes the direction of text at position 0 (U+202E); left out"]],
+        ),
+        (r#""boot_id":"\ud800""#, "boot_id", &[["boot_id", "\u{fffd}", "control character at position 0 (U+0000)"]]),
         (r#""app_versions":{"a.b":{"version_code":"new"}}"#, "none", &[["app_versions", "new", "version_code of a.b: not a number"]]),
         (r#""device_id":"kiosk-17""#, "none", &[["device_id", "kiosk-17", "not a UUID"]]),
         (r#""seq":5,"seq":6"#, "none", &[]),
@@ -70,7 +79,7 @@ async fn a_heartbeat_counts_whatever_its_values_are() {
         assert_eq!((unusable(&last).as_slice(), &last[reading], &last["queue_depth"]), (wanted, &known, &json!(n)), "{values}");
         assert_eq!(last["clock_rejected"], false, "{values}");
     }
-    assert_eq!(bench.sql("SELECT count(*) FROM heartbeats"), "17");
+    assert_eq!(bench.sql("SELECT count(*) FROM heartbeats"), "18");
     assert_eq!(bench.metric("nexmdm_unusable_values_total{field=\"battery.pct\"}").await, 5.0);
     assert_eq!(bench.metric("nexmdm_unusable_values_total{field=\"network.transport\"}").await, 2.0);
 
@@ -195,7 +204,7 @@ async fn results_and_registrations_are_kept_without_what_is_unusable() {
     let told = r#"{"alias":"kiosk","hardware_id":["HW"],"model":"a\u0000b","sdk_int":NaN,"app_version_code":-5,"manufacturer":"Orbic"}"#;
     let answer = bench.client.send(Call::post("/v1/register", told).bearer(&enroll_token)).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.detail());
-    assert_eq!(bench.sql("SELECT manufacturer, model IS NULL AND sdk_int IS NULL AND hardware_id IS NULL FROM device"), "Orbic|t");
+    assert_eq!(bench.sql("SELECT manufacturer, model, sdk_int IS NULL AND hardware_id IS NULL FROM device"), "Orbic|ab|t");
     assert_eq!(bench.metric("nexmdm_unusable_values_total{field=\"register.sdk_int\"}").await, 1.0);
 
     let device = bench.enroll("worker").await;

@@ -170,7 +170,9 @@ pub fn read_tables(manifest: &[u8], table: &[u8]) {
 
 /// Text of a stranger as one short line.
 fn line(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(TEXT_MAX_CHARS).collect::<String>().trim().to_owned()
+    let mut text = text.trim().to_owned();
+    domain::text::fit_line(&mut text, TEXT_MAX_CHARS);
+    text.trim().to_owned()
 }
 
 /// Media type of an image, by its first bytes. Formats that could hold a script are none.

@@ -1,7 +1,7 @@
 //! Commands and batches as lists and pages show them, and what is asked of lists.
 
 use super::{CommandState, Progress};
-use crate::text::{bounded, fit};
+use crate::text::{bounded, fit, fit_line, line, opaque};
 use crate::{CommandBatchId, CommandId, DeviceId, Invalid, Timestamp};
 
 /// Longest action and creator to look for, in characters.
@@ -84,7 +84,7 @@ impl CommandQuery {
     /// Names the field.
     pub fn checked(&self) -> Result<(), Invalid> {
         for (field, sought) in [("action", &self.action), ("created_by", &self.created_by)] {
-            sought.as_ref().map_or(Ok(()), |text| bounded(field, text, SOUGHT_MAX_CHARS))?;
+            sought.as_ref().map_or(Ok(()), |text| opaque(field, text, SOUGHT_MAX_CHARS))?;
         }
         Ok(())
     }
@@ -144,8 +144,9 @@ pub struct ResultPayload {
 impl ResultPayload {
     /// Fits the texts to their limits, so that they do not cost the result. Names the fields that were changed.
     pub fn fit(&mut self) -> Vec<&'static str> {
-        let texts = [("message", &mut self.message, MESSAGE_MAX_CHARS), ("code", &mut self.code, CODE_MAX_CHARS)];
-        texts.into_iter().filter_map(|(field, text, most)| fit(text.as_mut()?, most).then_some(field)).collect()
+        let message = self.message.as_mut().is_some_and(|text| fit(text, MESSAGE_MAX_CHARS)).then_some("message");
+        let code = self.code.as_mut().is_some_and(|text| fit_line(text, CODE_MAX_CHARS)).then_some("code");
+        message.into_iter().chain(code).collect()
     }
 
     /// Checks the lengths of what people read.
@@ -153,10 +154,8 @@ impl ResultPayload {
     /// # Errors
     /// Names the field.
     pub fn checked(&self) -> Result<(), Invalid> {
-        for (field, text, most) in [("message", &self.message, MESSAGE_MAX_CHARS), ("code", &self.code, CODE_MAX_CHARS)] {
-            text.as_ref().map_or(Ok(()), |text| bounded(field, text, most))?;
-        }
-        Ok(())
+        self.message.as_ref().map_or(Ok(()), |text| bounded("message", text, MESSAGE_MAX_CHARS))?;
+        self.code.as_ref().map_or(Ok(()), |text| line("code", text, CODE_MAX_CHARS))
     }
 }
 

@@ -12,7 +12,7 @@
 use chrono::TimeDelta;
 
 use super::{BlockReason, DeploymentState, ErrorCode, OnUnmet, Options, Reason, Run, Stage, Task, TaskReason, TaskState};
-use crate::text::{bounded, fit};
+use crate::text::{bounded, fit, fit_line, line};
 use crate::{DeploymentId, DeviceId, Invalid, Timestamp};
 
 /// Progress of a task as its device reports it.
@@ -71,6 +71,10 @@ pub enum AttemptEnd {
 impl AttemptEnd {
     /// Consequence of an attempt that failed with `error` while the deployment was in `state`.
     pub fn of(options: &Options, state: DeploymentState, attempts: u32, error: ErrorCode, now: Timestamp) -> Self {
+        // Android did not let the agent try: that says nothing about the app, and another try would end the same.
+        if error == ErrorCode::NotPermitted {
+            return Self::Skipped;
+        }
         if error.is_permanent() {
             return Self::Failed;
         }
@@ -222,9 +226,9 @@ pub struct TaskReport {
 impl TaskReport {
     /// Fits the texts to their limits, so that they do not cost the report. Names the fields that were changed.
     pub fn fit(&mut self) -> Vec<&'static str> {
-        let message = ("message", &mut self.message, MESSAGE_MAX_CHARS);
-        let texts = [message, ("installed_version", &mut self.installed_version, VERSION_MAX_CHARS)];
-        texts.into_iter().filter_map(|(field, text, most)| fit(text.as_mut()?, most).then_some(field)).collect()
+        let message = self.message.as_mut().is_some_and(|text| fit(text, MESSAGE_MAX_CHARS)).then_some("message");
+        let version = self.installed_version.as_mut().is_some_and(|text| fit_line(text, VERSION_MAX_CHARS)).then_some("installed_version");
+        message.into_iter().chain(version).collect()
     }
 
     /// Checks the lengths of what people read.
@@ -232,11 +236,8 @@ impl TaskReport {
     /// # Errors
     /// Names the field.
     pub fn checked(&self) -> Result<(), Invalid> {
-        let texts = [("message", &self.message, MESSAGE_MAX_CHARS), ("installed_version", &self.installed_version, VERSION_MAX_CHARS)];
-        for (field, text, most) in texts {
-            text.as_ref().map_or(Ok(()), |text| bounded(field, text, most))?;
-        }
-        Ok(())
+        self.message.as_ref().map_or(Ok(()), |text| bounded("message", text, MESSAGE_MAX_CHARS))?;
+        self.installed_version.as_ref().map_or(Ok(()), |text| line("installed_version", text, VERSION_MAX_CHARS))
     }
 }
 
@@ -279,6 +280,19 @@ mod tests {
             Ok(ReportEffect::Changed(update)) => (update.state, update.not_before),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_device_that_may_not_install_is_skipped_at_once_and_says_nothing_of_the_app() {
+        let installing = task(TaskState::Installing, Some(Stage::Installing), 1, None);
+        for status in [TaskStatus::Failed(ErrorCode::NotPermitted), TaskStatus::Skipped(ErrorCode::NotPermitted)] {
+            assert_eq!(becomes(reported(&installing, status)), (TaskState::Skipped, None), "{status:?}");
+        }
+        let skipped = task(TaskState::Skipped, None, 1, Some(ErrorCode::NotPermitted));
+        assert_eq!(reported(&skipped, TaskStatus::Failed(ErrorCode::NotPermitted)), Ok(ReportEffect::Nothing), "told twice");
+        assert_eq!(super::super::judge::Tally::of([skipped].iter()).counted(), 0, "it counts for no gate");
+        let mismatch = TaskStatus::Failed(ErrorCode::SignerMismatch);
+        assert_eq!(becomes(reported(&installing, mismatch)).0, TaskState::Failed, "of the app");
     }
 
     #[test]

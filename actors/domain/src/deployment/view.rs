@@ -3,7 +3,7 @@
 use super::{ConflictRule, DeploymentState, Options, PauseReason, Phase, Reason, Run, Stage, TaskState};
 use crate::abi::AbiSet;
 use crate::apk::PACKAGE_MAX_CHARS;
-use crate::text::bounded;
+use crate::text::opaque;
 use crate::{ApkId, DeploymentId, DeviceId, Invalid, Timestamp};
 
 /// Stored deployment.
@@ -101,7 +101,7 @@ impl DeploymentQuery {
     /// # Errors
     /// Names the field.
     pub fn checked(&self) -> Result<(), Invalid> {
-        self.package.as_ref().map_or(Ok(()), |package| bounded("package", package, PACKAGE_MAX_CHARS))
+        self.package.as_ref().map_or(Ok(()), |package| opaque("package", package, PACKAGE_MAX_CHARS))
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use chrono::{DateTime, NaiveTime, SecondsFormat, TimeDelta, Timelike};
+use chrono::{NaiveTime, SecondsFormat, TimeDelta, Timelike};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use crate::{Invalid, Timestamp};
+use crate::{Invalid, Timestamp, time};
 
 /// Time in which installations may start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,9 +63,8 @@ impl MaintenanceWindow {
     /// A time is malformed, or the period has no length.
     pub fn period(from: &str, until: &str) -> Result<Self, Invalid> {
         let time = |field, text: &str| {
-            let time = DateTime::parse_from_rfc3339(text.trim());
             let expected = "not a time with its offset from UTC, as 2026-12-01T22:00:00+01:00";
-            time.map(|time| time.to_utc()).map_err(|_| Invalid::new(field, expected))
+            time::parse(text).ok_or_else(|| Invalid::new(field, expected))
         };
         let period = WindowPeriod { from: time("options.window.from", from)?, until: time("options.window.until", until)? };
         if period.until <= period.from {

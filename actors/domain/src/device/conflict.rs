@@ -9,8 +9,12 @@
 //! two devices              A1 | B7 | A2 | B8 | A3 | B9      both go on after the other began
 //! ```
 //! A return counts when the heartbeat was made after the other run had begun, and was not sent late. One or two of these may be a
-//! clock that jumped; a conflict is when two runs have returned [`RETURNS`] times each. Addresses decide nothing, because a
+//! clock that jumped; a conflict is when two runs have returned [`RETURNS`] times each. Addresses alone decide nothing, because a
 //! device that moves between Wi-Fi and cellular changes them by turns; they are told, so that the devices can be found.
+//!
+//! Of agents that report neither boot nor uptime nor number, heartbeats of the same hardware from the same address are a run. It
+//! returns when the hardware is another than that of the run before, or the address on the same network, and the charge or the free
+//! storage goes on where this run left it and not where the other did.
 
 use std::fmt;
 
@@ -18,6 +22,7 @@ use chrono::TimeDelta;
 
 use super::LastStatus;
 use crate::Timestamp;
+use crate::telemetry::Transport;
 
 /// Returns of each of two runs that make a conflict.
 const RETURNS: u8 = 2;
@@ -32,6 +37,10 @@ const BOOT_TOLERANCE: TimeDelta = TimeDelta::minutes(2);
 /// Least time over which an uptime is compared with the server's clock, and the largest difference in it.
 const UPTIME_OVER: TimeDelta = TimeDelta::minutes(2);
 const UPTIME_TOLERANCE: TimeDelta = TimeDelta::minutes(1);
+
+/// Least difference of charge, in percent, and of free storage, in MiB, that tells two devices apart.
+const CHARGE_APART_PCT: i64 = 5;
+const STORAGE_APART_MB: i64 = 256;
 
 /// Identity conflict of a device, as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +94,42 @@ enum Boot {
     Began(Timestamp),
     /// Neither is reported.
     Unknown,
+    /// Nor is a number: what device it is, and where.
+    Place(Box<Place>),
+}
+
+/// Hardware and address of a device whose agent reports nothing that counts.
+#[derive(Debug, Clone, PartialEq)]
+struct Place {
+    hardware: [Option<Box<str>>; 3],
+    network: (Option<Transport>, Option<Box<str>>),
+    address: Option<Box<str>>,
+}
+
+impl Place {
+    fn of(status: &LastStatus) -> Option<Self> {
+        let reported = &status.telemetry;
+        let text = |text: &Option<String>| text.as_deref().map(Into::into);
+        let place = Self {
+            hardware: [text(&reported.manufacturer), text(&reported.model), text(&reported.build_id)],
+            network: (reported.transport, text(&reported.ssid)),
+            address: text(&reported.ip),
+        };
+        (place.address.is_some() || place.hardware.iter().any(Option::is_some)).then_some(place)
+    }
+
+    /// Whether another device is known by its hardware.
+    fn is_other_hardware(&self, other: &Self) -> bool {
+        self.hardware
+            .iter()
+            .zip(&other.hardware)
+            .any(|(one, other)| one.as_ref().zip(other.as_ref()).is_some_and(|(one, other)| one != other))
+    }
+
+    /// Whether another device has to be at the address: one device has one address in a network.
+    fn is_other_address(&self, other: &Self) -> bool {
+        self.network == other.network && self.address.as_ref().zip(other.address.as_ref()).is_some_and(|(one, other)| one != other)
+    }
 }
 
 impl Boot {
@@ -93,7 +138,17 @@ impl Boot {
             (Self::Id(one), Self::Id(other)) => one == other,
             (Self::Began(one), Self::Began(other)) => (*one - *other).abs() <= BOOT_TOLERANCE,
             (Self::Unknown, Self::Unknown) => true,
+            (Self::Place(one), Self::Place(other)) => one.address == other.address && !one.is_other_hardware(other),
             _ => false,
+        }
+    }
+
+    /// How much it says: what says less is told by the same agent where it says more.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Place(_) => 0,
+            Self::Began(_) | Self::Unknown => 1,
+            Self::Id(_) => 2,
         }
     }
 }
@@ -111,6 +166,8 @@ struct Run {
     returns: u8,
     address: Option<Box<str>>,
     model: Option<Box<str>>,
+    charge_pct: Option<i64>,
+    storage_free_mb: Option<i64>,
 }
 
 impl fmt::Display for Run {
@@ -118,7 +175,7 @@ impl fmt::Display for Run {
         match &self.boot {
             Boot::Id(id) => write!(f, "boot {id}")?,
             Boot::Began(at) => write!(f, "boot of {}", at.format("%Y-%m-%d %H:%M UTC"))?,
-            Boot::Unknown => write!(f, "unknown boot")?,
+            Boot::Unknown | Boot::Place(_) => write!(f, "unknown boot")?,
         }
         if let Some(seq) = self.seq {
             write!(f, ", sequence {seq}")?;
@@ -142,6 +199,7 @@ impl Run {
             (None, Some(uptime_s)) => {
                 TimeDelta::try_seconds(uptime_s).and_then(|uptime| made_at.checked_sub_signed(uptime)).map_or(Boot::Unknown, Boot::Began)
             }
+            (None, None) if reported.seq.is_none() => Place::of(status).map_or(Boot::Unknown, |place| Boot::Place(Box::new(place))),
             (None, None) => Boot::Unknown,
         };
         Self {
@@ -154,6 +212,8 @@ impl Run {
             returns: 0,
             address: reported.ip.as_deref().map(Into::into),
             model: reported.model.as_deref().map(Into::into),
+            charge_pct: reported.battery_pct.map(i64::from),
+            storage_free_mb: reported.storage_free_mb,
         }
     }
 
@@ -164,6 +224,8 @@ impl Run {
         self.uptime_s = next.uptime_s;
         self.address = next.address.or(self.address.take());
         self.model = next.model.or(self.model.take());
+        self.charge_pct = next.charge_pct.or(self.charge_pct);
+        self.storage_free_mb = next.storage_free_mb.or(self.storage_free_mb);
         if let Boot::Began(_) = next.boot {
             // An uptime that stands still in deep sleep moves the start, a little each time.
             self.boot = next.boot;
@@ -173,6 +235,18 @@ impl Run {
     /// Whether a heartbeat continues this run by its number.
     fn precedes(&self, next: &Self) -> bool {
         self.boot.same(&next.boot) && self.seq.zip(next.seq).is_none_or(|(before, seq)| before < seq)
+    }
+
+    /// Whether a heartbeat that continues this run by its place is another device's than those of the current run.
+    fn is_apart_from(&self, current: &Self, next: &Self) -> bool {
+        let (Boot::Place(here), Boot::Place(there)) = (&self.boot, &current.boot) else { return true };
+        let goes_on_here = |known: fn(&Self) -> Option<i64>, apart: i64| match (known(self), known(current), known(next)) {
+            (Some(here), Some(there), Some(now)) => (now - there).abs() >= apart + (now - here).abs(),
+            _ => false,
+        };
+        here.is_other_hardware(there)
+            || (here.is_other_address(there)
+                && (goes_on_here(|run| run.charge_pct, CHARGE_APART_PCT) || goes_on_here(|run| run.storage_free_mb, STORAGE_APART_MB)))
     }
 
     /// Whether the uptime went on with the server's clock since the last heartbeat of this run: then the next one was not sent late.
@@ -205,14 +279,13 @@ impl HeartbeatRuns {
     pub fn observe(&mut self, status: &LastStatus) -> Option<ConflictEvidence> {
         let next = Run::begun_by(status);
         self.runs.retain(|run| next.received_at - run.received_at < RUN_FORGOTTEN_AFTER);
-        let named = |run: &Run| matches!(run.boot, Boot::Id(_));
+        let rank = next.boot.rank();
         match &next.boot {
             // Of an agent that names its boots, one without a name tells nothing.
-            Boot::Began(_) | Boot::Unknown if self.runs.iter().any(named) => return None,
-            Boot::Began(_) if !sent_at_once(status) => return None,
+            _ if self.runs.iter().any(|run| run.boot.rank() > rank) => return None,
+            Boot::Began(_) | Boot::Place(_) if !sent_at_once(status) => return None,
             Boot::Unknown if next.seq.is_none() => return None,
-            Boot::Id(_) => self.runs.retain(named),
-            Boot::Began(_) | Boot::Unknown => {}
+            _ => self.runs.retain(|run| run.boot.rank() == rank),
         }
         let Some(current) = self.runs.last() else {
             self.runs.push(next);
@@ -228,8 +301,9 @@ impl HeartbeatRuns {
                 if !after_the_other_began && !self.runs[at].lives_by_uptime(&next) {
                     return None;
                 }
+                let counts = self.runs[at].is_apart_from(current, &next);
                 let mut returned = self.runs.remove(at);
-                returned.returns = returned.returns.saturating_add(1);
+                returned.returns = returned.returns.saturating_add(u8::from(counts));
                 returned.continue_with(next);
                 self.runs.push(returned);
                 return self.evidence();

@@ -67,6 +67,8 @@ pub struct DevicePolicy {
     pub app_stale_after_s: i32,
     /// Time after its enrollment after which a device without a heartbeat counts as a ghost.
     pub ghost_after: TimeDelta,
+    /// Most events an hour that a device causes by what it reports.
+    pub events_per_hour: u32,
 }
 
 impl DevicePolicy {
@@ -103,6 +105,7 @@ mod tests {
         low_battery_pct: 15,
         app_stale_after_s: 600,
         ghost_after: TimeDelta::hours(24),
+        events_per_hour: 60,
     };
 
     #[test]

@@ -9,8 +9,13 @@ use super::*;
 use crate::heartbeat::Telemetry;
 use crate::{DeviceId, Timestamp};
 
-const POLICY: DevicePolicy =
-    DevicePolicy { offline_after: TimeDelta::minutes(12), low_battery_pct: 15, app_stale_after_s: 600, ghost_after: TimeDelta::hours(24) };
+const POLICY: DevicePolicy = DevicePolicy {
+    offline_after: TimeDelta::minutes(12),
+    low_battery_pct: 15,
+    app_stale_after_s: 600,
+    ghost_after: TimeDelta::hours(24),
+    events_per_hour: 60,
+};
 
 fn at(second: i64) -> Timestamp {
     DateTime::from_timestamp(1_780_000_000 + second, 0).unwrap()

@@ -78,20 +78,14 @@ fn checked(field: &str, value: &str, max_chars: usize, is_account: bool) -> Resu
     for (at, c) in chars.iter().copied().enumerate() {
         let previous = at.checked_sub(1).and_then(|at| chars.get(at)).copied();
         let problem = |what: &str| Err(Invalid::new(field, format!("{what} at position {at} (U+{:04X})", u32::from(c))));
-        if matches!(c, '\n' | '\r' | '\t' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}') {
+        if c == '\t' || is_line_break(c) {
             return Err(Invalid::new(field, "line breaks and tabs are not allowed"));
         }
-        if c.is_control() {
-            return problem("control character");
+        if let Some(what) = hidden(previous, c, chars.get(at + 1).copied()) {
+            return problem(what);
         }
-        if CodePointSetData::new::<BidiControl>().contains(c) {
-            return problem("character that changes the direction of text");
-        }
-        if is_ignorable(c) && (is_account || !is_needed(c, previous, chars.get(at + 1).copied())) || BLANKS.contains(&c) {
-            return problem("invisible character");
-        }
-        if CodePointSetData::new::<NoncharacterCodePoint>().contains(c) {
-            return problem("character that is none");
+        if is_account && is_ignorable(c) {
+            return problem(INVISIBLE);
         }
         let is_mark = !is_ignorable(c) && is_mark(c);
         marks = if is_mark { marks + 1 } else { 0 };
@@ -103,6 +97,34 @@ fn checked(field: &str, value: &str, max_chars: usize, is_account: bool) -> Resu
         }
     }
     Ok(name)
+}
+
+const INVISIBLE: &str = "invisible character";
+
+/// Whether a line ends with this character.
+pub(crate) fn is_line_break(c: char) -> bool {
+    matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
+/// What a character is that no text for people has: one that shows nothing, that changes the direction of what is around it, or that
+/// moves the cursor of a terminal. `None`: it may stand between these two.
+pub(crate) fn hidden(previous: Option<char>, c: char, next: Option<char>) -> Option<&'static str> {
+    if c.is_ascii() {
+        return c.is_control().then_some("control character");
+    }
+    if c.is_control() {
+        return Some("control character");
+    }
+    if is_line_break(c) {
+        return Some("line separator");
+    }
+    if CodePointSetData::new::<BidiControl>().contains(c) {
+        return Some("character that changes the direction of text");
+    }
+    if is_ignorable(c) && !is_needed(c, previous, next) || BLANKS.contains(&c) {
+        return Some(INVISIBLE);
+    }
+    CodePointSetData::new::<NoncharacterCodePoint>().contains(c).then_some("character that is none")
 }
 
 fn is_mark(c: char) -> bool {

@@ -11,5 +11,6 @@ mod skeleton;
 
 pub use assign::{Assigned, Unassigned, assign};
 pub use check::{account, displayed};
+pub(crate) use check::{hidden, is_line_break};
 pub use fold::{CanonicalName, contains, same};
 pub use skeleton::Skeleton;

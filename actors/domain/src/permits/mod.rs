@@ -5,6 +5,7 @@
 
 mod claim;
 mod class;
+mod figures;
 mod limit;
 mod name;
 mod pool;
@@ -13,6 +14,7 @@ mod tests;
 
 pub use claim::{Claim, Key};
 pub use class::Class;
+pub use figures::PoolFigures;
 pub use limit::{Limit, PoolLimits};
 pub use name::PoolName;
 pub use pool::{Answer, PermitPool, Ticket};

@@ -3,7 +3,7 @@
 use super::limit::Limit;
 
 /// What permits are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr, strum::VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum PoolName {
     /// Downloads of APKs.
@@ -30,7 +30,7 @@ pub enum PoolName {
     Connections,
 }
 
-named!(pub PoolName);
+named!(pub PoolName, parse -> Option);
 
 /// Settings with a common start: capacity, reserve, shares.
 macro_rules! named_after {
@@ -47,6 +47,23 @@ macro_rules! named_after {
 }
 
 impl PoolName {
+    /// Title on pages.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Downloads => "APK downloads",
+            Self::AgentApkDownloads => "Agent downloads",
+            Self::Uploads => "Uploads",
+            Self::Passwords => "Password checks",
+            Self::DeviceTokens => "Device token checks",
+            Self::Exports => "Exports",
+            Self::Imports => "Imports",
+            Self::DatabaseReads => "Database reads",
+            Self::AgentSockets => "Agent sockets",
+            Self::DashboardSessions => "Dashboard pages",
+            Self::Connections => "Connections",
+        }
+    }
+
     /// The setting that sets a limit; callers are told it.
     pub fn setting(self, limit: Limit) -> &'static str {
         match (self, limit) {

@@ -9,7 +9,7 @@ use crate::Invalid;
 use crate::device::{AppStatus, Connectivity, DeviceView, IdentityStatus};
 use crate::invalid::in_range;
 use crate::name::{contains, same};
-use crate::text::bounded;
+use crate::text::opaque;
 
 /// Longest text of a filter.
 pub const FILTER_TEXT_MAX_CHARS: usize = 200;
@@ -108,7 +108,7 @@ impl FilterSpec {
                 }
                 Err(Invalid::new(self.name, format!("not one of {}", names.join(", "))))
             }
-            (FilterKind::Search | FilterKind::Exact { .. }, FilterValue::Text(text)) => bounded(self.name, text, FILTER_TEXT_MAX_CHARS),
+            (FilterKind::Search | FilterKind::Exact { .. }, FilterValue::Text(text)) => opaque(self.name, text, FILTER_TEXT_MAX_CHARS),
         }
     }
 }

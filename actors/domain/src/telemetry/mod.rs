@@ -16,7 +16,7 @@ pub use crate::Timestamp;
 
 use crate::invalid::{Invalid, in_range};
 use crate::telemetry;
-use crate::text::{bounded, optional};
+use crate::text::{line, optional};
 
 /// Most watched packages in one heartbeat.
 pub const APPS_MAX: usize = 64;
@@ -143,9 +143,9 @@ fn checked_apps(apps: Vec<WatchedApp>) -> Result<Vec<WatchedApp>, Invalid> {
         return Err(Invalid::new("app_versions", format!("{} packages are more than the {APPS_MAX} allowed", apps.len())));
     }
     for app in &apps {
-        bounded("app_versions", &app.package, WatchedApp::PACKAGE_MAX_CHARS)?;
+        line("app_versions", &app.package, WatchedApp::PACKAGE_MAX_CHARS)?;
         if let Some(name) = &app.version_name {
-            bounded("app_versions.version_name", name, WatchedApp::VERSION_MAX_CHARS)?;
+            line("app_versions.version_name", name, WatchedApp::VERSION_MAX_CHARS)?;
         }
         number("app_versions.version_code", app.version_code, 0, i64::MAX)?;
     }

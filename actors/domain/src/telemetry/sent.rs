@@ -3,10 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::DateTime;
-
-use crate::Timestamp;
-use crate::text::bounded;
+use crate::text::{fit_line, line};
+use crate::{Timestamp, time};
 
 /// A value as a device sent it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,8 +61,12 @@ pub(super) trait Plain: Sized {
 
 impl Plain for bool {
     fn read(sent: Sent<'_>) -> Result<Self, &'static str> {
+        let is_word = |text: &str, words: [&str; 4]| words.iter().any(|word| text.trim().eq_ignore_ascii_case(word));
         match sent {
             Sent::Flag(flag) => Ok(flag),
+            Sent::Whole(number @ (0 | 1)) => Ok(number == 1),
+            Sent::Text(text) if is_word(text, ["true", "yes", "on", "1"]) => Ok(true),
+            Sent::Text(text) if is_word(text, ["false", "no", "off", "0"]) => Ok(false),
             _ => Err("neither true nor false"),
         }
     }
@@ -74,7 +76,7 @@ impl Plain for Timestamp {
     fn read(sent: Sent<'_>) -> Result<Self, &'static str> {
         let problem = "not a time as in 2026-11-21T15:36:17Z";
         let Sent::Text(text) = sent else { return Err(problem) };
-        DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).map_err(|_| problem)
+        time::parse(text).ok_or(problem)
     }
 }
 
@@ -116,10 +118,17 @@ numbers! { i16: i128 = whole, i32: i128 = whole, i64: i128 = whole, f32: f64 = f
 fn whole(sent: Sent<'_>) -> Result<i128, &'static str> {
     match sent {
         Sent::Whole(number) => Ok(number),
-        Sent::Text(text) if text.trim().parse::<i128>().is_ok() => text.trim().parse().map_err(|_| NOT_A_NUMBER),
+        Sent::Text(text) if digits(text).parse::<i128>().is_ok() => digits(text).parse().map_err(|_| NOT_A_NUMBER),
         // What is beyond every range saturates.
         other => fraction(other).map(|number| number.round() as i128),
     }
+}
+
+/// The number of a text, without blanks around it and a percent sign behind it. Other units are not taken off: what they stand for may
+/// be another unit than the field's.
+fn digits(text: &str) -> &str {
+    let text = text.trim();
+    text.strip_suffix('%').map_or(text, str::trim_end)
 }
 
 fn fraction(sent: Sent<'_>) -> Result<f64, &'static str> {
@@ -127,7 +136,7 @@ fn fraction(sent: Sent<'_>) -> Result<f64, &'static str> {
         Sent::Whole(number) => number as f64,
         Sent::Fraction(number) => number,
         // 1e400 is a number, "Infinity" is none.
-        Sent::Text(text) if text.bytes().any(|byte| byte.is_ascii_digit()) => text.trim().parse().map_err(|_| NOT_A_NUMBER)?,
+        Sent::Text(text) if text.bytes().any(|byte| byte.is_ascii_digit()) => digits(text).parse().map_err(|_| NOT_A_NUMBER)?,
         _ => return Err(NOT_A_NUMBER),
     };
     if number.is_nan() { Err(NOT_A_NUMBER) } else { Ok(number) }
@@ -150,20 +159,29 @@ pub(super) fn number<T: Number>(sent: Sent<'_>, min: T, max: T, unknown: Option<
     }
 }
 
-/// Text of so many characters; with `cut`, the first ones of longer text.
+/// Text of so many characters on one line, without what nobody would see; with `cut`, the first ones of longer text.
 pub(super) fn text(sent: Sent<'_>, max_chars: usize, cut: bool) -> Taken<String> {
-    let Sent::Text(whole) = sent else { return Taken::unusable("not text") };
-    let end = whole.char_indices().nth(max_chars).map(|(at, _)| at);
-    let kept = end.filter(|_| cut).map_or(whole, |end| &whole[..end]);
-    if kept.is_empty() {
-        return Taken::unknown();
+    let mut kept = match sent {
+        Sent::Text(text) => text.to_owned(),
+        // A release of Android is 13 as well as "13".
+        Sent::Whole(_) | Sent::Fraction(_) => sent.to_string(),
+        Sent::Flag(_) | Sent::Json(_) => return Taken::unusable("not text"),
+    };
+    let hidden = line("", &kept, kept.len()).err().map(|invalid| invalid.problem);
+    if hidden.is_some() {
+        fit_line(&mut kept, usize::MAX);
     }
-    match bounded("", kept, max_chars) {
-        Ok(()) => Taken {
-            value: Some(kept.to_owned()),
-            problem: (kept.len() < whole.len()).then(|| format!("longer than {max_chars} characters; cut")),
-        },
-        Err(invalid) => Taken::unusable(invalid.problem),
+    if kept.is_empty() {
+        return hidden.map_or_else(Taken::unknown, Taken::unusable);
+    }
+    let too_long = line("", &kept, max_chars).err().map(|invalid| invalid.problem);
+    match too_long {
+        Some(problem) if !cut => Taken::unusable(problem),
+        Some(_) => {
+            fit_line(&mut kept, max_chars);
+            Taken { value: Some(kept), problem: Some(format!("longer than {max_chars} characters; cut")) }
+        }
+        None => Taken { value: Some(kept), problem: hidden.map(|problem| format!("{problem}; left out")) },
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use super::{APPS_MAX, BLOCKS, FIELDS, Field, Sent, Telemetry, WatchedApp, sent};
 use crate::Timestamp;
-use crate::text::bounded;
+use crate::text::{excerpt, line};
 
 /// Most characters of a value that are kept.
 pub const VALUE_MAX_CHARS: usize = 64;
@@ -47,17 +47,7 @@ impl Unusable {
 
 /// A text cut to what is kept of a value, without characters that do not show or that turn others round.
 fn shown(text: &str) -> String {
-    let visible = |c: char| match c {
-        c if c.is_control() => '\u{fffd}',
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => '\u{fffd}',
-        c => c,
-    };
-    let mut shown: String = text.chars().take(VALUE_MAX_CHARS).map(visible).collect();
-    if text.chars().nth(VALUE_MAX_CHARS).is_some() {
-        shown.pop();
-        shown.push('…');
-    }
-    shown
+    excerpt(text, VALUE_MAX_CHARS)
 }
 
 impl Telemetry {
@@ -80,7 +70,7 @@ impl Telemetry {
         if self.apps.len() >= APPS_MAX {
             return self.note_unusable(APPS, package, format!("more than the {APPS_MAX} packages allowed; left out"), at);
         }
-        if let Err(invalid) = bounded(APPS, package, WatchedApp::PACKAGE_MAX_CHARS) {
+        if let Err(invalid) = line(APPS, package, WatchedApp::PACKAGE_MAX_CHARS) {
             return self.note_unusable(APPS, package, format!("package name: {}", invalid.problem), at);
         }
         let [installed, version_name, version_code] = told;

@@ -118,6 +118,7 @@ pub(crate) fn policy() -> DevicePolicy {
         low_battery_pct: 15,
         app_stale_after_s: 600,
         ghost_after: chrono::TimeDelta::seconds(9_998),
+        events_per_hour: 60,
     }
 }
 

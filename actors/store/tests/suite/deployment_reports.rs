@@ -131,7 +131,7 @@ async fn a_batch_is_answered_in_its_order_and_each_task_gets_its_own_values() {
         told(0, ACCEPTED, "yes"),
         reported(deployment(9), ids[0], ACCEPTED),
         told(0, DOWNLOADING, "loading"),
-        told(1, TaskStatus::Failed(ErrorCode::NotPermitted), "no"),
+        told(1, TaskStatus::Failed(ErrorCode::SignerMismatch), "no"),
         told(0, TaskStatus::Succeeded, "done"),
         told(1, TaskStatus::InProgress(Stage::Verifying), "too late"),
         reported(id, domain::DeviceId(crate::common::uuid(99)), ACCEPTED),
@@ -143,7 +143,7 @@ async fn a_batch_is_answered_in_its_order_and_each_task_gets_its_own_values() {
     assert_eq!(outcomes[2], TaskReportOutcome::Unknown);
     assert_eq!(outcomes[6], TaskReportOutcome::Refused(Refusal::Finished(TaskState::Failed)));
     assert_eq!(outcomes[7], TaskReportOutcome::Unknown);
-    assert_eq!(states(&db, id).await, ["confirming", "failed not_permitted", "sending", "queued in_call"]);
+    assert_eq!(states(&db, id).await, ["confirming", "failed signer_mismatch", "sending", "queued in_call"]);
     let messages: Vec<Option<String>> = db.values("SELECT message FROM deployment_task ORDER BY position").await;
     assert_eq!(messages, [Some("done".into()), Some("no".into()), None, Some("a call".into())]);
     assert_eq!(attempts(&db, id).await, ["succeeded", "failed", "-", "failed"]);

@@ -86,19 +86,19 @@ async fn a_resume_tries_failed_devices_of_the_canary_again_and_no_others() {
     db.execute("UPDATE deployment SET phase = 'canary', canary_ms = 90").await;
     db.execute(&format!("UPDATE deployment_task SET canary = true WHERE device_id IN ('{}', '{}')", ids[0], ids[1])).await;
     start_tasks(&db, id, &[(ids[0], 101), (ids[1], 102), (ids[2], 103)]).await;
-    report(&db, id, ids[0], TaskStatus::Failed(ErrorCode::NotPermitted)).await;
+    report(&db, id, ids[0], TaskStatus::Failed(ErrorCode::SignerMismatch)).await;
     report(&db, id, ids[1], TaskStatus::Succeeded).await;
-    report(&db, id, ids[2], TaskStatus::Failed(ErrorCode::NotPermitted)).await;
+    report(&db, id, ids[2], TaskStatus::Failed(ErrorCode::SignerMismatch)).await;
     transition(&db, id, PAUSE).await;
     transition(&db, id, RESUME).await;
-    assert_eq!(states(&db, id).await, ["queued", "confirming", "failed not_permitted"]);
+    assert_eq!(states(&db, id).await, ["queued", "confirming", "failed signer_mismatch"]);
     let row = db.store().deployment(id).await.unwrap().unwrap();
     assert_eq!((row.canary_ms, row.judged_since), (0, at(700)), "it is judged anew");
     db.execute("UPDATE deployment SET phase = 'rollout'").await;
     db.execute("UPDATE deployment_task SET state = 'failed', finished_at = now() WHERE state = 'queued'").await;
     transition(&db, id, PAUSE).await;
     transition(&db, id, RESUME).await;
-    assert_eq!(states(&db, id).await, ["failed", "confirming", "failed not_permitted"], "after the canary, a failure is one");
+    assert_eq!(states(&db, id).await, ["failed", "confirming", "failed signer_mismatch"], "after the canary, a failure is one");
 }
 
 #[tokio::test]

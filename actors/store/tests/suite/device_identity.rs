@@ -51,7 +51,7 @@ async fn a_dismissal_holds_for_its_credentials_and_no_owner_overwrites_it() {
 }
 
 fn retry<'a>(secret: &'a [u8]) -> RegistrationRetry<'a> {
-    RegistrationRetry { secret_sha256: secret, hardware_id: "HW", used_after: at(-10) }
+    RegistrationRetry { secret_sha256: secret, hardware_id: "HW", used_after: at(-10), retries_max: 20 }
 }
 
 /// A device that enrolled with a hardware id, and the digest of its enrollment token.
@@ -95,6 +95,20 @@ async fn a_retry_after_the_first_use_changes_nothing() {
     assert_eq!(db.value::<i64>("SELECT count(*) FROM device_token").await, 1);
     assert_eq!(db.values::<String>("SELECT kind FROM device_event").await, ["enrolled"]);
     assert_eq!(id, device(1));
+}
+
+#[tokio::test]
+async fn a_registration_is_retried_so_often_and_not_more() {
+    let db = TestDatabase::new().await;
+    let (_, secret) = of_hardware(&db, 1).await;
+    let retry = RegistrationRetry { retries_max: 2, ..retry(&secret) };
+    for number in [50, 51] {
+        assert!(db.store().may_retry_registration(retry).await.unwrap());
+        assert!(db.store().retry_registration(retry, &token(number), Origin::default(), at(2)).await.unwrap().is_some());
+    }
+    assert!(!db.store().may_retry_registration(retry).await.unwrap());
+    assert_eq!(db.store().retry_registration(retry, &token(52), Origin::default(), at(3)).await.unwrap(), None);
+    assert_eq!(db.value::<i64>("SELECT count(*) FROM device_event WHERE kind = 'registration_retried'").await, 2);
 }
 
 #[tokio::test]

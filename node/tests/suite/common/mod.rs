@@ -341,6 +341,7 @@ pub(crate) fn settings() -> services::settings::Settings {
                 low_battery_pct: 15,
                 app_stale_after_s: 600,
                 ghost_after: chrono::TimeDelta::hours(24),
+                events_per_hour: 60,
             },
             reconcile: actors::settings::ReconcileSettings {
                 run_timeout: Duration::from_secs(60),
@@ -407,6 +408,7 @@ pub(crate) fn settings() -> services::settings::Settings {
         enrollment: EnrollmentSettings {
             lifetime: domain::enrollment::LifetimeLimits { default_s: 3600, max_s: 86_400 },
             retry_window: chrono::TimeDelta::seconds(600),
+            retries_max: 20,
             failures,
         },
         kit: enrollment_kit::KitSettings::default(),

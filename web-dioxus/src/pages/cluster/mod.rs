@@ -2,6 +2,7 @@
 
 mod moves;
 mod nodes;
+mod pools;
 mod reconcilers;
 mod shards;
 
@@ -18,6 +19,7 @@ use crate::navigation::use_title;
 use crate::sampling::{CALM, ticks};
 use moves::Moves;
 use nodes::Nodes;
+use pools::Pools;
 use reconcilers::Reconcilers;
 use shards::Shards;
 
@@ -104,6 +106,7 @@ pub(crate) fn Cluster() -> Element {
                 Nodes { snapshot: snapshot.clone() }
                 Shards { snapshot: snapshot.clone() }
                 Reconcilers { snapshot: snapshot.clone() }
+                Pools { snapshot: snapshot.clone() }
                 Moves { snapshot }
             },
         }

@@ -46,7 +46,7 @@ impl Group {
 
     fn of(kind: EventKind) -> Self {
         match kind {
-            EventKind::CameOnline | EventKind::WentOffline | EventKind::Rebooted => Self::Connection,
+            EventKind::CameOnline | EventKind::WentOffline | EventKind::Rebooted | EventKind::EventsLeftOut => Self::Connection,
             EventKind::LowBatteryBegan | EventKind::LowBatteryEnded => Self::Battery,
             EventKind::AgentVersionChanged | EventKind::AppVersionChanged | EventKind::AppDownBegan | EventKind::AppDownEnded => Self::App,
             EventKind::RegistrationRetried | EventKind::SameHardware | EventKind::IdentityConflictBegan => Self::Identity,
@@ -148,6 +148,7 @@ fn icon_and_tone(kind: EventKind) -> (Glyph, &'static str) {
         EventKind::LowBatteryEnded => (Glyph::Battery, "good"),
         EventKind::AppDownBegan => (Glyph::Alert, "bad"),
         EventKind::AppDownEnded => (Glyph::Check, "good"),
+        EventKind::EventsLeftOut => (Glyph::Alert, "warn"),
         EventKind::Edited => (Glyph::Edit, ""),
         EventKind::CredentialsRevoked => (Glyph::Key, "warn"),
         EventKind::Deleted => (Glyph::Trash, "bad"),
@@ -190,6 +191,10 @@ fn words(kind: EventKind, detail: &Value) -> String {
         EventKind::LowBatteryEnded => with_charge("Battery recovered"),
         EventKind::AppDownBegan => "Monitored app down".into(),
         EventKind::AppDownEnded => "Monitored app recovered".into(),
+        EventKind::EventsLeftOut => match text("count") {
+            Some(count) => format!("More events than are recorded in an hour: {count} left out"),
+            None => "More events than are recorded in an hour".into(),
+        },
         EventKind::Edited => "Edited".into(),
         EventKind::CredentialsRevoked => "Credentials revoked".into(),
         EventKind::Deleted => "Deleted".into(),

@@ -71,6 +71,57 @@ fn old_agents_are_told_apart_by_their_uptime() {
     assert_eq!(noticed(silent), None, "nothing to tell them apart by");
 }
 
+/// A heartbeat of an agent that reports neither boot nor uptime nor number.
+fn bare(second: i64, model: &str, address: &str, charge_pct: i16) -> LastStatus {
+    let mut status = heartbeat(second, "", 0);
+    status.telemetry = Telemetry {
+        model: Some(model.into()),
+        ip: Some(address.into()),
+        transport: Some(Transport::Wifi),
+        ssid: Some("shop".into()),
+        battery_pct: Some(charge_pct),
+        ..Telemetry::default()
+    };
+    status
+}
+
+#[test]
+fn agents_that_count_nothing_are_told_apart_by_what_they_are_and_where() {
+    let hardware = by_turns(24, 60).map(|(second, _, one)| bare(second, if one { "Joy 2" } else { "Pixel 8" }, "192.0.2.7", 80));
+    assert_eq!(noticed(hardware), Some(6), "two models behind one address");
+    let places = by_turns(24, 60).map(|(second, n, one)| match one {
+        true => bare(second, "Joy 2", "192.0.2.7", 90 - (n / 4) as i16),
+        false => bare(second, "Joy 2", "192.0.2.8", 40 + (n / 4) as i16),
+    });
+    let evidence = {
+        let mut runs = HeartbeatRuns::default();
+        places.filter_map(|status| runs.observe(&status)).next().unwrap()
+    };
+    assert_eq!(evidence.one, "unknown boot, model Joy 2, address 192.0.2.7");
+    assert_eq!(evidence.other, "unknown boot, model Joy 2, address 192.0.2.8");
+    let one_device: [(&str, Vec<LastStatus>); 4] = [
+        (
+            "a tunnel and the network below it",
+            by_turns(40, 60).map(|(s, _, one)| bare(s, "Joy 2", if one { "10.8.0.2" } else { "192.0.2.7" }, 80)).collect(),
+        ),
+        ("a lease that is renewed", (0..40).map(|n| bare(n * 300, "Joy 2", &format!("192.0.2.{}", n / 5), (90 - n) as i16)).collect()),
+        (
+            "Wi-Fi and cellular",
+            by_turns(40, 60)
+                .map(|(s, n, one)| {
+                    let mut status = bare(s, "Joy 2", if one { "192.0.2.7" } else { "198.51.100.3" }, if one { 90 } else { 40 } - n as i16);
+                    status.telemetry.transport = Some(if one { Transport::Wifi } else { Transport::Cellular });
+                    status
+                })
+                .collect(),
+        ),
+        ("an update, once", (0..40).map(|n| bare(n * 60, if n < 20 { "Joy 2" } else { "Joy 2 (b)" }, "192.0.2.7", 80)).collect()),
+    ];
+    for (what, heartbeats) in one_device {
+        assert_eq!(noticed(heartbeats), None, "{what}");
+    }
+}
+
 /// Their clocks are wrong: what they agree with the server's in is how fast the uptime grows.
 #[test]
 fn clones_with_a_wrong_clock_are_noticed_by_uptime_and_boot() {

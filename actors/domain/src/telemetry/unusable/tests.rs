@@ -49,6 +49,12 @@ fn what_is_taken_of_a_value_is_what_its_row_says() {
         ("battery.pct", Text("Infinity"), None, no_number),
         ("battery.pct", Text("full"), None, no_number),
         ("battery.pct", Text("٨٣"), None, no_number),
+        ("battery.pct", Text("85%"), Some("85"), None),
+        ("battery.pct", Text("85.4 % "), Some("85"), None),
+        ("battery.pct", Text("%"), None, no_number),
+        ("storage_free_mb", Text("5 GB"), None, no_number),
+        ("battery.temperature_c", Text("31,5"), None, no_number),
+        ("battery.pct", Json("{\"pct\":83}"), None, no_number),
         ("battery.pct", Text(""), None, no_number),
         ("battery.pct", Flag(true), None, no_number),
         ("battery.pct", Json("[83]"), None, no_number),
@@ -67,15 +73,36 @@ fn what_is_taken_of_a_value_is_what_its_row_says() {
         // Text.
         ("network.ssid", Text("shop"), Some("shop"), None),
         ("network.ssid", Text(""), None, None),
-        ("network.ssid", Text("\0\0"), None, Some("control character at position 0")),
-        ("network.ssid", Text("a\u{1b}[0m"), None, Some("control character at position 1")),
+        ("network.ssid", Text("\0\0"), None, Some("control character at position 0 (U+0000)")),
+        ("network.ssid", Text("a\u{1b}[0m"), Some("a[0m"), Some("control character at position 1 (U+001B); left out")),
+        ("network.ssid", Text("a\nb"), Some("a b"), Some("control character at position 1 (U+000A); left out")),
+        (
+            "system.model",
+            Text("\u{202e}Pixel\u{200b} 8"),
+            Some("Pixel 8"),
+            Some("character that changes the direction of text at position 0 (U+202E); left out"),
+        ),
+        ("network.ssid", Text("\u{feff}"), None, Some("invisible character at position 0 (U+FEFF)")),
+        ("network.ssid", Text("شبكة"), Some("شبكة"), None),
         ("network.ssid", Text(&long), Some(&cut), Some("longer than 64 characters; cut")),
         ("network.ip", Text(&long), None, Some("70 bytes are more than the 64 characters allowed")),
-        ("network.ssid", Whole(7), None, Some("not text")),
+        ("network.ssid", Whole(7), Some("7"), None),
+        ("system.android_version", Whole(13), Some("13"), None),
+        ("system.android_version", Fraction(8.1), Some("8.1"), None),
+        ("system.model", Flag(true), None, Some("not text")),
+        ("system.model", Json("{}"), None, Some("not text")),
+        ("system.model", Json("[\"Pixel\"]"), None, Some("not text")),
         // Others.
         ("battery.charging", Flag(true), Some("true"), None),
-        ("battery.charging", Text("true"), None, Some("neither true nor false")),
-        ("battery.charging", Whole(1), None, Some("neither true nor false")),
+        ("battery.charging", Text("true"), Some("true"), None),
+        ("battery.charging", Text(" Yes"), Some("true"), None),
+        ("battery.charging", Text("off"), Some("false"), None),
+        ("battery.charging", Whole(1), Some("true"), None),
+        ("battery.charging", Whole(0), Some("false"), None),
+        ("battery.charging", Whole(2), None, Some("neither true nor false")),
+        ("battery.charging", Fraction(1.0), None, Some("neither true nor false")),
+        ("battery.charging", Text("charging"), None, Some("neither true nor false")),
+        ("battery.charging", Json("[true]"), None, Some("neither true nor false")),
         ("location.at", Text("2026-11-21T15:36:02Z"), Some("2026-11-21T15:36:02.000Z"), None),
         ("location.at", Text("noon"), None, Some("not a time as in 2026-11-21T15:36:17Z")),
         ("self_heal_hints", Json("{\"a\":1}"), Some("{\"a\":1}"), None),
@@ -112,7 +139,7 @@ fn a_value_is_unusable_since_the_first_of_those_in_a_row() {
 #[test]
 fn of_packages_what_is_usable_stays() {
     let mut telemetry = Telemetry::default();
-    telemetry.take_app("a.b", [Some(Sent::Whole(1)), Some(Sent::Text("3.2")), Some(Sent::Whole(-1))], at(0));
+    telemetry.take_app("a.b", [Some(Sent::Whole(2)), Some(Sent::Text("3.2")), Some(Sent::Whole(-1))], at(0));
     telemetry.take_app("a\0", [None; 3], at(0));
     (0..100).for_each(|n| telemetry.take_app(&format!("p{n}"), [None; 3], at(0)));
     assert_eq!(telemetry.apps.len(), APPS_MAX);

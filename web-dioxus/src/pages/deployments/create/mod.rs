@@ -133,7 +133,7 @@ fn Compose(query: NewDeploymentUrl, apks: Vec<Apk>, filters: Vec<SavedFilter>) -
         let draft = draft.read();
         let fleet = draft.get(field::TARGET) == Kind::Fleet.as_str();
         let (_, mut problems) = draft.options(count.read().flatten(), fleet);
-        if let Err(invalid) = domain::text::bounded(field::NAME, draft.get(field::NAME), DEPLOYMENT_NAME_MAX_CHARS) {
+        if let Err(invalid) = domain::text::line(field::NAME, draft.get(field::NAME), DEPLOYMENT_NAME_MAX_CHARS) {
             problems.insert(invalid.field, invalid.problem);
         }
         if let Some((_, invalid)) = refused.read().as_ref().filter(|(of, _)| *of == *draft) {
