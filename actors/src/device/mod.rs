@@ -449,6 +449,7 @@ impl DeviceActorState {
         generation: i32,
         reply: HeartbeatReply,
     ) {
+        let status = self.device.dated(status);
         match self.device.admit(generation, &status) {
             Admission::Write { late } => {
                 let fcm_token = fcm_token.filter(|token| self.fcm_token.as_deref() != Some(token));

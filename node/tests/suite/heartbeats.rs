@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use wire::agent::Heartbeat;
+use wire::lenient::Int;
 use wire::socket::DownFrame;
 
 use crate::common::{Bench, clock, eventually, heartbeat, heartbeat_at};
@@ -84,6 +85,23 @@ async fn clocks_that_lie_are_stored_by_receipt_and_flagged() {
         "t|t|t"
     );
     assert_eq!(bench.sql("SELECT count(*) FROM heartbeats_default"), "0");
+}
+
+#[tokio::test]
+async fn a_clock_that_goes_back_does_not_freeze_what_is_shown() {
+    let bench = Bench::start().await;
+    let device = bench.enroll("kiosk").await;
+    for (seq, seconds, pct) in [(1, 0, 80), (2, -3600, 22), (3, -3590, 21)] {
+        let sent = Heartbeat { boot_id: Some("b1".into()), seq: Some(Int(seq)), ..heartbeat(seconds, pct) };
+        assert_eq!(bench.client.heartbeat(&device.session_token, &sent).await.unwrap().status, 200);
+        if seq == 1 {
+            // The next one counts from its receipt, which has to be in another bucket.
+            let first = clock(0).timestamp() / 10;
+            eventually("the next bucket", async || (clock(0).timestamp() / 10 > first).then_some(())).await;
+        }
+    }
+    let shown = bench.client.get_json(&format!("/v1/devices/{}", device.device_id), &bench.admin).await.unwrap();
+    assert_eq!((&shown["last"]["battery_pct"], &shown["last"]["clock_rejected"]), (&json!(21), &json!(true)), "{shown}");
 }
 
 #[tokio::test]

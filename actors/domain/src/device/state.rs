@@ -161,8 +161,18 @@ impl DeviceState {
             return refused;
         }
         match &self.last {
+            Some(last) if last.clock_rejected && status.repeats(last) => Admission::Repeat,
             Some(last) if last.bucket_at == status.bucket_at && status.order() <= last.order() => Admission::Repeat,
             last => Admission::Write { late: last.as_ref().is_some_and(|last| last.bucket_at > status.bucket_at) },
+        }
+    }
+
+    /// The heartbeat in the bucket that it counts in: that of its receipt where the clock of the device went back within a boot, by
+    /// its sequence number. By that clock every heartbeat would be late until it has caught up, for days.
+    pub fn dated(&self, status: Arc<LastStatus>) -> Arc<LastStatus> {
+        match &self.last {
+            Some(last) if status.sent_after(last) && status.bucket_at < last.bucket_at => status.dated_by_receipt(),
+            _ => status,
         }
     }
 

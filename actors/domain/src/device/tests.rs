@@ -88,6 +88,36 @@ fn the_newest_of_a_bucket_stands() {
 }
 
 #[test]
+fn a_clock_that_goes_back_within_a_boot_does_not_make_what_follows_late() {
+    let sent = |boot: Option<&str>, seq, clock: i64, received: i64| {
+        let telemetry = Telemetry { boot_id: boot.map(str::to_owned), seq, ..Default::default() };
+        Arc::new(LastStatus { device_time: Some(at(clock)), telemetry, ..(*status(clock / 10 * 10, received)).clone() })
+    };
+    let mut device = fresh();
+    device.apply(DeviceEvent::Stored(sent(Some("a"), Some(7), 5000, 5000)), at(5000), &POLICY);
+
+    // (boot, number, clock, receipt) -> bucket
+    for (boot, seq, clock, bucket) in [
+        (Some("a"), Some(8), 1400, 5030), // its clock went back
+        (Some("a"), Some(8), 5030, 5030), // it did not
+        (Some("a"), Some(6), 1400, 1400), // of the queue, sent late
+        (Some("a"), Some(7), 1400, 1400), // the same number says nothing
+        (Some("b"), Some(8), 1400, 1400), // another boot may be an earlier one
+        (None, Some(8), 1400, 1400),
+        (Some("a"), None, 1400, 1400),
+    ] {
+        let dated = device.dated(sent(boot, seq, clock, 5034));
+        assert_eq!((dated.bucket_at, dated.clock_rejected), (at(bucket), bucket != clock), "{boot:?} {seq:?} {clock}");
+    }
+
+    let first = device.dated(sent(Some("a"), Some(8), 1400, 5034));
+    assert_eq!(device.admit(1, &first), Admission::Write { late: false });
+    device.apply(DeviceEvent::Stored(first), at(5034), &POLICY);
+    assert_eq!(device.admit(1, &device.dated(sent(Some("a"), Some(8), 1400, 5050))), Admission::Repeat, "its answer was lost");
+    assert_eq!(device.admit(1, &device.dated(sent(Some("a"), Some(9), 1410, 5064))), Admission::Write { late: false });
+}
+
+#[test]
 fn revoked_and_deleted_devices_are_refused() {
     let mut device = fresh();
     assert_eq!(device.apply(DeviceEvent::CredentialsRevoked { generation: 2 }, at(1), &POLICY), [DeviceEffect::Disconnect]);
