@@ -22,6 +22,7 @@ mod components;
 mod context;
 mod cookies;
 mod deployments_url;
+mod event_rate;
 mod field_labels;
 mod files;
 mod filter_text;
@@ -51,6 +52,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use domain::access::Principal;
 use domain::permits::{PoolLimits, PoolName};
+use domain::rate::RateLimit;
 use permits::Pool;
 use permits::metrics::PoolMetrics;
 use services::System;
@@ -75,6 +77,8 @@ pub struct DashboardOptions {
     pub secure_cookies: bool,
     /// Shares of the open pages.
     pub sessions: PoolLimits,
+    /// Rate at which the pages of one account take events of their browsers.
+    pub events: RateLimit,
     /// Metrics of pools.
     pub pools: PoolMetrics,
     /// Ends every open page when cancelled.
@@ -133,7 +137,7 @@ pub fn router(system: Arc<System>, options: DashboardOptions) -> Result<axum::Ro
         build_id: options.build_id,
         secure_cookies: options.secure_cookies,
         assets: Assets::new(),
-        sessions: Sessions::new(Pool::new(PoolName::DashboardSessions, options.sessions, &options.pools), metrics),
+        sessions: Sessions::new(Pool::new(PoolName::DashboardSessions, options.sessions, &options.pools), options.events, metrics),
         watch,
         limits: options.limits.into(),
         uploads: Arc::default(),

@@ -76,6 +76,7 @@ pub(crate) struct Sessions {
     pool: LocalPoolHandle,
     open: Pool,
     openings: Mutex<Openings>,
+    events: EventRates,
     metrics: DashboardMetrics,
 }
 
@@ -141,11 +142,11 @@ impl Openings {
 }
 
 impl Sessions {
-    pub(crate) fn new(open: Pool, metrics: DashboardMetrics) -> Arc<Self> {
+    pub(crate) fn new(open: Pool, events: RateLimit, metrics: DashboardMetrics) -> Arc<Self> {
         // Made for its side effect: it registers how events are read. Its threads end with it.
         drop(dioxus_liveview::LiveViewPool::new());
         let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get().min(4));
-        Arc::new(Self { pool: LocalPoolHandle::new(threads), open, openings: Mutex::default(), metrics })
+        Arc::new(Self { pool: LocalPoolHandle::new(threads), open, openings: Mutex::default(), events: EventRates::new(events), metrics })
     }
 
     fn openings(&self) -> MutexGuard<'_, Openings> {
@@ -267,6 +268,7 @@ pub(crate) async fn upgrade(
     };
     let ended = dashboard.shutdown.child_token();
     let pool = sessions.pool.clone();
+    let events = sessions.events.of(*user);
     let system = Arc::clone(&dashboard.system);
     socket
         .read_buffer_size(BUFFER_BYTES)
@@ -279,7 +281,7 @@ pub(crate) async fn upgrade(
             let watching = tokio::spawn(watch_sign_in(system, principal, ended.clone()));
             let running = pool.spawn_pinned(move || async move {
                 let document = VirtualDom::new(app::app).with_root_context(page).with_root_context(InitialPath(path));
-                transport::run(document, socket, ended).await
+                transport::run(document, socket, &events, ended).await
             });
             match running.await {
                 Ok(end) => tracing::debug!(event = "dashboard.session_ended", ?end),
@@ -327,7 +329,8 @@ mod tests {
         let registry = Registry::new();
         let limits = PoolLimits { per_principal: 2, ..PoolLimits::of_capacity(5) }.with_parts(60, 20);
         let pool = Pool::new(PoolName::DashboardSessions, limits, &PoolMetrics::register(&registry).unwrap());
-        let sessions = Sessions::new(pool, DashboardMetrics::register(&registry).unwrap());
+        let events = RateLimit { per_second: 1, burst: 1 };
+        let sessions = Sessions::new(pool, events, DashboardMetrics::register(&registry).unwrap());
         let open = |user: u128, role, address| {
             let user = UserId(uuid::Uuid::from_u128(user));
             sessions.admit(&person(user, role, address), user)

@@ -15,6 +15,8 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::event_rate::EventRate;
+
 /// Keep-alive message of the browser, and its reply.
 const PING: &str = "__ping__";
 const PONG: &[u8] = b"\0__pong__";
@@ -54,8 +56,8 @@ enum FromBrowser {
     Other,
 }
 
-/// Runs a page until either side ends it.
-pub(crate) async fn run(mut document: VirtualDom, mut socket: WebSocket, ended: CancellationToken) -> End {
+/// Runs a page until either side ends it. Events that come faster than `events` allows wait in the socket.
+pub(crate) async fn run(mut document: VirtualDom, mut socket: WebSocket, events: &EventRate, ended: CancellationToken) -> End {
     let mut mutations = Box::<MutationState>::default();
     document.rebuild(&mut *mutations);
     if let Some(frame) = take(&mut mutations)
@@ -66,7 +68,10 @@ pub(crate) async fn run(mut document: VirtualDom, mut socket: WebSocket, ended: 
     let mut last_frame = Instant::now();
     let mut silent_at = Instant::now() + READ_TIMEOUT;
     let mut quick_until = Instant::now() + QUICK;
+    let mut readable_at = Instant::now();
     loop {
+        // Events may always be waiting: pages of one thread take turns by rendering, whatever their sockets hold.
+        tokio::task::yield_now().await;
         let interval = if Instant::now() < quick_until { QUICK_INTERVAL } else { FRAME_INTERVAL };
         let changes = async {
             document.wait_for_work().await;
@@ -80,7 +85,7 @@ pub(crate) async fn run(mut document: VirtualDom, mut socket: WebSocket, ended: 
                 return End::Ended;
             }
             () = sleep_until(silent_at) => return End::Silent,
-            message = socket.recv() => {
+            message = async { sleep_until(readable_at).await; socket.recv().await } => {
                 silent_at = Instant::now() + READ_TIMEOUT;
                 match message {
                     Some(Ok(Message::Text(text))) if text.as_str() == PING => {
@@ -91,6 +96,7 @@ pub(crate) async fn run(mut document: VirtualDom, mut socket: WebSocket, ended: 
                     }
                     Some(Ok(Message::Text(text))) => {
                         quick_until = Instant::now() + QUICK;
+                        readable_at = Instant::now() + events.count();
                         handle(&document, text.as_str());
                     }
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,

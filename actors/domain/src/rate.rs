@@ -43,6 +43,15 @@ pub fn admit(arrival_ns: u64, limit: RateLimit, now_ns: u64) -> Result<u64, u64>
     }
 }
 
+/// Counts what happened at `now_ns` whether or not it is within the limit. Returns the key's next number, and how many nanoseconds
+/// whatever comes next has to wait for what came too early.
+pub fn charge(arrival_ns: u64, limit: RateLimit, now_ns: u64) -> (u64, u64) {
+    let interval_ns = SECOND_NS / u64::from(limit.per_second.max(1));
+    let tolerance_ns = interval_ns.saturating_mul(u64::from(limit.burst.max(1)));
+    let next_ns = arrival_ns.max(now_ns).saturating_add(interval_ns);
+    (next_ns, (next_ns - now_ns).saturating_sub(tolerance_ns))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +59,20 @@ mod tests {
 
     const LIMIT: RateLimit = RateLimit { per_second: 10, burst: 3 };
     const START: u64 = 77 * SECOND_NS;
+
+    proptest! {
+        #[test]
+        fn who_waits_as_told_stays_within_the_limit(gaps in proptest::collection::vec(0u64..SECOND_NS, 1..100)) {
+            let (mut arrival_ns, mut now_ns, mut counted) = (0, START, 0u64);
+            for gap in gaps {
+                let (next_ns, wait_ns) = charge(arrival_ns, LIMIT, now_ns);
+                (arrival_ns, counted) = (next_ns, counted + 1);
+                let allowed = (now_ns - START) / (SECOND_NS / 10) + 3 + 1;
+                prop_assert!(counted <= allowed, "{counted} of {allowed}");
+                now_ns += wait_ns.max(gap / 50);
+            }
+        }
+    }
 
     #[test]
     fn a_network_counts_as_one_and_a_mapped_address_as_itself() {

@@ -338,6 +338,8 @@ section!(
         sessions_per_user_max: usize,
         sessions_per_address_pct: u8 where 1..=100,
         sessions_reserved_pct: u8 where 0..=90,
+        events_per_second: u32 where 1..=10_000,
+        events_burst: u32 where 1..=100_000,
         secure_cookies: bool,
     }
 );

@@ -130,6 +130,8 @@ const SHOWN: [(&str, &[(&str, &str)]); 8] = [
             ("dashboard.sessions_per_user_max", "Open dashboard pages per account"),
             ("dashboard.sessions_per_address_pct", "Open dashboard pages per address"),
             ("dashboard.sessions_reserved_pct", "Open dashboard pages reserved for admins"),
+            ("dashboard.events_per_second", "Events per second that the pages of an account take"),
+            ("dashboard.events_burst", "Of these, at once after a pause"),
         ],
     ),
 ];

@@ -266,7 +266,9 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         api.merge(match class {
             // Devices may know a server by another name than people do; they send no cookies.
             Some(class @ (RouteClass::Agent | RouteClass::Enrollment)) => routes.layer(limited(class)),
-            Some(class) => routes.layer(from_fn_with_state(Arc::clone(app), host::check)).layer(limited(class)),
+            Some(class) => routes
+                .layer(from_fn_with_state(Arc::clone(app), host::check))
+                .layer(limited(class)),
             None => routes,
         })
     });
@@ -278,6 +280,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
             build_id: build_id(),
             secure_cookies: app.config.dashboard.secure_cookies || app.is_https,
             sessions: app.config.dashboard.sessions(),
+            events: app.config.dashboard.events(),
             pools: app.observability.services.actors.pools.clone(),
             shutdown: app.stopping.clone(),
             registry: app.observability.registry.clone(),
