@@ -14,6 +14,7 @@ use domain::{Invalid, ServiceError, SessionId, UserId};
 use secrecy::{ExposeSecret, SecretString};
 use store::{AccountOutcome, NewUser, Store, StoreError};
 
+use super::access_trail::AccessTrail;
 use super::credential_cache::CredentialCache;
 use super::passwords::Passwords;
 use super::sign_in_guard::SignInGuard;
@@ -45,6 +46,7 @@ pub struct AccountService {
     passwords: Arc<Passwords>,
     guard: Arc<SignInGuard>,
     credentials: Arc<CredentialCache>,
+    trail: Arc<AccessTrail>,
     sessions_per_user_max: i64,
 }
 
@@ -55,9 +57,10 @@ impl AccountService {
         passwords: Arc<Passwords>,
         guard: Arc<SignInGuard>,
         credentials: Arc<CredentialCache>,
+        trail: Arc<AccessTrail>,
         sessions_per_user_max: i64,
     ) -> Self {
-        Self { clock, store, passwords, guard, credentials, sessions_per_user_max }
+        Self { clock, store, passwords, guard, credentials, trail, sessions_per_user_max }
     }
 
     /// A page of accounts by name, behind the name `after`.
@@ -223,7 +226,10 @@ impl AccountService {
         let counted = self.guard.attempt(username, Origin { address: Some(address), ..principal.origin() }).await?;
         match self.is_password_of(principal, user_id, current).await {
             Ok(true) => self.guard.succeeded(counted).await?,
-            Ok(false) => return Err(Invalid::new("current_password", "wrong password").into()),
+            Ok(false) => {
+                self.trail.sign_in_failed(username, Origin { address: Some(address), ..principal.origin() }).await;
+                return Err(Invalid::new("current_password", "wrong password").into());
+            }
             Err(error) => {
                 self.guard.not_looked_at(counted).await;
                 return Err(error);

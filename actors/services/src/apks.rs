@@ -140,7 +140,20 @@ impl ApkService {
         }
         // First: whoever is turned away costs no look into the database.
         let permit = self.library.download_permit(LinkHolder::claim(holder, signature, Some(address)))?;
+        if !self.is_entitled(holder).await? {
+            return Err(ServiceError::Unauthorized);
+        }
         let row = self.store.apk(id).await?.filter(|row| row.deleted_at.is_none());
         self.library.file(row.ok_or(ServiceError::NotFound("APK"))?, permit).await
+    }
+
+    /// Whether the holder of a link may still download. Links of earlier builds name nobody.
+    async fn is_entitled(&self, holder: Option<LinkHolder>) -> Result<bool, ServiceError> {
+        Ok(match holder {
+            None => true,
+            Some(LinkHolder::User(id)) => self.store.is_account_enabled(id).await?,
+            Some(LinkHolder::ApiToken(id)) => self.store.api_token_role(id, self.clock.now()).await?.is_some(),
+            Some(LinkHolder::Task(id) | LinkHolder::Device(id)) => self.store.is_device_enrolled(id).await?,
+        })
     }
 }

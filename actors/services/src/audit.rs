@@ -118,7 +118,7 @@ impl AuditService {
             let (piece, next) = reader.piece(older_than).await?;
             Ok(Some((piece, (reader, next))))
         });
-        Ok(self.tables.stream(permit, stream::iter([Ok(head), Ok(first)]).chain(rest)))
+        Ok(self.tables.stream(permit, principal, stream::iter([Ok(head), Ok(first)]).chain(rest)))
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::access_trail::AccessTrail;
+use super::standing::Standing;
 use super::credential_cache::CredentialCache;
 use super::known_addresses::KnownAddresses;
 use super::passwords::Passwords;
@@ -75,6 +76,7 @@ pub struct AuthService {
     credentials: Arc<CredentialCache>,
     tokens: TokenGuard,
     trail: Arc<AccessTrail>,
+    standing: Standing,
     metrics: Metrics,
 }
 
@@ -93,7 +95,8 @@ impl AuthService {
         metrics: Metrics,
     ) -> Self {
         let addresses = KnownAddresses::new(clock.clone(), store.clone(), &settings);
-        Self { clock, store, signer, settings, passwords, guard, addresses, credentials, tokens, trail, metrics }
+        let standing = Standing::new(clock.clone(), store.clone(), Arc::clone(&credentials));
+        Self { standing, clock, store, signer, settings, passwords, guard, addresses, credentials, tokens, trail, metrics }
     }
 
     /// Signs a person in.
@@ -237,7 +240,7 @@ impl AuthService {
     async fn authenticate_token(&self, bearer: &str, origin: Origin) -> Result<Principal, ServiceError> {
         let now = self.clock.now();
         let digest = sha256(bearer);
-        let counted = match self.credentials.knows_token(&digest) {
+        let counted = match self.credentials.has_verified(&digest) {
             true => None,
             false => Some(self.tokens.attempt(address_of(&origin))?),
         };
@@ -290,15 +293,13 @@ impl AuthService {
         Ok(Principal::User { user_id: session.user_id, username: session.username, role: session.role, session_id, origin })
     }
 
-    /// Whether the sign-in behind `principal` still holds, for connections that outlive a request.
+    /// Whether the sign-in or API token behind `principal` still holds, with the same role, for what outlives a request. An access
+    /// token that ran out meanwhile was good when it was shown.
     ///
     /// # Errors
     /// The database is unavailable.
     pub async fn still_holds(&self, principal: &Principal) -> Result<bool, ServiceError> {
-        let Principal::User { session_id, role, .. } = principal else { return Ok(true) };
-        let now = self.clock.now();
-        let known = self.credentials.session(&self.store, *session_id, now).await?;
-        Ok(known.is_some_and(|known| known.who.role == *role && known.who.expires_at > now))
+        self.standing.holds(principal).await
     }
 
     /// Changes whenever any account may have lost something, on whichever node: the moment to ask

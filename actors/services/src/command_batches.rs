@@ -291,7 +291,7 @@ impl CommandService {
             let piece = Bytes::from(super::device_csv::table(rows.iter().map(cells))?);
             Ok(Some((piece, next.map(|next| (service, principal, Some(next))))))
         });
-        Ok(self.tables.stream(permit, stream::iter([Ok(head)]).chain(pieces)))
+        Ok(self.tables.stream(permit, principal, stream::iter([Ok(head)]).chain(pieces)))
     }
 }
 

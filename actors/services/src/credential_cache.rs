@@ -1,4 +1,5 @@
-//! Remembers for seconds who is behind a sign-in or an API token, until somebody lost something.
+//! Remembers for seconds who is behind a sign-in or an API token, until somebody lost something; and for longer which API tokens
+//! were valid, so that guesses from the same address do not hold them up.
 
 use std::hash::Hash;
 use std::time::Duration;
@@ -11,11 +12,16 @@ use tokio::sync::watch;
 /// Sign-ins, and API tokens, whose state is remembered.
 const REMEMBERED_MAX: u64 = 10_000;
 
+/// How long an API token that is not used stays known as one that was valid.
+const VERIFIED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Cache of sign-ins and API tokens. Every node clears it as soon as the database
 /// tells that any account lost something, and each entry after its time at the latest.
 pub(crate) struct CredentialCache {
     sessions: Cache<SessionId, SessionUser>,
     tokens: Cache<[u8; 32], ApiTokenUser>,
+    /// Digests of API tokens that were valid when they were last looked up. They grant nothing.
+    verified: Cache<[u8; 32], ()>,
     /// Counts the times that everything was forgotten.
     changes: watch::Sender<u64>,
 }
@@ -31,6 +37,7 @@ impl CredentialCache {
         Self {
             sessions: Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(ttl).build(),
             tokens: Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(ttl).build(),
+            verified: Cache::builder().max_capacity(REMEMBERED_MAX).time_to_idle(VERIFIED_FOR).build(),
             changes: watch::channel(0).0,
         }
     }
@@ -48,12 +55,17 @@ impl CredentialCache {
     /// # Errors
     /// The database is unavailable.
     pub(crate) async fn token(&self, store: &Store, digest: [u8; 32], now: Timestamp) -> Result<Option<Cached<ApiTokenUser>>, StoreError> {
-        self.look_up(&self.tokens, digest, store.living_api_token(&digest, now)).await
+        let found = self.look_up(&self.tokens, digest, store.living_api_token(&digest, now)).await?;
+        match found {
+            Some(_) => self.verified.insert(digest, ()),
+            None => self.verified.invalidate(&digest),
+        }
+        Ok(found)
     }
 
-    /// Whether the API token of this digest was seen to be valid moments ago.
-    pub(crate) fn knows_token(&self, digest: &[u8; 32]) -> bool {
-        self.tokens.contains_key(digest)
+    /// Whether the API token of this digest was valid when it was last looked up, however long ago: it is no guess.
+    pub(crate) fn has_verified(&self, digest: &[u8; 32]) -> bool {
+        self.verified.get(digest).is_some()
     }
 
     async fn look_up<K, V>(

@@ -150,7 +150,7 @@ impl DeviceService {
                 let (piece, next) = service.piece(&principal, &filter, Some(&after)).await?;
                 Ok(Some((piece, (service, principal, filter, next))))
             });
-        Ok(self.tables.stream(permit, stream::iter([Ok(head), Ok(first)]).chain(pieces)))
+        Ok(self.tables.stream(permit, principal, stream::iter([Ok(head), Ok(first)]).chain(pieces)))
     }
 
     async fn piece(

@@ -42,6 +42,7 @@ mod passwords;
 mod people;
 pub mod settings;
 mod sign_in_guard;
+mod standing;
 mod system;
 mod table_pools;
 mod task_reports;

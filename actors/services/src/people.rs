@@ -48,6 +48,7 @@ impl PeopleParts {
                 Arc::clone(&passwords),
                 Arc::clone(&guard),
                 Arc::clone(&credentials),
+                Arc::clone(&trail),
                 settings.sessions_per_user_max,
             ),
             api_tokens: ApiTokenService::new(

@@ -14,6 +14,7 @@ use crate::credential_cache::CredentialCache;
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
+use crate::standing::Standing;
 use crate::token_guard::TokenGuard;
 use crate::{
     AccessTrail, AccountService, AgentBuildParts, AgentBuildService, AgentService, ApiTokenService, ApkService, AuditService, AuthService,
@@ -109,7 +110,8 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
     let pools = &metrics.actors.pools;
     let bcrypt_of_people = Bcrypt::new(Pool::new(PoolName::Passwords, auth.bcrypt, pools), auth.bcrypt_wait);
     let bcrypt = Bcrypt::new(Pool::new(PoolName::DeviceTokens, auth.device_bcrypt, pools), auth.bcrypt_wait);
-    let tables = TablePools::new(tables, reads, pools);
+    let standing = Standing::new(clock.clone(), store.clone(), Arc::clone(&credentials));
+    let tables = TablePools::new(tables, reads, standing, pools);
     let signer = Arc::new(signer);
     let tokens = TokenGuard::new(clock.clone(), &auth);
     let trail = Arc::new(AccessTrail::new(clock.clone(), store.clone(), auth.refusals_audited_per_minute, metrics.clone()));

@@ -8,10 +8,11 @@ use domain::ServiceError;
 use domain::access::Principal;
 use domain::permits::{Claim, PoolLimits, PoolName};
 use domain::transfer::MinimumRate;
-use futures_util::stream::Stream;
+use futures_util::stream::{Stream, TryStreamExt};
 use permits::metrics::PoolMetrics;
 use permits::{Permit, Pool};
 
+use super::standing::Standing;
 use super::throttled_stream::throttled_stream;
 
 /// Limits of tables.
@@ -40,17 +41,19 @@ pub struct TablePools {
     reads: Pool,
     minimum_rate: MinimumRate,
     patience: Duration,
+    standing: Standing,
 }
 
 impl TablePools {
-    /// Pools of these limits.
-    pub fn new(settings: TableSettings, reads: ReadSettings, metrics: &PoolMetrics) -> Self {
+    /// Pools of these limits, for callers who are checked again while they read.
+    pub(crate) fn new(settings: TableSettings, reads: ReadSettings, standing: Standing, metrics: &PoolMetrics) -> Self {
         Self {
             exports: Pool::new(PoolName::Exports, settings.limits, metrics),
             imports: Pool::new(PoolName::Imports, settings.limits, metrics),
             reads: Pool::new(PoolName::DatabaseReads, reads.limits, metrics),
             minimum_rate: settings.minimum_rate,
             patience: reads.patience,
+            standing,
         }
     }
 
@@ -78,12 +81,18 @@ impl TablePools {
         self.reads.wait(Claim::of(principal), self.patience).await
     }
 
-    /// The body of an export, piece by piece.
+    /// The body of an export, piece by piece, to whoever still has the rights that it began with.
     pub(super) fn stream(
         &self,
         permit: Permit,
+        principal: &Principal,
         pieces: impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static,
     ) -> impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static {
+        let (standing, principal) = (self.standing.clone(), principal.clone());
+        let pieces = pieces.and_then(move |piece| {
+            let (standing, principal) = (standing.clone(), principal.clone());
+            async move { if standing.holds(&principal).await? { Ok(piece) } else { Err(ServiceError::Unauthorized) } }
+        });
         throttled_stream(permit, self.minimum_rate, pieces)
     }
 }
@@ -107,7 +116,15 @@ mod tests {
     fn pools(tables: PoolLimits, reads: PoolLimits) -> TablePools {
         let tables = TableSettings { limits: tables, minimum_rate: MinimumRate { bytes_per_second: 1, patience: Duration::from_secs(1) } };
         let reads = ReadSettings { limits: reads, patience: Duration::from_secs(2) };
-        TablePools::new(tables, reads, &PoolMetrics::register(&prometheus::Registry::new()).unwrap())
+        let wait = Duration::from_secs(1);
+        // Nothing listens there: none of these tests reads anything.
+        let store = store::Store::new(
+            "postgres://127.0.0.1:1/none",
+            store::PoolOptions { max_connections: 1, acquire_timeout: wait, statement_timeout: wait },
+        );
+        let credentials = std::sync::Arc::new(crate::credential_cache::CredentialCache::new(wait));
+        let standing = Standing::new(clock::Clock::system(), store.unwrap(), credentials);
+        TablePools::new(tables, reads, standing, &PoolMetrics::register(&prometheus::Registry::new()).unwrap())
     }
 
     #[tokio::test(start_paused = true)]

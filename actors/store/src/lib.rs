@@ -42,6 +42,7 @@ mod exec_command;
 mod flag;
 mod heartbeat;
 mod history;
+mod in_force;
 mod legacy_push;
 mod managed_package;
 mod migrate;

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use wire::unique;
 
 use super::content_coding::ContentCoding;
+use super::revalidation::Revalidation;
 use super::{ApiError, App};
 
 /// Limits for reading a body that is refused.
@@ -46,6 +47,13 @@ fn too_slow(detail: &str) -> ApiError {
     ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail)
 }
 
+fn broken_off(error: &(dyn std::error::Error + 'static)) -> ApiError {
+    match Revalidation::within(error) {
+        Some(refused) => refused.refusal().into(),
+        None => ApiError::new(StatusCode::BAD_REQUEST, "body_cut_off", "the body ended early"),
+    }
+}
+
 /// The bytes of a body, each piece within `standing` after the one before.
 async fn collected(standing: Duration, body: Body, limit_bytes: usize) -> Result<Bytes, ApiError> {
     let mut body = Limited::new(body, limit_bytes);
@@ -56,7 +64,7 @@ async fn collected(standing: Duration, body: Body, limit_bytes: usize) -> Result
             Ok(None) if pieces.len() == 1 => return Ok(pieces.swap_remove(0)),
             Ok(None) => return Ok(pieces.concat().into()),
             Ok(Some(Err(error))) if error.is::<LengthLimitError>() => return Err(too_large(limit_bytes)),
-            Ok(Some(Err(_))) => return Err(ApiError::new(StatusCode::BAD_REQUEST, "body_cut_off", "the body ended early")),
+            Ok(Some(Err(error))) => return Err(broken_off(error.as_ref())),
             Err(_) => return Err(too_slow("no part of the body came for http.body_timeout_ms")),
         }
     }

@@ -47,6 +47,7 @@ mod packages;
 mod ranges;
 pub(crate) mod rate_limit;
 mod register;
+mod revalidation;
 #[cfg(test)]
 mod route_table;
 mod schemas;
@@ -267,6 +268,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
             // Devices may know a server by another name than people do; they send no cookies.
             Some(class @ (RouteClass::Agent | RouteClass::Enrollment)) => routes.layer(limited(class)),
             Some(class) => routes
+                .layer(from_fn_with_state(Arc::clone(app), revalidation::revalidate))
                 .layer(from_fn_with_state(Arc::clone(app), host::check))
                 .layer(limited(class)),
             None => routes,

@@ -3,8 +3,10 @@
 use chaos::http::Call;
 use hyper::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-use crate::common::{Bench, PASSWORD, api_token, nexmdm, options};
+use crate::common::{Bench, DEADLINE, PASSWORD, api_token, nexmdm, options};
 
 async fn entries(bench: &Bench, query: &str) -> Vec<Value> {
     let found = bench.client.get_json(&format!("/v1/audit?limit=500&{query}"), &bench.admin).await.unwrap();
@@ -169,6 +171,65 @@ async fn what_is_taken_away_is_in_the_trail() {
     }
 }
 
+/// Begins a request and returns once its caller is known and its body is waited for.
+async fn begin(bench: &Bench, path: &str, token: &str, body: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(bench.node.url().trim_start_matches("http://").to_owned()).await.unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\nexpect: 100-continue\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut go_on = [0; 25];
+    tokio::time::timeout(DEADLINE, stream.read_exact(&mut go_on)).await.unwrap().unwrap();
+    assert_eq!(go_on, *b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream
+}
+
+/// The status of the request once its body is sent.
+async fn complete(mut stream: TcpStream, body: &str) -> String {
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(DEADLINE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    answer.split(' ').nth(1).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn rights_that_are_taken_while_a_body_arrives_are_not_used() {
+    let bench = Bench::start().await;
+    let (client, admin) = (&bench.client, bench.admin.as_str());
+    let change = async |method: Method, path: String, token: &str, body: Value| {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let answer = client.send(Call::post(&path, body).method(method).bearer(token)).await.unwrap();
+        assert!(matches!(answer.status, 200 | 204), "{path}: {}", answer.detail());
+    };
+    for (n, taken) in ["nothing", "logout", "sessions", "role", "disabled", "password"].into_iter().enumerate() {
+        let name = format!("ann-{n}");
+        bench.add_user(&name, "admin");
+        let token = client.access_token(&name, PASSWORD).await.unwrap();
+        let id = client.get_json("/v1/me", &token).await.unwrap()["id"].as_str().unwrap().to_owned();
+        let body = json!({"username": format!("by-{name}"), "role": "admin"}).to_string();
+        let stream = begin(&bench, "/v1/users", &token, &body).await;
+        let account = format!("/v1/users/{id}");
+        match taken {
+            "nothing" => {}
+            "logout" => change(Method::POST, "/v1/auth/logout".into(), &token, json!({})).await,
+            "sessions" => change(Method::DELETE, format!("{account}/sessions"), admin, Value::Null).await,
+            "role" => change(Method::PATCH, account, admin, json!({"role": "viewer"})).await,
+            "disabled" => change(Method::PATCH, account, admin, json!({"disabled": true})).await,
+            _ => change(Method::POST, format!("{account}/reset-password"), admin, json!({})).await,
+        }
+        assert_eq!(complete(stream, &body).await, if taken == "nothing" { "201" } else { "401" }, "{taken}");
+    }
+
+    let made = api_token(client, admin, &["enrollment:write"]).await;
+    let body = json!({}).to_string();
+    let stream = begin(&bench, "/v1/enroll-tokens", made["token"].as_str().unwrap(), &body).await;
+    change(Method::DELETE, format!("/v1/api-tokens/{}", made["id"].as_str().unwrap()), admin, Value::Null).await;
+    assert_eq!(complete(stream, &body).await, "401", "an API token");
+    assert_eq!(bench.sql("SELECT count(*) FROM app_user WHERE username LIKE 'by-%'"), "1");
+}
+
 #[tokio::test]
 async fn tokens_that_are_guessed_are_slowed_down_and_those_in_use_are_not() {
     let bench =
@@ -189,6 +250,9 @@ async fn tokens_that_are_guessed_are_slowed_down_and_those_in_use_are_not() {
     assert_eq!(status("/v1/devices", &format!("nxm_{}", "y".repeat(43))).await, 429);
     let refused = session(&format!("{}.wrong", uuid::Uuid::now_v7())).await;
     assert!(refused.status == 429 && refused.retry_after().is_some());
+    // What is remembered of sign-ins and tokens is forgotten when anybody loses something.
+    let other = client.access_token("admin", bench.node.admin_password()).await.unwrap();
+    assert_eq!(client.post("/v1/auth/logout", Some(&other), &json!({})).await.unwrap().status, 204);
     assert_eq!((status("/v1/devices", &script).await, session(&device.device_token).await.status), (200, 200), "known ones go on");
     assert_eq!(status("/v1/me", &bench.admin).await, 200);
 }

@@ -44,6 +44,23 @@ async fn token(db: &TestDatabase, user: UserId, number: u32) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn what_outlives_a_request_ends_with_the_account_or_the_token() {
+    let db = TestDatabase::new().await;
+    let store = db.store();
+    let (ann, bob) = (add_user(&db, 1, "ann", Role::Admin).await, add_user(&db, 2, "bob", Role::Admin).await);
+    token(&db, ann, 3).await;
+    token(&db, bob, 4).await;
+    let role = async |number, second| store.api_token_role(ApiTokenId(uuid(number)), at(second)).await.unwrap();
+    assert_eq!((role(3, 999).await, role(3, 1000).await, role(5, 0).await), (Some(Role::Admin), None, None));
+    assert_eq!((store.is_account_enabled(ann).await.unwrap(), store.is_account_enabled(UserId(uuid(9))).await.unwrap()), (true, false));
+    store.change_account(ann, DEMOTE, &console(), at(1)).await.unwrap();
+    assert_eq!(role(3, 1).await, Some(Role::Viewer));
+    store.change_account(ann, DISABLE, &console(), at(2)).await.unwrap();
+    assert_eq!((role(3, 2).await, store.is_account_enabled(ann).await.unwrap()), (None, false));
+    assert_eq!(role(4, 2).await, Some(Role::Admin), "of another account");
+}
+
+#[tokio::test]
 async fn usernames_are_unique_and_found_ignoring_case() {
     let db = TestDatabase::new().await;
     let id = add_user(&db, 1, "Anna", Role::Viewer).await;
