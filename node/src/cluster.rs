@@ -75,6 +75,7 @@ pub(crate) async fn start(config: &Config, secrets: &Secrets, store: Store, lock
         },
         link: LinkSettings {
             handshake_timeout: ms(cluster.handshake_timeout_ms),
+            handshakes: cluster.handshakes(),
             idle_after: ms(cluster.idle_after_ms),
             ping_interval: ms(cluster.beat_interval_ms),
             taken_timeout: ms(cluster.owner_wait_ms),

@@ -168,7 +168,8 @@ pub(super) async fn join_cluster(
     let on_up = Box::new(move || drop(refresh.cast(PlacementMsg::Refresh)));
     let network: Arc<dyn Network> = match network {
         NetworkStart::Tls { listener, tls } => {
-            Arc::new(ClusterNetwork::start(&name, listener, tls, link.clone(), &core.clock, core.metrics.link.clone()).await?)
+            let (metrics, pools) = (core.metrics.link.clone(), &core.metrics.pools);
+            Arc::new(ClusterNetwork::start(&name, listener, tls, link.clone(), &core.clock, metrics, pools).await?)
         }
         NetworkStart::Running(network) => network,
     };

@@ -298,6 +298,7 @@ pub(crate) async fn cluster_start(store: store::Store, key_fingerprint: Vec<u8>)
             protocol_max: link::protocol::PROTOCOL_MAX,
         },
         link: link::LinkSettings {
+            handshakes: domain::permits::PoolLimits::of_capacity(64),
             handshake_timeout: ms(2000),
             idle_after: ms(2000),
             ping_interval: ms(400),
