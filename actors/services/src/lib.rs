@@ -70,7 +70,7 @@ pub use deployment_plan::{DeploymentPlan, PlannedTask};
 pub use deployment_target::{DeploymentScope, Selection as DeploymentSelection};
 pub use deployments::{DeploymentRequest, DeploymentService, NAME_MAX_CHARS as DEPLOYMENT_NAME_MAX_CHARS, RollbackOffer};
 pub use device_csv::{FieldChange, IMPORT_ROWS_MAX, ImportPermit, ImportReport, RowChange, RowProblem, read_import};
-pub use device_edit::{BulkOutcome, BulkRequest, BulkTarget};
+pub use device_edit::{BulkOutcome, BulkRequest};
 pub use devices::{DeviceDetails, DevicePage, DeviceService};
 pub use enrollment::{Enrolled, EnrollmentService, NewToken, TokenPage};
 pub use enrollment_agent::{EnrollmentAgent, EnrollmentApk};

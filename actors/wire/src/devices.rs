@@ -121,14 +121,17 @@ pub struct RestoreDevice {
     pub alias: Option<String>,
 }
 
-/// Body of `POST /v1/devices/bulk`: either `ids` or `filter`, and what its action needs.
+/// Body of `POST /v1/devices/bulk`: one of `fleet`, `ids` and `filter`, and what its action needs.
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BulkRequest {
+    /// Every device, at most 10,000; deleted ones for `restore`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fleet: bool,
     /// These devices, at most 10,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ids: Option<Vec<String>>,
-    /// All that match, at most 10,000; deleted ones for `restore`.
+    /// All that match, at most 10,000; deleted ones for `restore`. It has at least one condition.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
     /// The bulk action.
