@@ -36,6 +36,8 @@ use crate::writers::{CommandWriter, EventWriter, HeartbeatWriters};
 
 /// How long a starting node tries to reach every other node before it serves without them.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Interval at which the view is compared with the store.
+const COMPLETENESS_CHECK: Duration = Duration::from_millis(500);
 /// Attempts to get the shards that this node can have.
 const FIRST_RECONCILES_MAX: usize = 24;
 
@@ -268,6 +270,7 @@ pub(super) fn replicate_fleet_view(core: &mut Core, members: &Members) -> watch:
     let (publish, caught_up) = watch::channel(false);
     core.tasks.spawn(replication::replicate(
         Arc::clone(&core.view),
+        core.store.clone(),
         Arc::clone(&members.links),
         members.view.clone(),
         members.replication_interval,
@@ -275,6 +278,22 @@ pub(super) fn replicate_fleet_view(core: &mut Core, members: &Members) -> watch:
         core.stopping.clone(),
     ));
     caught_up
+}
+
+/// Compares the view with the store until it has every device once.
+pub(super) fn watch_completeness(core: &mut Core) {
+    let (view, store, stopping) = (Arc::clone(&core.view), core.store.clone(), core.stopping.clone());
+    core.tasks.spawn(async move {
+        while !view.is_complete() {
+            if let Ok(devices) = store.device_count().await {
+                view.note_stored(devices);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(COMPLETENESS_CHECK) => {}
+                () = stopping.cancelled() => return,
+            }
+        }
+    });
 }
 
 /// Waits until the view has the devices of all nodes, for a while.

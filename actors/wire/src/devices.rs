@@ -375,6 +375,9 @@ pub struct FleetSample {
 pub struct FleetDistributions {
     /// Devices.
     pub devices: u64,
+    /// Whether all devices are counted. False right after the start of a node, which then knows a part of the fleet only.
+    #[serde(default)]
+    pub complete: bool,
     /// By charge, in bands.
     pub battery: Vec<BatteryBand>,
     /// Devices that did not tell their charge.
