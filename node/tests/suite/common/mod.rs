@@ -198,7 +198,7 @@ impl Database {
 
     pub(crate) fn resume(&mut self) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_nexmdm"))
-            .arg("database")
+            .args(["database", "--create"])
             .env("NEXMDM__DATA_DIR", self.folder.path())
             .env("NEXMDM__DATABASE__SHARED_BUFFERS_MB", "32")
             .env_remove("DATABASE_URL")
