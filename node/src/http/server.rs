@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Layer, util::MapRequestLayer};
 
-use super::client_address::client_address;
+use super::client_address::{client_address, client_scheme};
 use super::{App, router, tls};
 
 /// Seconds after which a connection over the limit is told to come back.
@@ -104,7 +104,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor
     let _guard = ConnectionGuard::new(&app);
     // Small answers must not wait for an acknowledgement (Nagle).
     let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else { return http(stream, peer, router, &app).await };
+    let Some(tls) = tls else { return http(stream, peer, false, router, &app).await };
     let patience = Duration::from_millis(app.config.http.header_timeout_ms);
     let accepted = tokio::select! {
         accepted = tokio::time::timeout(patience, tls.accept(stream)) => accepted,
@@ -113,12 +113,12 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor
     };
     // Errors are the peer's, as below.
     if let Ok(Ok(stream)) = accepted {
-        http(stream, peer, router, &app).await;
+        http(stream, peer, true, router, &app).await;
     }
 }
 
 /// HTTP over a connection, whatever carries it.
-async fn http<S>(stream: S, peer: SocketAddr, router: Router, app: &App)
+async fn http<S>(stream: S, peer: SocketAddr, over_tls: bool, router: Router, app: &App)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -126,7 +126,11 @@ where
     let service = MapRequestLayer::new(move |mut request: hyper::Request<hyper::body::Incoming>| {
         single_slashes(&mut request);
         let client = client_address(peer, request.headers(), &trusted);
+        let scheme = client_scheme(peer, over_tls, request.headers(), &trusted);
         request.extensions_mut().insert(ConnectInfo(client));
+        if let Some(scheme) = scheme {
+            request.extensions_mut().insert(scheme);
+        }
         request
     })
     .layer(router);
