@@ -1,6 +1,6 @@
 //! Reconcilers that remove uploads that nobody goes on with, old versions that nobody needs, and files of deleted APKs.
 //!
-//! A file that the database does not know at all is left alone: it may belong to another cluster that was pointed at the same
+//! The file of an APK that the database does not know at all is left alone: it may belong to another cluster that was pointed at the same
 //! store by mistake.
 
 use std::sync::Arc;
@@ -58,9 +58,7 @@ impl Reconcile for Retention {
                 if !run.may_go_on() {
                     return Ok(removed);
                 }
-                // Its row goes last: as long as it is there, somebody comes back for the parts.
-                self.library.forget_parts(upload).await?;
-                self.store.delete_upload(upload).await?;
+                self.library.remove_upload(upload, async { Ok(self.store.delete_upload(upload).await?) }).await?;
                 tracing::info!(event = "apks.upload_removed", %upload);
                 removed += 1;
             }
@@ -82,7 +80,7 @@ impl Reconcile for Retention {
     }
 }
 
-/// Removes files of APKs that are deleted.
+/// Removes files of APKs that are deleted, and parts of uploads that are gone.
 struct Sweep {
     store: Store,
     library: Arc<ApkLibrary>,
@@ -97,6 +95,18 @@ impl Reconcile for Sweep {
                 self.library.remove(apk).await?;
                 tracing::info!(event = "apks.left_file_removed", %apk);
                 removed += 1;
+            }
+            // Even of another cluster they would be worth nothing any more, after twice the time that an upload is kept.
+            let kept = self.library.settings().upload_kept.max(SWEEP_AGE);
+            for upload in self.library.uploads_before(run.now - kept * 2, UPLOADS_MAX as usize).await? {
+                if !run.may_go_on() {
+                    return Ok(removed);
+                }
+                if self.store.upload(upload).await?.is_none() {
+                    self.library.forget_parts(upload).await?;
+                    tracing::info!(event = "apks.left_parts_removed", %upload);
+                    removed += 1;
+                }
             }
             Ok(removed)
         }

@@ -9,9 +9,11 @@
 //! epoch never replaces a newer one, so a deposed owner's words change nothing.
 
 mod change_log;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +54,8 @@ pub struct FleetStats {
     pub identity_conflicts: u64,
     /// Heartbeats stored per second, over the last seconds.
     pub heartbeats_per_second: f64,
+    /// Every device was in view; before, right after a start, the others count only those that are known so far.
+    pub complete: bool,
 }
 
 /// A device as it is shown.
@@ -76,6 +80,7 @@ pub struct FleetView {
     enrollment_revision: AtomicU64,
     own_enrollment_revision: AtomicU64,
     heartbeats_stored: AtomicU64,
+    complete: AtomicBool,
     stats: watch::Sender<FleetStats>,
     /// Distributions of the fleet, and when they were counted.
     distributions: Mutex<Option<(Moment, Arc<Distributions>)>>,
@@ -95,6 +100,7 @@ impl FleetView {
             enrollment_revision: AtomicU64::new(0),
             own_enrollment_revision: AtomicU64::new(0),
             heartbeats_stored: AtomicU64::new(0),
+            complete: AtomicBool::new(false),
             stats: watch::Sender::new(FleetStats::default()),
             distributions: Mutex::new(None),
             policy,
@@ -148,6 +154,29 @@ impl FleetView {
         }
         let mut log = self.log();
         own.into_iter().for_each(|id| log.forget(id));
+    }
+
+    /// Devices of these shards that are in view, not said in a newer epoch, and not among `known`; at most `most`.
+    pub(crate) fn missing_from(
+        &self,
+        shards: &HashSet<ShardId>,
+        epoch_of: impl Fn(ShardId) -> Epoch,
+        known: impl Fn(DeviceId) -> bool,
+        most: usize,
+    ) -> Vec<DeviceId> {
+        let is_missing = |id: DeviceId, epoch: Epoch| {
+            let shard = shard_of(id);
+            shards.contains(&shard) && epoch <= epoch_of(shard) && !known(id)
+        };
+        self.devices.iter().filter(|shown| is_missing(*shown.key(), shown.epoch)).map(|shown| *shown.key()).take(most).collect()
+    }
+
+    /// Takes devices out of view that were deleted, as the store says.
+    pub(crate) fn remove_deleted(&self, deleted: &[DeviceId]) {
+        deleted.iter().for_each(|id| drop(self.devices.remove(id)));
+        if !deleted.is_empty() {
+            self.changed();
+        }
     }
 
     /// Takes devices of a shard out of view that are not among `known`, unless they were said in a
@@ -268,6 +297,18 @@ impl FleetView {
         self.enrollment_revision.load(Ordering::Acquire)
     }
 
+    /// Notes how many devices the store has: once as many are in view, it is complete, and stays so.
+    pub fn note_stored(&self, devices: u64) {
+        if self.devices.len() as u64 >= devices {
+            self.complete.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether every device was in view.
+    pub fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Acquire)
+    }
+
     /// Whether there is no device.
     pub fn is_empty(&self) -> bool {
         self.devices.is_empty()
@@ -341,6 +382,7 @@ impl FleetView {
             let seconds = (totals.len() - 1).max(1) as f64;
             let own_rate = (total - totals.front().copied().unwrap_or(total)) as f64 / seconds;
             self.own_rate_bits.store(own_rate.to_bits(), Ordering::Relaxed);
+            stats.complete = self.is_complete();
             stats.heartbeats_per_second = own_rate + self.rates.iter().map(|rate| *rate).sum::<f64>();
             self.stats.send_if_modified(|current| {
                 let changed = *current != stats;

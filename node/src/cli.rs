@@ -67,7 +67,11 @@ pub(crate) enum Command {
     /// API client: manage the fleet from a terminal or a script.
     Ctl(Box<CtlArgs>),
     /// Run only the private PostgreSQL until Ctrl-C; prints its URL.
-    Database,
+    Database {
+        /// Make a new database if the data folder has none.
+        #[arg(long)]
+        create: bool,
+    },
 }
 
 /// Subcommands for accounts.

@@ -16,6 +16,7 @@ use store::Store;
 use tokio::net::TcpListener;
 
 use crate::config::Config;
+use crate::database::none_here;
 use crate::secrets;
 
 /// The lock on a data folder: one node at a time. The kernel lets go of it when the process ends,
@@ -75,6 +76,7 @@ pub(crate) async fn start(config: &Config, secrets: &Secrets, store: Store, lock
         },
         link: LinkSettings {
             handshake_timeout: ms(cluster.handshake_timeout_ms),
+            handshakes: cluster.handshakes(),
             idle_after: ms(cluster.idle_after_ms),
             ping_interval: ms(cluster.beat_interval_ms),
             taken_timeout: ms(cluster.owner_wait_ms),
@@ -95,19 +97,53 @@ pub(crate) async fn start(config: &Config, secrets: &Secrets, store: Store, lock
     })
 }
 
+/// Checks name, addresses and certificate of the cluster, and makes none.
+///
+/// # Errors
+/// Names the setting or file.
+pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
+    let cluster = &config.cluster;
+    cluster.addresses()?;
+    let certificate = match given_certificate(config)? {
+        Some(certificate) => certificate,
+        None => {
+            // The key may still have to be made; then any shows whether the names can stand in a certificate.
+            let key = secrets::existing_cluster_key(config)?.unwrap_or_else(|| SecretBox::new(Box::default()));
+            NodeCertificate::issue(&key, &cluster.name, &config.node_name())?
+        }
+    };
+    let files = "cluster.ca_file, cluster.certificate_file and cluster.certificate_key_file";
+    LinkTls::new(&cluster.name, &certificate).map(drop).map_err(|error| match error {
+        link::tls::TlsError::ClusterName => error.into(),
+        error => anyhow::Error::from(error).context(files),
+    })
+}
+
 /// The node's certificate: by file, or made here by the authority of the cluster key.
 fn certificate(config: &Config) -> anyhow::Result<NodeCertificate> {
+    match given_certificate(config)? {
+        Some(certificate) => Ok(certificate),
+        None => Ok(NodeCertificate::issue(&secrets::cluster_key(config)?, &config.cluster.name, &config.node_name())?),
+    }
+}
+
+/// The node's certificate by file, if there are files.
+fn given_certificate(config: &Config) -> anyhow::Result<Option<NodeCertificate>> {
     let cluster = &config.cluster;
     let files = [&cluster.ca_file, &cluster.certificate_file, &cluster.certificate_key_file];
     let given = files.iter().filter(|file| !file.as_os_str().is_empty()).count();
     if given == 0 {
-        return Ok(NodeCertificate::issue(&secrets::cluster_key(config)?, &cluster.name, &config.node_name())?);
+        return Ok(None);
     }
     if given < files.len() {
         bail!("cluster.ca_file, certificate_file and certificate_key_file: give all three or none");
     }
-    let read = |file: &Path| fs::read_to_string(file).with_context(|| file.display().to_string());
-    Ok(NodeCertificate { ca_pem: read(files[0])?, certificate_pem: read(files[1])?, key_pem: SecretBox::new(Box::new(read(files[2])?)) })
+    let read = |setting: &str, file: &Path| fs::read_to_string(file).with_context(|| format!("cluster.{setting} {}", file.display()));
+    Ok(Some(NodeCertificate {
+        ca_pem: read("ca_file", files[0])?,
+        certificate_pem: read("certificate_file", files[1])?,
+        key_pem: SecretBox::new(Box::new(read("certificate_key_file", files[2])?)),
+    }))
 }
 
 /// `nexmdm cluster init`: makes the keys that all nodes share, and says how a further node gets them.
@@ -130,7 +166,11 @@ pub(crate) fn init(config: &Config) -> anyhow::Result<()> {
 
 /// `nexmdm cluster issue`: a certificate for a node that does not hold the cluster key.
 pub(crate) fn issue(config: &Config, name: &str, out: &Path) -> anyhow::Result<()> {
-    let certificate = NodeCertificate::issue(&secrets::cluster_key(config)?, &config.cluster.name, name)?;
+    // One of a new authority would be worth nothing to the nodes that there are.
+    let key = secrets::existing_cluster_key(config)?.ok_or_else(|| {
+        none_here(config, "secrets.cluster_key", "give the key").context("a certificate is issued by the key of the cluster")
+    })?;
+    let certificate = NodeCertificate::issue(&key, &config.cluster.name, name)?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(out).with_context(|| out.display().to_string())?;
     for (file, text, mode) in [
         ("ca.pem", certificate.ca_pem.as_str(), 0o644),

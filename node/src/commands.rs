@@ -14,22 +14,23 @@ use secrecy::SecretString;
 use services::console::Console;
 
 use crate::cli::{AuditCommand, TokenCommand, UserCommand};
-use crate::config::{self, Advice, Config};
-use crate::database::{Database, for_console, given_url, start_embedded};
-use crate::{http, secrets, serve};
+use crate::config::{Advice, Config};
+use crate::database::{Database, ensure_exists, for_console, none_here, start_embedded};
+use crate::http::tls::Validity;
+use crate::{http, preflight, secrets, serve};
 
 /// `nexmdm config check`: reading it was the check.
 ///
 /// # Errors
 /// Something is wrong; with `strict`, or unsafe.
 pub(crate) fn config_check(config: &Config, strict: bool) -> anyhow::Result<()> {
-    secrets::check_given(config)?;
-    given_url(config)?;
-    http::tls::check(config)?;
-    if let Some(fcm) = config.settings().runtime.fcm {
-        push::PushSender::check(&fcm)?;
+    let now = Clock::system().now();
+    preflight::check(config)?;
+    // A node that runs goes on with it, so that only the check refuses it.
+    if let Some(Validity::Over(problem)) = http::tls::validity(config, now)? {
+        bail!("http.tls_certificate_file: {problem}");
     }
-    let advice = config::advice(config);
+    let advice = preflight::advice(config, now);
     for Advice { setting, problem } in &advice {
         eprintln!("{}: {setting}: {problem}", if strict { "error" } else { "warning" });
     }
@@ -49,13 +50,16 @@ pub(crate) fn config_print(config: &Config) -> anyhow::Result<()> {
 
 /// `nexmdm migrate`.
 pub(crate) async fn migrate(config: Config) -> anyhow::Result<()> {
-    Database::open(&config).await?.close().await?;
+    Database::open_existing(&config).await?.close().await?;
     println!("The database is up to date.");
     Ok(())
 }
 
 /// `nexmdm database`.
-pub(crate) async fn database(config: Config) -> anyhow::Result<()> {
+pub(crate) async fn database(config: Config, create: bool) -> anyhow::Result<()> {
+    if !create && !embedded_postgres::exists(&config.data_dir) {
+        return Err(none_here(&config, "private database", "give --create"));
+    }
     let embedded = start_embedded(&config).await?;
     println!("{}", embedded.database_url());
     std::io::stdout().flush()?;
@@ -67,7 +71,7 @@ pub(crate) async fn database(config: Config) -> anyhow::Result<()> {
 /// `nexmdm drain`.
 pub(crate) async fn drain(config: Config, name: Option<String>, cancel: bool, wait_seconds: u64) -> anyhow::Result<()> {
     let name = name.unwrap_or_else(|| config.node_name());
-    let database = Database::open(&config).await?;
+    let database = Database::open_existing(&config).await?;
     let result = drain_over(&database, &name, cancel, Duration::from_secs(wait_seconds)).await;
     database.close().await?;
     result
@@ -97,8 +101,8 @@ async fn drain_over(database: &Database, name: &str, cancel: bool, patience: Dur
 
 /// Runs `work` over the services of a console, and closes the database whatever comes of it.
 async fn with_console<T>(config: Config, work: impl AsyncFnOnce(&Console) -> anyhow::Result<T>) -> anyhow::Result<T> {
-    std::fs::create_dir_all(&config.data_dir).with_context(|| format!("data_dir {}", config.data_dir.display()))?;
-    let secrets = secrets::load(&config)?;
+    ensure_exists(&config)?;
+    let secrets = secrets::load_existing(&config)?;
     let database = Database::open(&config).await?;
     let result = match Console::new(database.store.clone(), config.settings(), secrets, Clock::system()) {
         Ok(console) => work(&console).await,
@@ -205,7 +209,7 @@ pub(crate) async fn token(config: Config, command: TokenCommand) -> anyhow::Resu
 pub(crate) async fn audit(config: Config, command: AuditCommand) -> anyhow::Result<()> {
     let AuditCommand::Verify { expect } = command;
     let expected = expect.map(|expect| Head::parse("--expect", &expect)).transpose()?;
-    let database = Database::open(&config).await?;
+    let database = Database::open_existing(&config).await?;
     let checked = services::check_audit(&database.store, expected).await.map_err(for_console);
     database.close().await?;
     let checked = checked?;

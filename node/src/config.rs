@@ -210,9 +210,13 @@ pub(crate) mod tests {
 
     #[test]
     fn proxies_are_addresses_and_networks() {
-        let config = parse(&[("NEXMDM__HTTP__TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8,2001:db8::/32")]).unwrap();
-        let networks: Vec<String> = config.http.trusted_networks().unwrap().iter().map(ToString::to_string).collect();
-        assert_eq!(networks, ["127.0.0.1/32", "10.0.0.0/8", "2001:db8::/32"]);
+        let networks = |proxies: &str| -> Vec<String> {
+            let config = parse(&[("NEXMDM__HTTP__TRUSTED_PROXIES", proxies)]).unwrap();
+            config.http.trusted_networks().unwrap().iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(networks("127.0.0.1, 10.0.0.0/8,2001:db8::/32"), ["127.0.0.1/32", "10.0.0.0/8", "2001:db8::/32"]);
+        // However an IPv4 address is written, it is compared as one.
+        assert_eq!(networks("::ffff:10.0.0.1, ::ffff:10.0.0.0/104, ::/0"), ["10.0.0.1/32", "10.0.0.0/8", "::/0"]);
     }
 
     #[test]

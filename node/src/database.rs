@@ -69,7 +69,37 @@ pub(crate) async fn start_embedded(config: &Config) -> anyhow::Result<EmbeddedPo
     Ok(EmbeddedPostgres::ensure_running(&options).await?)
 }
 
+/// Refuses to go on where there is no database yet: a command in a wrong folder must not make one.
+///
+/// # Errors
+/// No database is given, and the data folder has no private one.
+pub(crate) fn ensure_exists(config: &Config) -> anyhow::Result<()> {
+    if given_url(config)?.is_none() && !embedded_postgres::exists(&config.data_dir) {
+        return Err(none_here(config, "database", "its database (DATABASE_URL)"));
+    }
+    Ok(())
+}
+
+/// The refusal of a command that found nothing to work on in the data folder.
+pub(crate) fn none_here(config: &Config, what: &str, or: &str) -> anyhow::Error {
+    let folder = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
+    anyhow::anyhow!(
+        "there is no {what} in the data folder {}: name the data folder of the server (data_dir, NEXMDM__DATA_DIR) or {or}, or run this in the \
+         folder in which the server is started; only `nexmdm serve` makes a new one",
+        folder.display()
+    )
+}
+
 impl Database {
+    /// As [`Self::open`], if there is a database.
+    ///
+    /// # Errors
+    /// As [`ensure_exists`] and [`Self::open`].
+    pub(crate) async fn open_existing(config: &Config) -> anyhow::Result<Self> {
+        ensure_exists(config)?;
+        Self::open(config).await
+    }
+
     /// Connects, starting the private PostgreSQL if need be, and migrates.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod deployment_body;
 mod deployment_params;
 mod disk;
 mod http;
+mod preflight;
 mod present;
 mod secrets;
 mod serve;
@@ -63,7 +64,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             telemetry::start(&config.log)?;
             match command {
                 Command::Serve => serve::run(config).await,
-                Command::Database => commands::database(config).await,
+                Command::Database { create } => commands::database(config, create).await,
                 Command::Migrate => commands::migrate(config).await,
                 Command::User { command } => commands::user(config, command).await,
                 Command::Audit { command } => commands::audit(config, command).await,

@@ -3,13 +3,14 @@
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use actors::Secrets;
 use anyhow::{Context, bail};
 use secrecy::SecretBox;
 
 use crate::config::{Config, Hidden};
+use crate::database::none_here;
 
 /// Shortest key, in bytes.
 const KEY_MIN_BYTES: usize = 32;
@@ -19,12 +20,18 @@ const KEY_MIN_BYTES: usize = 32;
 /// # Errors
 /// A key is too short or not hex, or its file cannot be read or is open to others.
 pub(crate) fn load(config: &Config) -> anyhow::Result<Secrets> {
-    let folder = folder(config);
-    let keys = &config.secrets;
-    Ok(Secrets {
-        master_key: key("secrets.master_key", &keys.master_key, &keys.master_key_file, &folder.join("master.key"))?,
-        jwt_key: key("secrets.jwt_key", &keys.jwt_key, &keys.jwt_key_file, &folder.join("jwt.key"))?,
-    })
+    let [master, jwt, _] = keys(config);
+    Ok(Secrets { master_key: master.read_or_make()?, jwt_key: jwt.read_or_make()? })
+}
+
+/// Reads the keys, and makes none.
+///
+/// # Errors
+/// As [`load`], or a key is neither given nor there.
+pub(crate) fn load_existing(config: &Config) -> anyhow::Result<Secrets> {
+    let [master, jwt, _] = keys(config);
+    let read = |key: Key<'_>| key.read()?.ok_or_else(|| none_here(config, key.name, "give the key"));
+    Ok(Secrets { master_key: read(master)?, jwt_key: read(jwt)? })
 }
 
 /// Folder of the keys that were made here.
@@ -37,8 +44,17 @@ pub(crate) fn folder(config: &Config) -> std::path::PathBuf {
 /// # Errors
 /// As [`load`].
 pub(crate) fn cluster_key(config: &Config) -> anyhow::Result<SecretBox<Vec<u8>>> {
-    let keys = &config.secrets;
-    key("secrets.cluster_key", &keys.cluster_key, &keys.cluster_key_file, &folder(config).join("cluster.key"))
+    let [_, _, cluster] = keys(config);
+    cluster.read_or_make()
+}
+
+/// The same, if it is given or there.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn existing_cluster_key(config: &Config) -> anyhow::Result<Option<SecretBox<Vec<u8>>>> {
+    let [_, _, cluster] = keys(config);
+    cluster.read()
 }
 
 /// Tells nodes with the same keys and authority from others; says nothing about the keys.
@@ -50,40 +66,72 @@ pub(crate) fn fingerprint(secrets: &Secrets, authority: &str) -> Vec<u8> {
     both.chain_update(digest(&secrets.jwt_key)).chain_update(authority).finalize().to_vec()
 }
 
-/// Checks the keys that are given, and makes none.
+/// Checks the keys that are given or there, and makes none.
 ///
 /// # Errors
 /// As [`load`].
-pub(crate) fn check_given(config: &Config) -> anyhow::Result<()> {
-    let keys = &config.secrets;
-    for (name, given, file) in [
-        ("secrets.master_key", &keys.master_key, &keys.master_key_file),
-        ("secrets.jwt_key", &keys.jwt_key, &keys.jwt_key_file),
-        ("secrets.cluster_key", &keys.cluster_key, &keys.cluster_key_file),
-    ] {
-        if given.get().is_some() || !file.as_os_str().is_empty() {
-            key(name, given, file, Path::new(""))?;
-        }
-    }
-    Ok(())
+pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
+    let [master, jwt, cluster] = keys(config);
+    // A node with a certificate by file does not look at a cluster key that was made here.
+    let is_looked_at = cluster.is_given() || config.cluster.ca_file.as_os_str().is_empty();
+    [master, jwt].into_iter().chain(is_looked_at.then_some(cluster)).try_for_each(|key| key.read().map(drop))
 }
 
-fn key(name: &str, given: &Hidden, file: &Path, own: &Path) -> anyhow::Result<SecretBox<Vec<u8>>> {
-    let hex_text = match given.get() {
-        Some(_) if !file.as_os_str().is_empty() => bail!("{name} and {name}_file are both set: give one"),
-        Some(text) => text.to_owned(),
-        None if !file.as_os_str().is_empty() => read(file).with_context(|| format!("{name}_file"))?,
-        None => own_key(own).with_context(|| name.to_owned())?,
-    };
-    // The text of a wrong key stays out of the message.
-    let bytes = hex::decode(hex_text.trim()).map_err(|_| anyhow::anyhow!("{name}: not hex"))?;
-    if bytes.len() < KEY_MIN_BYTES {
-        bail!("{name}: {} bytes are fewer than the {KEY_MIN_BYTES} needed", bytes.len());
+/// A key: how it is given, and where it is kept otherwise.
+struct Key<'a> {
+    name: &'static str,
+    given: &'a Hidden,
+    file: &'a Path,
+    own: PathBuf,
+}
+
+/// Master key, key of access tokens and cluster key.
+fn keys(config: &Config) -> [Key<'_>; 3] {
+    let (folder, keys) = (folder(config), &config.secrets);
+    [
+        ("secrets.master_key", &keys.master_key, &keys.master_key_file, "master.key"),
+        ("secrets.jwt_key", &keys.jwt_key, &keys.jwt_key_file, "jwt.key"),
+        ("secrets.cluster_key", &keys.cluster_key, &keys.cluster_key_file, "cluster.key"),
+    ]
+    .map(|(name, given, file, own)| Key { name, given, file, own: folder.join(own) })
+}
+
+impl Key<'_> {
+    fn is_given(&self) -> bool {
+        self.given.get().is_some() || !self.file.as_os_str().is_empty()
     }
-    if !looks_random(&bytes) {
-        bail!("{name}: the bytes repeat or count up, so that others can guess them: take those of `openssl rand -hex {KEY_MIN_BYTES}`");
+
+    /// The key that is given or kept, if there is one.
+    fn read(&self) -> anyhow::Result<Option<SecretBox<Vec<u8>>>> {
+        let name = self.name;
+        let text = match self.given.get() {
+            Some(_) if !self.file.as_os_str().is_empty() => bail!("{name} and {name}_file are both set: give one"),
+            Some(text) => Some(text.to_owned()),
+            None if !self.file.as_os_str().is_empty() => Some(read(self.file).with_context(|| format!("{name}_file"))?),
+            None => read_own(&self.own).with_context(|| name.to_owned())?,
+        };
+        text.map(|text| self.parsed(&text)).transpose()
     }
-    Ok(SecretBox::new(Box::new(bytes)))
+
+    fn read_or_make(&self) -> anyhow::Result<SecretBox<Vec<u8>>> {
+        match self.read()? {
+            Some(key) => Ok(key),
+            None => self.parsed(&own_key(&self.own).with_context(|| self.name.to_owned())?),
+        }
+    }
+
+    fn parsed(&self, hex_text: &str) -> anyhow::Result<SecretBox<Vec<u8>>> {
+        let name = self.name;
+        // The text of a wrong key stays out of the message.
+        let bytes = hex::decode(hex_text.trim()).map_err(|_| anyhow::anyhow!("{name}: not hex"))?;
+        if bytes.len() < KEY_MIN_BYTES {
+            bail!("{name}: {} bytes are fewer than the {KEY_MIN_BYTES} needed", bytes.len());
+        }
+        if !looks_random(&bytes) {
+            bail!("{name}: the bytes repeat or count up, so that others can guess them: take those of `openssl rand -hex {KEY_MIN_BYTES}`");
+        }
+        Ok(SecretBox::new(Box::new(bytes)))
+    }
 }
 
 /// Whether bytes may have come from a random generator: neither they nor the steps between them are few. Of 32 random bytes
@@ -103,10 +151,17 @@ fn read(file: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn own_key(file: &Path) -> anyhow::Result<String> {
+/// The key that was made here, if there is one.
+fn read_own(file: &Path) -> anyhow::Result<Option<String>> {
     match read(file) {
-        Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == ErrorKind::NotFound) => {}
-        result => return result,
+        Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == ErrorKind::NotFound) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+fn own_key(file: &Path) -> anyhow::Result<String> {
+    if let Some(text) = read_own(file)? {
+        return Ok(text);
     }
     if let Some(folder) = file.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;

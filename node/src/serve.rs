@@ -19,10 +19,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{self, NodeLock};
-use crate::config::{self, Advice, Config, MetricsAccess};
+use crate::config::{Advice, Config, MetricsAccess};
 use crate::database::{Database, for_console};
 use crate::disk;
 use crate::http::{self, App, HttpService, Observability};
+use crate::preflight;
 use crate::secrets;
 
 /// How long actors and writers may take to finish once requests are done.
@@ -34,6 +35,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 /// Something does not start; what was started before is stopped again.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     raise_file_limit();
+    preflight::check(&config)?;
     // With the usual mode: a private PostgreSQL that runs as another user has to pass through.
     std::fs::create_dir_all(&config.data_dir).with_context(|| format!("data_dir {}", config.data_dir.display()))?;
     let lock = NodeLock::take(&config.data_dir)?;
@@ -53,7 +55,7 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
         MetricsAccess::Listener(address) => Some(TcpListener::bind(address).await.with_context(|| format!("metrics.listen {address}"))?),
         _ => None,
     };
-    for Advice { setting, problem } in config::advice(config) {
+    for Advice { setting, problem } in preflight::advice(config, Clock::system().now()) {
         tracing::warn!(event = "config.unsafe", setting, problem);
     }
     let observability = Observability::new()?;

@@ -268,9 +268,10 @@
     const most = Number(input.dataset.uploadMax);
     if (file.size > most) return tell(`failed The file is larger than ${input.dataset.uploadMaxText}.`);
     try {
-      const send = () => fetch(input.dataset.upload, { method: "POST", body: file, cache: "no-store" });
-      let answer = await send();
-      if (answer.status === 401 && await renew() === 204) answer = await send();
+      // Whoever is refused is not read to the end, and the browser may then miss the answer: the sign-in is renewed before.
+      const check = await fetch("/live/check", { cache: "no-store" });
+      if (check.status === 401) await renew();
+      const answer = await fetch(input.dataset.upload, { method: "POST", body: file, cache: "no-store" });
       tell(answer.ok ? await answer.text() : `failed ${await answer.text() || "The server rejected the file."}`);
     } catch {
       tell("failed The file did not reach the server.");

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use chrono::{NaiveDate, NaiveTime, TimeDelta};
-use domain::Timestamp;
 use domain::audit::AuditFilter;
+use domain::{Invalid, Timestamp};
 
-use crate::url_state::{Query, pairs, percent_decoded};
+use crate::url_state::{NAME_CHARS_MAX, Query, pairs, percent_decoded};
 
 /// Time range of the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
@@ -63,9 +63,26 @@ pub(crate) struct AuditUrl {
 }
 
 impl AuditUrl {
-    /// Parses the query of a URL as browsers send it.
-    pub(crate) fn from_address(query: &str) -> Self {
-        Self::from(percent_decoded(query).as_str())
+    /// Parses the query of a download: what is not understood must not widen it.
+    ///
+    /// # Errors
+    /// Names the parameter that is unknown or does not read.
+    pub(crate) fn exact_from_address(query: &str) -> Result<Self, Invalid> {
+        let query = percent_decoded(query);
+        let url = Self::from(query.as_str());
+        for (name, _) in pairs(&query) {
+            let (is_read, problem) = match name {
+                "who" | "what" | "target" | "q" => (true, ""),
+                "within" => (url.within.is_some(), "not one of 1h, 24h, 7d, 30d"),
+                "from" => (url.from.is_some(), "not a day as in 2026-11-21"),
+                "to" => (url.to.is_some(), "not a day as in 2026-11-21"),
+                _ => (false, "unknown parameter"),
+            };
+            if !is_read {
+                return Err(Invalid::new(name.chars().take(NAME_CHARS_MAX).collect::<String>(), problem));
+            }
+        }
+        Ok(url)
     }
 
     /// The audit filter at `now`.
@@ -129,6 +146,17 @@ mod tests {
         assert_eq!(AuditUrl::from(url.to_string().as_str()), url);
         assert_eq!(AuditUrl::from("within=9y&from=x&who=&other=1"), AuditUrl::default());
         assert_eq!(AuditUrl::default().to_string(), "");
+    }
+
+    #[test]
+    fn a_download_refuses_what_it_does_not_understand() {
+        let field = |query: &str| AuditUrl::exact_from_address(query).map_err(|invalid| invalid.field);
+        for (query, bad) in [("within=9y", "within"), ("from=x", "from"), ("to=2026-13-01", "to"), ("whom=ann", "whom")] {
+            assert_eq!(field(query), Err(bad.to_owned()), "{query}");
+        }
+        assert!(field("who=ann&what=device.&from=2026-11-01&to=2026-11-02&within=7d").is_ok());
+        // As an empty form writes it.
+        assert_eq!(field("who=&from="), Ok(AuditUrl::default()));
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Downloads of tables, and uploads for the page that asks for them.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
+use domain::access::Principal;
 use domain::{CommandBatchId, DeploymentId, ServiceError};
+use futures_util::StreamExt;
 
 use crate::audit_url::AuditUrl;
 use crate::signin::OriginExtension;
@@ -16,30 +18,70 @@ use crate::{Dashboard, shell, signin};
 
 /// Largest file that a page takes.
 pub(crate) const UPLOAD_BYTES_MAX: usize = 8 << 20;
+/// Time without a byte after which an upload is given up; the whole of it has the time of any request of the dashboard.
+const STALLED_AFTER: Duration = Duration::from_secs(5);
 
 /// `POST /live/upload`: answers the number under which a page of the same person finds the file.
 pub(crate) async fn upload(
     State(dashboard): State<Arc<Dashboard>>,
     request_origin: OriginExtension,
     headers: HeaderMap,
-    file: Bytes,
+    body: Body,
 ) -> Response {
-    let principal = match signin::principal(&dashboard, request_origin, &headers).await {
-        Ok(principal) => principal,
-        Err(error) => return signin::status_of(&error).into_response(),
+    let answer = match signin::principal(&dashboard, request_origin, &headers).await {
+        Ok(principal) => received(&dashboard, &principal, &headers, body).await,
+        Err(error) => Err(error.into()),
     };
-    let allowed = dashboard.system.devices.authorize_changes(&principal);
-    let allowed = signin::recorded(&dashboard, &principal, "POST /live/upload", allowed).await;
-    let (Some(user), Ok(())) = (principal.user_id(), allowed) else {
-        return StatusCode::FORBIDDEN.into_response();
-    };
-    let Ok(id) = services::crypto::random_token() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
-    let kept = dashboard.uploads.keep(id.clone(), user, &file, Instant::now());
-    let response = match kept {
-        Some(()) => id.into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "Too many uploads are in progress. Try again in a moment.").into_response(),
-    };
-    shell::protect(response)
+    shell::protect(match answer {
+        Ok(id) => id.into_response(),
+        Err(UploadRefusal::Service(error)) => (signin::status_of(&error), crate::context::explain(&error)).into_response(),
+        Err(UploadRefusal::TooLarge) => {
+            let limit = crate::format::bytes(i64::try_from(UPLOAD_BYTES_MAX).unwrap_or(i64::MAX));
+            (StatusCode::PAYLOAD_TOO_LARGE, format!("The file is larger than {limit}.")).into_response()
+        }
+        Err(UploadRefusal::CutOff) => (StatusCode::BAD_REQUEST, "The upload was cut off. Try again.").into_response(),
+        Err(UploadRefusal::Stalled) => (StatusCode::REQUEST_TIMEOUT, "The upload stood still. Try again.").into_response(),
+        Err(UploadRefusal::TooMany) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "Too many uploads are in progress. Try again in a moment.").into_response()
+        }
+    })
+}
+
+/// Reason for which a file is not taken.
+enum UploadRefusal {
+    Service(ServiceError),
+    TooLarge,
+    CutOff,
+    Stalled,
+    TooMany,
+}
+
+impl From<ServiceError> for UploadRefusal {
+    fn from(error: ServiceError) -> Self {
+        Self::Service(error)
+    }
+}
+
+/// Takes a file of `principal` for its page. Nothing of it is read before its right, its share and its announced size are known.
+async fn received(dashboard: &Dashboard, principal: &Principal, headers: &HeaderMap, body: Body) -> Result<String, UploadRefusal> {
+    let permit = dashboard.system.devices.import_permit(principal);
+    let _permit = signin::recorded(dashboard, principal, "POST /live/upload", permit).await?;
+    let user = principal.user_id().ok_or(ServiceError::SignInRequired)?;
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > UPLOAD_BYTES_MAX) {
+        return Err(UploadRefusal::TooLarge);
+    }
+    let id = services::crypto::random_token()?;
+    let (mut pieces, mut file) = (body.into_data_stream(), Vec::new());
+    while let Some(piece) = tokio::time::timeout(STALLED_AFTER, pieces.next()).await.map_err(|_| UploadRefusal::Stalled)? {
+        let piece = piece.map_err(|_| UploadRefusal::CutOff)?;
+        if file.len() + piece.len() > UPLOAD_BYTES_MAX {
+            return Err(UploadRefusal::TooLarge);
+        }
+        file.extend_from_slice(&piece);
+    }
+    dashboard.uploads.keep(id.clone(), user, file, Instant::now()).ok_or(UploadRefusal::TooMany)?;
+    Ok(id)
 }
 
 /// `GET /export/devices.csv`: the devices of an address as a table.
@@ -50,10 +92,10 @@ pub(crate) async fn export(
     headers: HeaderMap,
 ) -> Response {
     let exported = match signin::principal(&dashboard, request_origin, &headers).await {
-        Ok(principal) => {
-            let filter = DevicesUrl::from_address(query.as_deref().unwrap_or_default()).filter;
-            dashboard.system.devices.export(&principal, filter, true).await
-        }
+        Ok(principal) => match DevicesUrl::exact_filter_of_address(query.as_deref().unwrap_or_default()) {
+            Ok(filter) => dashboard.system.devices.export(&principal, filter, true).await,
+            Err(invalid) => Err(invalid.into()),
+        },
         Err(error) => Err(error),
     };
     exported_as(exported.map(Body::from_stream), "devices.csv", "/devices")
@@ -106,11 +148,13 @@ pub(crate) async fn export_audit(
     headers: HeaderMap,
 ) -> Response {
     let exported = match signin::principal(&dashboard, request_origin, &headers).await {
-        Ok(principal) => {
-            let filter = AuditUrl::from_address(query.as_deref().unwrap_or_default()).filter(dashboard.system.clock.now());
-            let exported = dashboard.system.audit.export(&principal, filter).await;
-            signin::recorded(&dashboard, &principal, "GET /export/audit.csv", exported).await
-        }
+        Ok(principal) => match AuditUrl::exact_from_address(query.as_deref().unwrap_or_default()) {
+            Ok(url) => {
+                let exported = dashboard.system.audit.export(&principal, url.filter(dashboard.system.clock.now())).await;
+                signin::recorded(&dashboard, &principal, "GET /export/audit.csv", exported).await
+            }
+            Err(invalid) => Err(invalid.into()),
+        },
         Err(error) => Err(error),
     };
     exported_as(exported.map(Body::from_stream), "audit.csv", "/audit")

@@ -41,6 +41,7 @@ pub fn browse(principal: Principal, views: &[DeviceView], address: &str, message
     let clock = Clock::system();
     let fleet = FleetView::new(policy, clock.clone());
     views.iter().for_each(|view| fleet.publish(view.clone(), Epoch(1)));
+    fleet.note_stored(views.len() as u64);
     let session = Session {
         clock,
         system: Weak::new(),

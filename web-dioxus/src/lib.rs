@@ -59,12 +59,12 @@ use services::System;
 use tokio_util::sync::CancellationToken;
 
 use assets::Assets;
-use files::UPLOAD_BYTES_MAX;
 use fleet_watch::FleetWatch;
 use session::Sessions;
 use uploads::Uploads;
 
 pub use session::DashboardMetrics;
+pub use signin::Scheme;
 
 /// Largest body of a form.
 const FORM_BYTES_MAX: usize = 16 << 10;
@@ -75,6 +75,8 @@ pub struct DashboardOptions {
     pub build_id: String,
     /// Cookies only travel over TLS.
     pub secure_cookies: bool,
+    /// URL of the server, without a slash at the end.
+    pub public_url: String,
     /// Shares of the open pages.
     pub sessions: PoolLimits,
     /// Rate at which the pages of one account take events of their browsers.
@@ -107,6 +109,8 @@ pub(crate) struct Dashboard {
     system: Arc<System>,
     build_id: String,
     secure_cookies: bool,
+    /// URL of the server, if cookies travel over TLS alone.
+    https_url: Option<String>,
     assets: Assets,
     sessions: Arc<Sessions>,
     watch: Arc<FleetWatch>,
@@ -136,6 +140,7 @@ pub fn router(system: Arc<System>, options: DashboardOptions) -> Result<axum::Ro
         system,
         build_id: options.build_id,
         secure_cookies: options.secure_cookies,
+        https_url: Some(options.public_url).filter(|url| options.secure_cookies && url.starts_with("https://")),
         assets: Assets::new(),
         sessions: Sessions::new(Pool::new(PoolName::DashboardSessions, options.sessions, &options.pools), options.events, metrics),
         watch,
@@ -148,7 +153,7 @@ pub fn router(system: Arc<System>, options: DashboardOptions) -> Result<axum::Ro
         .route("/logout", post(signin::logout))
         .route("/live/check", get(signin::check))
         .route("/live/refresh", post(signin::refresh))
-        .route("/live/upload", post(files::upload).layer(DefaultBodyLimit::max(UPLOAD_BYTES_MAX)))
+        .route("/live/upload", post(files::upload))
         .route("/export/devices.csv", get(files::export))
         .route("/export/audit.csv", get(files::export_audit))
         .route("/export/command-batches/{file}", get(files::export_batch))

@@ -64,6 +64,8 @@ pub(crate) struct LoginPage<'a> {
     pub(crate) username: &'a str,
     /// Error of the last attempt.
     pub(crate) error: Option<&'a str>,
+    /// Address of the form over https, if the browser reached this one without and would drop the cookies of a sign-in.
+    pub(crate) https: Option<&'a str>,
 }
 
 impl LoginPage<'_> {
@@ -76,12 +78,18 @@ impl LoginPage<'_> {
         let error = self.error.map_or_else(String::new, |error| {
             format!(r#"<p class="notice bad" role="alert" data-testid="login-error">{}</p>"#, escape(error))
         });
+        let https = self.https.map_or_else(String::new, |url| {
+            let url = escape(url);
+            format!(
+                r#"<p class="notice bad" role="alert" data-testid="login-https">This page was opened over http. This server takes sign-ins over https only, as the browser would drop the session. Sign in at <a href="{url}">{url}</a>.</p>"#
+            )
+        });
         // Whoever was refused types the password again; the name is there already.
         let (focus_name, focus_password) = if self.username.is_empty() { (" autofocus", "") } else { ("", " autofocus") };
         format!(
             r#"{head}<body class="centered" data-next="{next}"><main class="card login">
 <p class="brand"><img src="/favicon.svg" alt="" width="28" height="28"> NexMDM</p>
-<h1>Sign in</h1>{error}
+<h1>Sign in</h1>{https}{error}
 <form method="post" action="/login">
 <input type="hidden" name="next" value="{next}">
 <label for="username">Username</label>
@@ -118,8 +126,11 @@ mod tests {
 
     #[test]
     fn what_was_typed_comes_back_as_text() {
-        let page = LoginPage { next: "/devices?q=\"x", username: "<script>", error: Some("no & no") }.html(&Assets::new());
+        let page = LoginPage { next: "/devices?q=\"x", username: "<script>", error: Some("no & no"), https: None }.html(&Assets::new());
         assert!(page.contains("&lt;script&gt;") && page.contains("no &amp; no") && page.contains("/devices?q=&quot;x"));
-        assert!(!page.contains("<script>"));
+        assert!(!page.contains("<script>") && !page.contains("login-https"));
+        let over = LoginPage { next: "/", username: "", error: None, https: Some("https://mdm.example/login?next=/a&b=\"") };
+        let page = over.html(&Assets::new());
+        assert!(page.contains(r#"<a href="https://mdm.example/login?next=/a&amp;b=&quot;">"#), "{page}");
     }
 }

@@ -1,5 +1,6 @@
 //! Sign-in and out: the form, the cookies, and renewing them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::rejection::FormRejection;
@@ -53,6 +54,18 @@ pub(crate) async fn recorded<T>(
     outcome
 }
 
+/// Scheme by which a request reached the server, as far as the node knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain HTTP.
+    Http,
+    /// TLS, of the node itself or of a proxy in front of it.
+    Https,
+}
+
+/// Scheme of the request, as the node found it.
+type SchemeExtension = Option<Extension<Scheme>>;
+
 /// Origin of the request, as recorded by the node.
 pub(crate) type OriginExtension = Option<Extension<Origin>>;
 
@@ -71,17 +84,50 @@ pub(crate) fn local_path(next: &str) -> &str {
     if local { next } else { "/" }
 }
 
+/// Address of the form over https, if this request came from a browser that would drop the cookies of a sign-in: they are for https
+/// alone, and a browser keeps such cookies of its own machine only.
+fn https_form(dashboard: &Dashboard, headers: &HeaderMap, scheme: SchemeExtension, next: &str) -> Option<String> {
+    let public = dashboard.https_url.as_deref()?;
+    // A form says where it came from; a page that is asked for says so by the way that it came.
+    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    let is_plain = match origin {
+        Some(origin) => origin.starts_with("http://"),
+        None => scheme.is_some_and(|Extension(scheme)| scheme == Scheme::Http),
+    };
+    let host = match origin {
+        Some(origin) => origin.strip_prefix("http://"),
+        None => headers.get(header::HOST).and_then(|host| host.to_str().ok()),
+    };
+    let is_kept = host.is_some_and(is_own_machine);
+    (is_plain && !is_kept).then(|| match next {
+        "/" => format!("{public}/login"),
+        next => format!("{public}/login?next={}", percent_encoding::utf8_percent_encode(next, percent_encoding::NON_ALPHANUMERIC)),
+    })
+}
+
+/// Whether a host, with a port or without, is the machine of the browser.
+fn is_own_machine(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let name = name.to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
 /// `GET /login`
 pub(crate) async fn form(
     State(dashboard): State<Arc<Dashboard>>,
     Query(query): Query<Next>,
     request_origin: OriginExtension,
+    scheme: SchemeExtension,
     headers: HeaderMap,
 ) -> Response {
     let next = local_path(&query.next);
+    let https = https_form(&dashboard, &headers, scheme, next);
     match principal(&dashboard, request_origin, &headers).await {
         Ok(_) => Redirect::to(next).into_response(),
-        Err(_) => LoginPage { next, username: "", error: None }.render(&dashboard.assets, StatusCode::OK),
+        Err(_) => LoginPage { next, username: "", error: None, https: https.as_deref() }.render(&dashboard.assets, StatusCode::OK),
     }
 }
 
@@ -93,12 +139,20 @@ pub(crate) async fn login(
     form: Result<Form<LoginForm>, FormRejection>,
 ) -> Response {
     let page = |form: &LoginForm, error: String, status| {
-        LoginPage { next: local_path(&form.next), username: &form.username, error: Some(&error) }.render(&dashboard.assets, status)
+        LoginPage { next: local_path(&form.next), username: &form.username, error: Some(&error), https: None }
+            .render(&dashboard.assets, status)
     };
     let Ok(Form(form)) = form else {
         let empty = LoginForm { username: String::new(), password: String::new(), next: String::new() };
         return page(&empty, "The form was incomplete. Try again.".into(), StatusCode::BAD_REQUEST);
     };
+    // Only a form says that it was opened over http; scripts that sign in here keep cookies as they like. No session is begun that
+    // its browser would forget.
+    let next = local_path(&form.next);
+    if let Some(https) = https_form(&dashboard, &headers, None, next) {
+        return LoginPage { next, username: &form.username, error: None, https: Some(&https) }
+            .render(&dashboard.assets, StatusCode::FORBIDDEN);
+    }
     let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let client = ClientInfo { origin: origin(request_origin), user_agent };
     match dashboard.system.auth.login(&form.username, &form.password, client).await {
@@ -187,19 +241,42 @@ pub(crate) async fn refresh(State(dashboard): State<Arc<Dashboard>>, request_ori
     shell::protect(response)
 }
 
-/// Status of a refused or failed check for the script.
+/// Status of a refused or failed request beside the socket, as the API has it.
 pub(crate) fn status_of(error: &ServiceError) -> StatusCode {
     match error {
+        ServiceError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
         ServiceError::Unauthorized => StatusCode::UNAUTHORIZED,
-        ServiceError::Forbidden(_) => StatusCode::FORBIDDEN,
-        ServiceError::Unavailable | ServiceError::Overloaded(_) => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
+        ServiceError::Forbidden(_) | ServiceError::ForeignDevice | ServiceError::SignInRequired => StatusCode::FORBIDDEN,
+        ServiceError::NotFound(_) => StatusCode::NOT_FOUND,
+        ServiceError::LastAdmin
+        | ServiceError::AliasInUse
+        | ServiceError::AliasHeld(_)
+        | ServiceError::FilterNameInUse
+        | ServiceError::UsernameInUse
+        | ServiceError::WrongState(_)
+        | ServiceError::NoRollback(_)
+        | ServiceError::DeploymentRefused(_)
+        | ServiceError::Conflict(_) => StatusCode::CONFLICT,
+        ServiceError::DeviceDeleted => StatusCode::GONE,
+        ServiceError::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
+        ServiceError::Unavailable | ServiceError::NotOwner | ServiceError::Overloaded(_) => StatusCode::SERVICE_UNAVAILABLE,
+        ServiceError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn browsers_keep_the_cookies_of_their_own_machine() {
+        for own in ["localhost", "LOCALHOST:8080", "mdm.localhost:80", "127.0.0.1:8080", "127.1.2.3", "[::1]:8080", "[::ffff:127.0.0.1]"] {
+            assert!(is_own_machine(own), "{own}");
+        }
+        for other in ["mdm.example", "10.0.0.1:8080", "localhost.example", "[2001:db8::1]:80", "", "127.0.0.1.example"] {
+            assert!(!is_own_machine(other), "{other}");
+        }
+    }
 
     #[test]
     fn only_paths_on_this_server_are_gone_on_to() {

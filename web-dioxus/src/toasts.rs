@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use dioxus::prelude::*;
 use domain::bulk::{BulkAction, Decision};
+use domain::bulk_target::BulkTarget;
 use domain::{DeviceId, ServiceError};
-use services::{BulkRequest, BulkTarget};
+use services::BulkRequest;
 
 use crate::context::{explain, use_session};
 use crate::format;

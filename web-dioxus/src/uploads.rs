@@ -24,7 +24,7 @@ pub(crate) struct Uploads(Mutex<HashMap<String, PendingUpload>>);
 
 impl Uploads {
     /// Stores a file of `user` temporarily, in place of an earlier one; `None` when too many wait.
-    pub(crate) fn keep(&self, id: String, user: UserId, file: &[u8], now: Instant) -> Option<()> {
+    pub(crate) fn keep(&self, id: String, user: UserId, file: Vec<u8>, now: Instant) -> Option<()> {
         // Every step leaves the map whole, so a poisoned lock guards good data.
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|_, other| other.user != user && now.saturating_duration_since(other.since) < WAITS);
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn a_file_is_taken_once_and_only_by_who_sent_it() {
         let (uploads, now) = (Uploads::default(), Instant::now());
-        uploads.keep("a".into(), user(1).user_id().unwrap(), b"x", now).unwrap();
+        uploads.keep("a".into(), user(1).user_id().unwrap(), b"x".to_vec(), now).unwrap();
         assert!(uploads.take(&user(2), "a").is_none() && uploads.take(&user(1), "b").is_none());
         assert_eq!(uploads.take(&user(1), "a").as_deref(), Some(b"x".as_slice()));
         assert!(uploads.take(&user(1), "a").is_none());
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn few_files_wait_and_none_for_long() {
         let (uploads, now) = (Uploads::default(), Instant::now());
-        let keep = |n: usize, now| uploads.keep(n.to_string(), user(n as u128).user_id().unwrap(), b"x", now);
+        let keep = |n: usize, now| uploads.keep(n.to_string(), user(n as u128).user_id().unwrap(), b"x".to_vec(), now);
         for n in 0..WAITING_MAX {
             assert!(keep(n, now).is_some());
         }

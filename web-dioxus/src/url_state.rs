@@ -6,6 +6,8 @@
 
 use std::fmt::{self, Write};
 
+use domain::Invalid;
+use domain::bulk_target::{narrowing, without_blanks};
 use domain::enrollment::TokenStatus;
 use domain::query::{DeviceFilter, FilterKey, Sort};
 
@@ -13,6 +15,10 @@ use crate::selection::{self, SELECTED_MAX, Selection};
 
 /// Longest accepted value.
 const VALUE_CHARS_MAX: usize = 200;
+/// Longest name of a parameter that a refusal repeats.
+pub(crate) const NAME_CHARS_MAX: usize = 40;
+/// Conditions of a selection of every device: a pair without a value has no meaning.
+const ALL_DEVICES: &str = "devices";
 
 /// State of the devices page.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -26,9 +32,12 @@ pub(crate) struct DevicesUrl {
 }
 
 impl DevicesUrl {
-    /// Parses the query of a URL as browsers send it; the router does this for pages.
-    pub(crate) fn from_address(query: &str) -> Self {
-        Self::from(percent_decoded(query).as_str())
+    /// Parses the filter of a URL that is not a page: what is not understood must not widen it.
+    ///
+    /// # Errors
+    /// Names the parameter that is unknown, given twice or out of its limits.
+    pub(crate) fn exact_filter_of_address(query: &str) -> Result<DeviceFilter, Invalid> {
+        exact_filter(&percent_decoded(query), &["sort", "sel", "all", "not"])
     }
 
     /// Number of conditions of the filter.
@@ -51,15 +60,42 @@ pub(crate) fn selection_of(query: &str) -> Selection {
     for (key, value) in pairs(query) {
         match key {
             "sel" => selected = Selection::of(selection::ids(&value)),
-            "all" => selected = Selection::matching(filter_of(&value)),
+            "all" => selected = matching_of(&value),
             _ => {}
         }
     }
     // Independent of the order of parameters.
     if let Some((_, value)) = pairs(query).find(|(key, _)| *key == "not") {
-        let _ = selection::ids(&value).all(|id| selected.set(id, false));
+        let left_out: Vec<_> = selection::ids(&value).collect();
+        // An id that is not understood would be selected after all.
+        if left_out.len() != value.split('.').count() || !left_out.into_iter().all(|id| selected.set(id, false)) {
+            return Selection::default();
+        }
     }
     selected
+}
+
+/// Parses the conditions of a selection: every device only by its word, and none at all if a condition is not understood.
+fn matching_of(conditions: &str) -> Selection {
+    if conditions == ALL_DEVICES {
+        return Selection::matching(DeviceFilter::default());
+    }
+    exact_filter(conditions, &[]).and_then(|filter| narrowing(filter, "all")).map(Selection::matching).unwrap_or_default()
+}
+
+/// Parses the filter conditions of a query that has to be understood as a whole; `others` are parameters beside them.
+fn exact_filter(query: &str, others: &[&str]) -> Result<DeviceFilter, Invalid> {
+    let mut filter = DeviceFilter::default();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match FilterKey::ALL.iter().find(|key| key.spec().url_name == name) {
+            Some(key) if filter.value(*key).is_some() => return Err(Invalid::new(name, "given twice")),
+            Some(key) => filter.set(*key, key.spec().parse(&unescaped(value))?)?,
+            None if others.contains(&name) => {}
+            None => return Err(Invalid::new(name.chars().take(NAME_CHARS_MAX).collect::<String>(), "unknown parameter")),
+        }
+    }
+    without_blanks(filter, "")
 }
 
 /// Parses the filter conditions of a query.
@@ -189,8 +225,7 @@ impl<'a, 'f> Query<'a, 'f> {
             Selection::Devices(selected) => self.pair("sel", ids(selected).as_deref()),
             Selection::Matching { filter, except } => {
                 let conditions = FilterQuery(filter).to_string();
-                // A pair without a value has no meaning.
-                self.pair("all", Some(if conditions.is_empty() { "devices" } else { &conditions }))?;
+                self.pair("all", Some(if conditions.is_empty() { ALL_DEVICES } else { &conditions }))?;
                 self.pair("not", ids(except).as_deref())
             }
         }
@@ -232,6 +267,11 @@ fn decode(key: &str, value: &str) -> String {
         "all" => VALUE_CHARS_MAX * 24,
         _ => VALUE_CHARS_MAX,
     };
+    unescaped(value).chars().filter(|c| !c.is_control()).take(limit).collect::<String>().trim().to_owned()
+}
+
+/// Value of a pair as it was written.
+fn unescaped(value: &str) -> String {
     let mut text = String::new();
     let mut chars = value.chars();
     while let Some(c) = chars.next() {
@@ -252,7 +292,7 @@ fn decode(key: &str, value: &str) -> String {
             c => text.push(c),
         }
     }
-    text.chars().filter(|c| !c.is_control()).take(limit).collect::<String>().trim().to_owned()
+    text
 }
 
 #[cfg(test)]
@@ -309,7 +349,7 @@ mod tests {
     fn a_download_reads_the_same_address_as_the_page() {
         let printed = crate::route::Route::Devices { query: full() }.to_string();
         let (_, query) = printed.split_once('?').unwrap();
-        assert_eq!(DevicesUrl::from_address(query), full());
+        assert_eq!(DevicesUrl::exact_filter_of_address(query), Ok(full().filter));
         assert_eq!(percent_decoded("a%2"), "a%2");
         assert_eq!(percent_decoded("%zz%C3%A4"), "%zzä");
     }
@@ -330,6 +370,46 @@ mod tests {
             assert!(url.selected.set(id(7), false));
             assert_eq!(DevicesUrl::from(url.to_string().as_str()), url);
         }
+    }
+
+    /// A selection that an older build wrote, or that somebody shortened, must not become the fleet.
+    #[test]
+    fn a_selection_that_is_not_understood_is_none() {
+        for none in [
+            "all=tagg~3Dtill",
+            "all=battery_below~3D900",
+            "all=status~3Dhappy~26tag~3Dtill",
+            "all=q~3D",
+            "all=all",
+            "all=devices~26tag~3Dtill",
+            "all=devices&not=x",
+            "all=devices&not=00000000000000000000000000000007.x",
+        ] {
+            assert_eq!(selection_of(none), Selection::default(), "{none}");
+        }
+        assert_eq!(selection_of("all=devices"), Selection::matching(DeviceFilter::default()));
+    }
+
+    #[test]
+    fn a_download_refuses_what_it_does_not_understand() {
+        let field = |query: &str| DevicesUrl::exact_filter_of_address(query).map_err(|invalid| invalid.field);
+        for (query, bad) in [
+            ("colour=red", "colour"),
+            ("battery_below=low", "battery_below"),
+            ("battery_below=900", "battery_below"),
+            ("status=happy", "status"),
+            ("tag=", "tag"),
+            ("tag=%20", "tag"),
+            ("q=a%00", "text"),
+            ("tag", "tag"),
+            ("tag=a&tag=b", "tag"),
+        ] {
+            assert_eq!(field(query), Err(bad.to_owned()), "{query}");
+        }
+        let written = full().to_string();
+        assert_eq!(field(&written), Ok(full().filter), "{written}");
+        assert_eq!(field(""), Ok(DeviceFilter::default()));
+        assert_eq!(field("sort=-battery&all=devices"), Ok(DeviceFilter::default()));
     }
 
     #[test]

@@ -99,6 +99,14 @@ impl ApkLibrary {
         }))
     }
 
+    /// Checks the settings of the store, and makes nothing.
+    ///
+    /// # Errors
+    /// Names the setting that does not do.
+    pub fn check(settings: &ApkSettings) -> Result<(), Invalid> {
+        Objects::check(&settings.store_url, &settings.store_options)
+    }
+
     /// Signed download address of an APK for `holder`, and its expiry.
     pub fn download_url(&self, apk: ApkId, holder: Option<LinkHolder>, now: Timestamp) -> (String, Timestamp) {
         let expires_at = now + self.settings.download_url_life;
@@ -183,6 +191,39 @@ impl ApkLibrary {
     /// The store is unavailable.
     pub async fn forget_parts(&self, upload: ApkUploadId) -> Result<(), ServiceError> {
         self.objects.delete_parts(upload).await
+    }
+
+    /// Forgets one part of an upload.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn forget_part(&self, upload: ApkUploadId, part: &str) -> Result<(), ServiceError> {
+        self.objects.delete_part(upload, part).await
+    }
+
+    /// Removes an upload: its parts, then its row by `remove_row`, then the parts that came meanwhile.
+    ///
+    /// # Errors
+    /// The store or the database is unavailable; the row is still there then, so that somebody comes back for the parts.
+    pub async fn remove_upload<T>(
+        &self,
+        upload: ApkUploadId,
+        remove_row: impl Future<Output = Result<T, ServiceError>>,
+    ) -> Result<T, ServiceError> {
+        self.forget_parts(upload).await?;
+        let removed = remove_row.await?;
+        if let Err(cause) = self.forget_parts(upload).await {
+            tracing::warn!(event = "apks.parts_left", %upload, %cause);
+        }
+        Ok(removed)
+    }
+
+    /// Uploads with parts in the store, all of which are older than `before`; at most `most`.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn uploads_before(&self, before: Timestamp, most: usize) -> Result<Vec<ApkUploadId>, ServiceError> {
+        self.objects.uploads_before(before, most).await
     }
 
     /// Reads a file and verifies its signature.

@@ -1,5 +1,6 @@
 //! Storage of APK files: a folder, or an object store shared by all nodes.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use super::incoming::Incoming;
 const CHUNK_BYTES: usize = 1 << 20;
 /// Parts of one file that are on their way to the store at a time.
 const PARTS_AHEAD: usize = 4;
+/// Folder of the parts of uploads.
+const UPLOADS: &str = "uploads";
 /// How long the store may take for one piece.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -39,13 +42,31 @@ impl Objects {
     /// # Errors
     /// Names the setting.
     pub(super) fn open(place: &str, options: &[(String, SecretString)]) -> Result<Self, Invalid> {
-        let invalid = |problem: String| Invalid::new("apks.store_url", problem);
-        if !place.contains("://") {
-            let folder = PathBuf::from(place);
-            std::fs::create_dir_all(&folder).map_err(|cause| invalid(format!("{place}: {cause}")))?;
-            let store = LocalFileSystem::new_with_prefix(&folder).map_err(|cause| invalid(cause.to_string()))?;
-            return Ok(Self { store: Arc::new(store), folder: Some(folder) });
+        if !is_folder(place) {
+            return Self::at_url(place, options);
         }
+        let folder = PathBuf::from(place);
+        std::fs::create_dir_all(&folder).map_err(|cause| invalid(format!("{place}: {cause}")))?;
+        let store = LocalFileSystem::new_with_prefix(&folder).map_err(|cause| invalid(cause.to_string()))?;
+        Ok(Self { store: Arc::new(store), folder: Some(folder) })
+    }
+
+    /// Checks what [`Self::open`] would open, and makes no folder.
+    ///
+    /// # Errors
+    /// Names the setting.
+    pub(super) fn check(place: &str, options: &[(String, SecretString)]) -> Result<(), Invalid> {
+        if !is_folder(place) {
+            return Self::at_url(place, options).map(drop);
+        }
+        let folder = Path::new(place);
+        if folder.exists() && !folder.is_dir() {
+            return Err(invalid(format!("{place}: not a folder")));
+        }
+        Ok(())
+    }
+
+    fn at_url(place: &str, options: &[(String, SecretString)]) -> Result<Self, Invalid> {
         if !["s3://", "file:///"].iter().any(|scheme| place.starts_with(scheme)) {
             return Err(invalid("neither a folder nor s3://bucket/prefix or file:///folder".to_owned()));
         }
@@ -82,15 +103,39 @@ impl Objects {
     /// # Errors
     /// The store is unavailable; some may be gone.
     pub(super) async fn delete_parts(&self, upload: ApkUploadId) -> Result<(), ServiceError> {
-        let mut parts = self.store.list(Some(&Key::from(format!("uploads/{upload}"))));
+        let mut parts = self.store.list(Some(&Key::from(format!("{UPLOADS}/{upload}"))));
         while let Some(part) = within(parts.try_next()).await? {
             self.delete(&part.location).await?;
         }
         if let Some(folder) = &self.folder {
             // Stores have no folders; this one does, and would keep it.
-            let _ = tokio::fs::remove_dir(folder.join("uploads").join(upload.to_string())).await;
+            let _ = tokio::fs::remove_dir(folder.join(UPLOADS).join(upload.to_string())).await;
         }
         Ok(())
+    }
+
+    /// Deletes one part of an upload.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub(super) async fn delete_part(&self, upload: ApkUploadId, part: &str) -> Result<(), ServiceError> {
+        self.delete(&part_key(upload, part)).await
+    }
+
+    /// The uploads whose parts are there, all of them since before `before`; at most `most`.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub(super) async fn uploads_before(&self, before: Timestamp, most: usize) -> Result<Vec<ApkUploadId>, ServiceError> {
+        let mut parts = self.store.list(Some(&Key::from(UPLOADS)));
+        let mut found: BTreeMap<ApkUploadId, bool> = BTreeMap::new();
+        while let Some(part) = within(parts.try_next()).await? {
+            let id = part.location.parts().nth(1).and_then(|id| id.as_ref().parse().ok());
+            if let Some(id) = id {
+                *found.entry(id).or_insert(true) &= part.last_modified < before;
+            }
+        }
+        Ok(found.into_iter().filter(|(_, old)| *old).map(|(id, _)| id).take(most).collect())
     }
 
     /// Stores the file of an APK. The file may be moved.
@@ -179,6 +224,15 @@ impl Objects {
     }
 }
 
+fn invalid(problem: String) -> Invalid {
+    Invalid::new("apks.store_url", problem)
+}
+
+/// Whether a place is a folder by its path, not a URL.
+fn is_folder(place: &str) -> bool {
+    !place.contains("://")
+}
+
 fn file_name(apk: ApkId) -> String {
     format!("{apk}.apk")
 }
@@ -188,7 +242,7 @@ fn apk_key(apk: ApkId) -> Key {
 }
 
 fn part_key(upload: ApkUploadId, part: &str) -> Key {
-    Key::from(format!("uploads/{upload}/{part}"))
+    Key::from(format!("{UPLOADS}/{upload}/{part}"))
 }
 
 /// A name for a part that no other part has.

@@ -111,6 +111,31 @@ async fn an_upload_that_begins_at_one_node_is_put_together_at_another() {
 }
 
 #[tokio::test]
+async fn parts_go_with_their_upload_and_those_that_came_meanwhile_as_well() {
+    let folder = Folder::new();
+    for store in [folder.0.join("shared").to_string_lossy().into_owned(), format!("file://{}/remote", folder.0.display())] {
+        let library = folder.library(&store, "a", 1 << 20);
+        let (gone, stays) = (ApkUploadId(Uuid::now_v7()), ApkUploadId(Uuid::now_v7()));
+        let put = async |upload| library.put_part(upload, vec![Bytes::from_static(b"x")]).await.unwrap();
+        put(gone).await;
+        put(stays).await;
+        let soon = chrono::DateTime::from_timestamp(4_000_000_000, 0).unwrap();
+        assert_eq!(library.uploads_before(soon, 10).await.unwrap(), [gone, stays]);
+        assert_eq!(library.uploads_before(soon, 1).await.unwrap(), [gone]);
+        assert!(library.uploads_before(chrono::DateTime::UNIX_EPOCH, 10).await.unwrap().is_empty(), "they are young");
+        // A part that another node puts there between the removal of the others and that of the row.
+        let removed = library.remove_upload(gone, async { Ok(put(gone).await) }).await.unwrap();
+        assert!(library.join(gone, &[removed]).await.is_err());
+        assert_eq!(library.uploads_before(soon, 10).await.unwrap(), [stays], "{store}");
+        let part = put(stays).await;
+        library.forget_part(stays, &part).await.unwrap();
+        assert!(library.join(stays, &[part]).await.is_err());
+        let failed = library.remove_upload(stays, async { Err::<(), _>(ServiceError::Unavailable) }).await;
+        assert!(failed.is_err());
+    }
+}
+
+#[tokio::test]
 async fn a_cache_keeps_what_was_used_last_and_believes_no_damaged_file() {
     let folder = Folder::new();
     let url = format!("file://{}/remote", folder.0.display());

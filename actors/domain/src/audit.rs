@@ -6,6 +6,7 @@ mod cap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use chrono::Datelike;
 use sha2::{Digest, Sha256};
 
 use crate::access::Principal;
@@ -19,6 +20,8 @@ pub use cap::EntryCap;
 pub const GENESIS: Hash = [0; 32];
 /// Longest value of a search, in characters.
 const SEARCH_MAX_CHARS: usize = 200;
+/// Years that are searched; a database knows few beyond.
+const YEARS: RangeInclusive<i32> = 0..=9999;
 /// Largest distance at which the original place of a moved entry is looked for.
 const MOVED_WITHIN: i64 = 1000;
 
@@ -401,6 +404,11 @@ impl AuditFilter {
             opaque(field, &value, SEARCH_MAX_CHARS)?;
             Ok(Some(value))
         };
+        for (field, at) in [("from", self.from), ("to", self.to)] {
+            if at.is_some_and(|at| !YEARS.contains(&at.year())) {
+                return Err(Invalid::new(field, format!("not within the years {} and {}", YEARS.start(), YEARS.end())));
+            }
+        }
         if let (Some(from), Some(to)) = (self.from, self.to)
             && to < from
         {

@@ -16,6 +16,7 @@ pub mod apk;
 pub mod audit;
 pub mod backoff;
 pub mod bulk;
+pub mod bulk_target;
 pub mod cluster;
 pub mod command;
 pub mod condition;

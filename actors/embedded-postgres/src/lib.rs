@@ -109,6 +109,14 @@ impl Default for ServerSettings {
     }
 }
 
+/// Whether there is a private server's data under the data folder, running or not; also when we may not look.
+pub fn exists(data_dir: &Path) -> bool {
+    match data_dir.join("postgres").join("data").join("PG_VERSION").metadata() {
+        Ok(_) => true,
+        Err(cause) => cause.kind() != io::ErrorKind::NotFound,
+    }
+}
+
 /// Connection settings of the server's database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {

@@ -13,6 +13,7 @@ mod codec;
 pub mod fuzzing;
 mod gateway;
 mod gateway_ref;
+mod handshakes;
 mod local;
 pub mod message;
 pub mod messages;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use clock::Clock;
 use dashmap::DashMap;
+use domain::permits::PoolLimits;
 use domain::{DeviceId, NodeId, ServiceError};
 use ractor::{Actor, ActorRef};
 use tokio::sync::watch;
@@ -60,6 +62,8 @@ const CHANGES_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct LinkSettings {
     /// How long a TCP and TLS handshake may take.
     pub handshake_timeout: Duration,
+    /// Shares of the handshakes that peers and strangers begin at a time; the reserve is for addresses of peers.
+    pub handshakes: PoolLimits,
     /// A stream on which nothing was read for this long is dead.
     pub idle_after: Duration,
     /// Time between pings.
@@ -226,6 +230,7 @@ impl Links {
             for row in live {
                 let id = row.id;
                 if !self.peers.contains_key(&id) && !strangers.contains(&id) {
+                    self.network.expect(&row.cluster_addr);
                     match Peer::start(&self, row) {
                         Some(peer) => drop(self.peers.insert(id, peer)),
                         None => drop(strangers.insert(id)),

@@ -11,6 +11,7 @@ use clock::Clock;
 use domain::NodeId;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use permits::metrics::PoolMetrics;
 use ractor::{Actor, ActorCell, ActorRef, pg};
 use ractor_cluster::node::{NodeConnectionMode, NodeServer, NodeServerMessage, NodeServerSessionInformation};
 use ractor_cluster::{IncomingEncryptionMode, NodeEventSubscription};
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::gateway_ref::GatewayRef;
+use super::handshakes::Handshakes;
 use super::protocol::Envelope;
 use super::tls::LinkTls;
 use super::transport::{self, DialError};
@@ -40,6 +42,8 @@ pub trait Network: Send + Sync {
     fn sessions_changed(&self) -> &Notify;
     /// Whether there is a session with a peer.
     fn is_connected(&self, peer: NodeId) -> bool;
+    /// Notes the address of a peer, so that strangers do not keep its connections out.
+    fn expect(&self, _address: &str) {}
     /// Connects to the node at an address; the session is there once [`Self::is_connected`].
     fn dial<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<(), DialError>>;
     /// Calls the gateway of a peer. `None`: there is no session, or no answer in time.
@@ -55,6 +59,7 @@ pub struct ClusterNetwork {
     server: ActorRef<NodeServerMessage>,
     tls: LinkTls,
     settings: LinkSettings,
+    handshakes: Arc<Handshakes>,
     sessions_changed: Arc<Notify>,
     stopping: CancellationToken,
 }
@@ -71,6 +76,7 @@ impl ClusterNetwork {
         settings: LinkSettings,
         clock: &Clock,
         metrics: Metrics,
+        pools: &PoolMetrics,
     ) -> Result<Self, LinkStartError> {
         // Its own listener cannot be switched off: nobody is told its port, and it asks for certificates too.
         let boot = clock.new_id().simple();
@@ -90,8 +96,16 @@ impl ClusterNetwork {
         // The server was started in the line above.
         let _ = server.cast(NodeServerMessage::SubscribeToEvents { id: "links".into(), subscription });
         let stopping = CancellationToken::new();
-        tokio::spawn(transport::accept(listener, server.clone(), tls.clone(), settings.clone(), metrics, stopping.clone()));
-        Ok(Self { server, tls, settings, sessions_changed, stopping })
+        let handshakes = Arc::new(Handshakes::new(settings.handshakes, pools));
+        let door = transport::Door {
+            server: server.clone(),
+            tls: tls.clone(),
+            settings: settings.clone(),
+            handshakes: Arc::clone(&handshakes),
+            metrics,
+        };
+        tokio::spawn(door.accept(listener, stopping.clone()));
+        Ok(Self { server, tls, settings, handshakes, sessions_changed, stopping })
     }
 
     /// Looked up anew each time: a gateway that was started again is another actor.
@@ -117,8 +131,18 @@ impl Network for ClusterNetwork {
         Self::gateway(peer).is_some()
     }
 
+    fn expect(&self, address: &str) {
+        let (handshakes, address) = (Arc::clone(&self.handshakes), address.to_owned());
+        // A literal address is one at once; a name is asked for once, and a peer that is reached under another address is noted then.
+        tokio::spawn(async move {
+            for peer in tokio::net::lookup_host(address).await.into_iter().flatten() {
+                handshakes.note_peer(peer.ip());
+            }
+        });
+    }
+
     fn dial<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<(), DialError>> {
-        transport::dial(&self.server, &self.tls, address, &self.settings).boxed()
+        transport::dial(&self.server, &self.tls, address, &self.settings, &self.handshakes).boxed()
     }
 
     fn call(&self, peer: NodeId, envelope: Envelope, timeout: Duration) -> BoxFuture<'_, Option<Envelope>> {

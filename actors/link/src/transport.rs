@@ -11,23 +11,23 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use domain::permits::PoolName;
+use permits::Permit;
 use ractor::ActorRef;
 use ractor_cluster::node::NodeServerMessage;
 use ractor_cluster::{BoxRead, BoxWrite, ClusterBidiStream, client_connect_external};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::LinkSettings;
+use super::handshakes::Handshakes;
 use super::tls::LinkTls;
 use crate::metrics::Metrics;
 
 /// Read buffer of a stream: the library reads each frame in two pieces.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
-/// Connections that may be shaking hands at a time; more are closed at once.
-const HANDSHAKES_MAX: usize = 64;
 /// Pause after an accept that failed, usually for want of file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -96,6 +96,7 @@ pub(crate) async fn dial(
     tls: &LinkTls,
     address: &str,
     settings: &LinkSettings,
+    handshakes: &Handshakes,
 ) -> Result<(), DialError> {
     let connecting = async {
         let stream = TcpStream::connect(address).await?;
@@ -105,55 +106,60 @@ pub(crate) async fn dial(
     };
     let (stream, peer) =
         timeout(settings.handshake_timeout, connecting).await.map_err(|_| DialError::TimedOut(settings.handshake_timeout))??;
+    // Its certificate was checked; it may be the one that connects next time.
+    handshakes.note_peer(peer.ip());
     let stream = LinkStream { stream, peer, idle: settings.idle_after };
     client_connect_external(server, Box::new(stream)).await.map_err(|_| DialError::Stopping)
 }
 
-/// Accepts peers until `stopping`. Each shakes hands on its own, so that one that keeps silent
-/// holds up nobody.
-pub(crate) async fn accept(
-    listener: TcpListener,
-    server: ActorRef<NodeServerMessage>,
-    tls: LinkTls,
-    settings: LinkSettings,
-    metrics: Metrics,
-    stopping: CancellationToken,
-) {
-    let permits = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stopping.cancelled() => return,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(cause) => {
-                tracing::warn!(event = "link.accept_failed", %cause);
-                tokio::time::sleep(ACCEPT_BACKOFF).await;
-                continue;
-            }
-        };
-        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-            refused(&metrics, peer, "too_many_handshakes", "");
-            continue;
-        };
-        let (server, tls, settings, metrics) = (server.clone(), tls.clone(), settings.clone(), metrics.clone());
-        tokio::spawn(async move {
-            let _permit = permit;
-            let _ = stream.set_nodelay(true);
-            match timeout(settings.handshake_timeout, tls.acceptor.accept(stream)).await {
-                Err(_) => refused(&metrics, peer, "silent", "no handshake in time"),
-                Ok(Err(cause)) => refused(&metrics, peer, "certificate", &cause.to_string()),
-                Ok(Ok(stream)) if !tls.is_of_this_cluster(stream.get_ref().1.peer_certificates()) => {
-                    refused(&metrics, peer, "other_cluster", "its certificate names another cluster");
-                }
-                Ok(Ok(stream)) => {
-                    let stream = Box::new(LinkStream { stream, peer, idle: settings.idle_after });
-                    // A server that stopped takes nobody in any more.
-                    let _ = server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server: true });
+/// The port that peers connect to.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) server: ActorRef<NodeServerMessage>,
+    pub(crate) tls: LinkTls,
+    pub(crate) settings: LinkSettings,
+    pub(crate) handshakes: Arc<Handshakes>,
+    pub(crate) metrics: Metrics,
+}
+
+impl Door {
+    /// Accepts peers until `stopping`. Each shakes hands on its own, so that one that keeps silent
+    /// holds up nobody.
+    pub(crate) async fn accept(self, listener: TcpListener, stopping: CancellationToken) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stopping.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => match self.handshakes.take(peer.ip()) {
+                    Ok(permit) => drop(tokio::spawn(self.clone().shake_hands(stream, peer, permit))),
+                    Err(limit) => refused(&self.metrics, peer, "too_many_handshakes", PoolName::LinkHandshakes.setting(limit)),
+                },
+                Err(cause) => {
+                    tracing::warn!(event = "link.accept_failed", %cause);
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
                 }
             }
-        });
+        }
+    }
+
+    async fn shake_hands(self, stream: TcpStream, peer: SocketAddr, permit: Permit) {
+        let _permit = permit;
+        let _ = stream.set_nodelay(true);
+        match timeout(self.settings.handshake_timeout, self.tls.acceptor.accept(stream)).await {
+            Err(_) => refused(&self.metrics, peer, "silent", "no handshake in time"),
+            Ok(Err(cause)) => refused(&self.metrics, peer, "certificate", &cause.to_string()),
+            Ok(Ok(stream)) if !self.tls.is_of_this_cluster(stream.get_ref().1.peer_certificates()) => {
+                refused(&self.metrics, peer, "other_cluster", "its certificate names another cluster");
+            }
+            Ok(Ok(stream)) => {
+                self.handshakes.note_peer(peer.ip());
+                let stream = Box::new(LinkStream { stream, peer, idle: self.settings.idle_after });
+                // A server that stopped takes nobody in any more.
+                let _ = self.server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server: true });
+            }
+        }
     }
 }
 

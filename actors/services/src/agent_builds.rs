@@ -16,6 +16,7 @@ use clock::{Clock, Moment};
 use domain::access::{Permission, Principal};
 use domain::action::Action;
 use domain::bulk::BULK_MAX;
+use domain::bulk_target::BulkTarget;
 use domain::invalid::in_range;
 use domain::rollout::{self, AgentBuild, BuildCandidate, BuildState, PromotedBuild, Promotion, UpdateAnswer, UpdateCounts, VersionSample};
 use domain::{AgentBuildId, ApkId, DeviceId, Invalid, ServiceError, Timestamp, text};
@@ -23,7 +24,7 @@ use store::{AddBuildOutcome, BuildAction, BuildActionOutcome, Store};
 
 use super::command_batches::{BatchDetails, BatchRequest};
 use super::commands::{CommandRequest, CommandService, IdempotencyKey};
-use super::device_edit::{BulkTarget, run_detached};
+use super::device_edit::run_detached;
 use crate::metrics::Metrics;
 
 /// Longest release notes, in characters; the same is a CHECK.

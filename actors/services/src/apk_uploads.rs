@@ -166,9 +166,7 @@ impl ApkService {
         let owner = (reached == Limit::Principal).then_some(owner);
         let before = self.clock.now() - self.library.settings().upload_idle;
         let Some(id) = self.store.idle_upload(owner, before).await? else { return Ok(false) };
-        // The row goes last: as long as it is there, somebody comes back for the parts.
-        self.library.forget_parts(id).await?;
-        self.store.delete_upload(id).await?;
+        self.library.remove_upload(id, async { Ok(self.store.delete_upload(id).await?) }).await?;
         tracing::info!(event = "apks.idle_upload_removed", upload = %id);
         Ok(true)
     }
@@ -250,8 +248,13 @@ impl ApkService {
         let part = self.library.put_part(id, pieces).await?;
         match self.store.add_part(id, offset, length, &part, self.clock.now()).await? {
             Some(received) => Ok(received),
-            // Somebody was faster, through whichever node; the part that nobody names goes with the upload.
-            None => Err(UploadError::Offset { received: self.own_upload(principal, id).await?.received }),
+            // Somebody was faster, through whichever node, or removed the upload: nobody will name the part.
+            None => {
+                if let Err(cause) = self.library.forget_part(id, &part).await {
+                    tracing::warn!(event = "apks.parts_left", upload = %id, %cause);
+                }
+                Err(UploadError::Offset { received: self.own_upload(principal, id).await?.received })
+            }
         }
     }
 
@@ -261,14 +264,15 @@ impl ApkService {
     /// Forbidden, or there is no such upload that this account may see.
     pub async fn abandon_upload(&self, principal: &Principal, id: ApkUploadId) -> Result<(), ServiceError> {
         let upload = self.upload(principal, id).await?;
-        // The row goes last: as long as it is there, somebody comes back for the parts.
-        self.library.forget_parts(id).await?;
-        if upload.owner == owner(principal) {
-            self.store.delete_upload(id).await?;
-        } else {
-            self.store.remove_upload(&upload, principal, self.clock.now()).await?;
-        }
-        Ok(())
+        let remove_row = async {
+            if upload.owner == owner(principal) {
+                self.store.delete_upload(id).await?;
+            } else {
+                self.store.remove_upload(&upload, principal, self.clock.now()).await?;
+            }
+            Ok(())
+        };
+        self.library.remove_upload(id, remove_row).await
     }
 
     /// Joins the parts and adds the APK. The flag: the APK is new. A refused upload can be completed again, once

@@ -8,6 +8,7 @@ use chrono::{SecondsFormat, TimeDelta};
 use domain::access::{Permission, Principal};
 use domain::action::expiry;
 use domain::audit::{AuditAction, Target};
+use domain::bulk_target::BulkTarget;
 use domain::command::{BatchView, Channels, CommandCursor, CommandQuery, CommandState, CommandView, Path, RefusalReason, Report};
 use domain::device::DeviceListScope;
 use domain::query::{PAGE_DEFAULT, PAGE_MAX};
@@ -20,7 +21,7 @@ use store::{AuditEntry, CommandReport, CommandReportOutcome, InsertOutcome, NewB
 use super::access_trail::given;
 use super::commands::{CommandRequest, CommandService, IdempotencyKey, permission_of, stored};
 use super::device_audit::filter_shown;
-use super::device_edit::{BulkTarget, target_ids};
+use super::device_edit::target_ids;
 
 /// Commands that are read at a time for a table.
 const TABLE_BATCH: i64 = 500;
@@ -319,6 +320,7 @@ fn cells(row: &CommandView) -> [String; 12] {
 /// Target of a request, for display and the audit trail.
 fn target_shown(target: &BulkTarget) -> String {
     match target {
+        BulkTarget::Fleet => json!({"fleet": true}).to_string(),
         BulkTarget::Ids(ids) => json!({"ids": ids.len()}).to_string(),
         BulkTarget::Filter(filter) => json!({"filter": filter_shown(filter)}).to_string(),
     }
@@ -333,6 +335,6 @@ mod tests {
     fn the_audit_trail_names_a_filter_as_it_always_did() {
         let filter = DeviceFilter { tag: Some("till".into()), battery_below: Some(20), ..DeviceFilter::default() };
         assert_eq!(target_shown(&BulkTarget::Filter(filter)), r#"{"filter":{"battery_below":"20","tag":"till"}}"#);
-        assert_eq!(target_shown(&BulkTarget::Filter(DeviceFilter::default())), r#"{"filter":{}}"#);
+        assert_eq!(target_shown(&BulkTarget::Fleet), r#"{"fleet":true}"#);
     }
 }

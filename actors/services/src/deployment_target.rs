@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use domain::bulk::DeviceRecord;
+use domain::bulk_target::narrowing;
 use domain::device::DeviceListScope;
 use domain::query::DeviceFilter;
 use domain::{DeviceId, Invalid, ServiceError};
@@ -72,7 +73,7 @@ impl TargetResolver<'_> {
             DeploymentScope::Fleet => of(DeviceFilter::default()).await?,
             DeploymentScope::Ids(ids) if ids.is_empty() => return Err(Invalid::new("target.ids", "empty").into()),
             DeploymentScope::Ids(ids) => ids.clone(),
-            DeploymentScope::Filter(filter) => of(filter.clone()).await?,
+            DeploymentScope::Filter(filter) => of(narrowing(filter.clone(), "target.filter")?).await?,
             DeploymentScope::Tags(tags) => {
                 names("target.tags", tags)?;
                 let mut ids = Vec::new();

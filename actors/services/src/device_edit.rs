@@ -11,6 +11,7 @@ use actors::router::DeviceRouter;
 use chrono::TimeDelta;
 use domain::access::{Permission, Principal};
 use domain::bulk::{BULK_MAX, BulkAction, Decision, Refusal, decide, refuse_taken_aliases, wanted_aliases};
+use domain::bulk_target::BulkTarget;
 use domain::device::{DeviceListScope, DevicePolicy, DeviceView};
 use domain::edit::DevicePatch;
 use domain::query::DeviceFilter;
@@ -30,15 +31,6 @@ const LOOK_ALIKES_MAX: usize = 3;
 const SHOWN_CHECK: Duration = Duration::from_millis(10);
 /// Rows that are decided about without leaving the runtime's threads: less than a millisecond.
 const ROWS_AT_ONCE: usize = 100;
-
-/// Target of a bulk call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BulkTarget {
-    /// These devices.
-    Ids(Vec<DeviceId>),
-    /// All that match: deleted ones for a restore, those of the fleet for everything else.
-    Filter(DeviceFilter),
-}
 
 /// A bulk call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -294,20 +286,18 @@ pub(super) async fn target_ids(
     scope: DeviceListScope,
     now: Timestamp,
 ) -> Result<Vec<DeviceId>, ServiceError> {
-    let too_many = |field| Invalid::new(field, format!("more than {BULK_MAX} devices"));
-    let mut ids = match target {
-        BulkTarget::Ids(ids) if ids.is_empty() => return Err(Invalid::new("ids", "empty").into()),
-        BulkTarget::Ids(ids) if ids.len() > BULK_MAX => return Err(too_many("ids").into()),
-        BulkTarget::Ids(ids) => ids,
-        BulkTarget::Filter(filter) => {
-            let thresholds = StatusThresholds::at(now, policy);
-            let ids = store.device_ids(&filter.checked()?, scope, thresholds, BULK_MAX as i64 + 1).await?;
-            if ids.len() > BULK_MAX {
-                return Err(too_many("filter").into());
-            }
-            ids
-        }
+    let matching = |filter: DeviceFilter| async move {
+        let thresholds = StatusThresholds::at(now, policy);
+        store.device_ids(&filter, scope, thresholds, BULK_MAX as i64 + 1).await
     };
+    let (field, mut ids) = match target.checked("")? {
+        BulkTarget::Fleet => ("fleet", matching(DeviceFilter::default()).await?),
+        BulkTarget::Ids(ids) => ("ids", ids),
+        BulkTarget::Filter(filter) => ("filter", matching(filter).await?),
+    };
+    if ids.len() > BULK_MAX {
+        return Err(Invalid::new(field, format!("more than {BULK_MAX} devices")).into());
+    }
     ids.sort_unstable();
     ids.dedup();
     Ok(ids)

@@ -122,6 +122,7 @@ pub(crate) fn cluster(name: &str, http_url: &str, store: Store, network: Arc<dyn
             protocol_max: PROTOCOL_MAX,
         },
         link: LinkSettings {
+            handshakes: domain::permits::PoolLimits::of_capacity(64),
             handshake_timeout: ms(2_000),
             idle_after: ms(2_000),
             ping_interval: ms(400),

@@ -35,6 +35,10 @@ impl Reconcile for FleetSamples {
                 return Ok(0);
             }
             let stats = *self.view.stats().borrow();
+            // A part of the fleet would look like a dip.
+            if !stats.complete {
+                return Ok(0);
+            }
             let sample = FleetSample {
                 at: due,
                 devices: stats.devices as i64,
@@ -66,7 +70,7 @@ impl Reconcile for VersionSamples {
     fn reconcile<'a>(&'a mut self, run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
         async {
             let (Some(epoch), true) = (run.epoch(), *self.caught_up.borrow()) else { return Ok(0) };
-            if self.last.is_some_and(|at| run.now - at < VERSIONS_EVERY) {
+            if !self.view.is_complete() || self.last.is_some_and(|at| run.now - at < VERSIONS_EVERY) {
                 return Ok(0);
             }
             let view = Arc::clone(&self.view);

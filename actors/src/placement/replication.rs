@@ -7,11 +7,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::shard::{Epoch, ShardId, shard_of};
+use domain::shard::{Epoch, ShardId};
 use domain::{DeviceId, NodeId};
 use link::Links;
 use link::cluster_view::ClusterView;
 use link::messages::{Changes, ChangesRequest};
+use store::Store;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -22,15 +23,30 @@ use crate::fleet_view::FleetView;
 #[derive(Default)]
 struct Progress {
     wanted: Option<ChangesRequest>,
-    /// Devices that were received during the first read of the log.
-    first_reading: Option<HashSet<DeviceId>>,
+    /// First reading of the log, until what it lacks is explained.
+    first_reading: Option<FirstReading>,
     enrollment_revision: Option<u64>,
 }
+
+/// First reading of a peer's log.
+#[derive(Default)]
+struct FirstReading {
+    /// Devices that were received.
+    listed: HashSet<DeviceId>,
+    /// How often the store was asked for devices that are lacking.
+    asked: u32,
+}
+
+/// Devices that the store is asked for at a time.
+const MISSING_MAX: usize = 1_000;
+/// How often it is asked: a peer that has just started lists its devices as it loads them.
+const ASKED_MAX: u32 = 120;
 
 /// Pulls from every live peer at an interval, until `stopping`. `caught_up` becomes true once the log of
 /// every peer was read to its end.
 pub async fn replicate(
     fleet: Arc<FleetView>,
+    store: Store,
     links: Arc<Links>,
     view: watch::Receiver<ClusterView>,
     interval: Duration,
@@ -55,9 +71,13 @@ pub async fn replicate(
         });
         let reading = peers.into_iter().map(|node| {
             let mut progress = progress.remove(&node).unwrap_or_default();
-            let (fleet, links, view) = (&fleet, &links, &view);
+            let (fleet, store, links, view) = (&fleet, &store, &links, &view);
             async move {
-                let whole = catch_up(fleet, links, view, node, &mut progress).await;
+                let whole = catch_up(fleet, links, node, &mut progress).await;
+                if whole && let Some(reading) = progress.first_reading.take() {
+                    let cluster = view.borrow().clone();
+                    progress.first_reading = remove_deleted(fleet, store, &cluster, node, reading).await;
+                }
                 (node, progress, whole)
             }
         });
@@ -73,7 +93,7 @@ pub async fn replicate(
 }
 
 /// Reads the change log of a peer to its end; false when the peer is unreachable.
-async fn catch_up(fleet: &FleetView, links: &Links, view: &watch::Receiver<ClusterView>, node: NodeId, progress: &mut Progress) -> bool {
+async fn catch_up(fleet: &FleetView, links: &Links, node: NodeId, progress: &mut Progress) -> bool {
     loop {
         let wanted = progress.wanted.unwrap_or(ChangesRequest { log: 0, after: 0 });
         let Ok(changes) = links.changes(node, wanted).await else {
@@ -82,10 +102,10 @@ async fn catch_up(fleet: &FleetView, links: &Links, view: &watch::Receiver<Clust
         };
         let Changes { log, last, more, changes, heartbeats_per_second, enrollment_revision } = changes;
         if log != wanted.log {
-            progress.first_reading = Some(HashSet::new());
+            progress.first_reading = Some(FirstReading::default());
         }
-        if let Some(listed) = &mut progress.first_reading {
-            listed.extend(changes.iter().map(|change| change.device));
+        if let Some(reading) = &mut progress.first_reading {
+            reading.listed.extend(changes.iter().map(|change| change.device));
         }
         fleet.take_over(changes);
         fleet.rate_of(node, Some(heartbeats_per_second));
@@ -93,20 +113,35 @@ async fn catch_up(fleet: &FleetView, links: &Links, view: &watch::Receiver<Clust
             fleet.enrollment_changed_elsewhere();
         }
         progress.wanted = Some(ChangesRequest { log, after: last });
-        if more {
-            continue;
+        if !more {
+            return true;
         }
-        if let Some(listed) = progress.first_reading.take() {
-            // A device that the owner does not know was deleted while its change was missed.
-            let (shards, epochs) = owned_by(node, &view.borrow());
-            fleet.keep_only(
-                &shards,
-                |shard| epochs.get(&shard).copied().unwrap_or(Epoch(0)),
-                |id| listed.contains(&id) || !shards.contains(&shard_of(id)),
-            );
-        }
-        return true;
     }
+}
+
+/// Takes out of view what a peer's log lacks because it was deleted while its change was missed. What it lacks because the peer has
+/// not loaded it yet stays in view: then the reading is answered, to be looked at again.
+async fn remove_deleted(
+    fleet: &FleetView,
+    store: &Store,
+    view: &ClusterView,
+    node: NodeId,
+    mut reading: FirstReading,
+) -> Option<FirstReading> {
+    let (shards, epochs) = owned_by(node, view);
+    let epoch_of = |shard| epochs.get(&shard).copied().unwrap_or(Epoch(0));
+    let missing = fleet.missing_from(&shards, epoch_of, |id| reading.listed.contains(&id), MISSING_MAX);
+    if missing.is_empty() {
+        return None;
+    }
+    reading.asked += 1;
+    if let Ok(stored) = store.devices_by_id(&missing).await {
+        let there: HashSet<DeviceId> =
+            stored.iter().filter(|device| device.deleted_at.is_none()).map(|device| device.identity.id).collect();
+        let deleted: Vec<DeviceId> = missing.into_iter().filter(|id| !there.contains(id)).collect();
+        fleet.remove_deleted(&deleted);
+    }
+    (reading.asked < ASKED_MAX).then_some(reading)
 }
 
 fn owned_by(node: NodeId, view: &ClusterView) -> (HashSet<ShardId>, HashMap<ShardId, Epoch>) {

@@ -114,6 +114,7 @@ impl Runtime {
         let deployments = runtime::start_deployments(&core, &members, &library, settings).await?;
         runtime::listen_for_notifications(&mut core, &members, &deployments, forget_people);
         let caught_up = runtime::replicate_fleet_view(&mut core, &members);
+        runtime::watch_completeness(&mut core);
         let agent_builds = periodic::start_reconcilers(&core, &library, &caught_up, settings).await?;
         runtime::wait_until_caught_up(caught_up).await;
         // A day may have ended while no node ran.

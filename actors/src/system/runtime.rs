@@ -36,6 +36,8 @@ use crate::writers::{CommandWriter, EventWriter, HeartbeatWriters};
 
 /// How long a starting node tries to reach every other node before it serves without them.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Interval at which the view is compared with the store.
+const COMPLETENESS_CHECK: Duration = Duration::from_millis(500);
 /// Attempts to get the shards that this node can have.
 const FIRST_RECONCILES_MAX: usize = 24;
 
@@ -168,7 +170,8 @@ pub(super) async fn join_cluster(
     let on_up = Box::new(move || drop(refresh.cast(PlacementMsg::Refresh)));
     let network: Arc<dyn Network> = match network {
         NetworkStart::Tls { listener, tls } => {
-            Arc::new(ClusterNetwork::start(&name, listener, tls, link.clone(), &core.clock, core.metrics.link.clone()).await?)
+            let (metrics, pools) = (core.metrics.link.clone(), &core.metrics.pools);
+            Arc::new(ClusterNetwork::start(&name, listener, tls, link.clone(), &core.clock, metrics, pools).await?)
         }
         NetworkStart::Running(network) => network,
     };
@@ -267,6 +270,7 @@ pub(super) fn replicate_fleet_view(core: &mut Core, members: &Members) -> watch:
     let (publish, caught_up) = watch::channel(false);
     core.tasks.spawn(replication::replicate(
         Arc::clone(&core.view),
+        core.store.clone(),
         Arc::clone(&members.links),
         members.view.clone(),
         members.replication_interval,
@@ -274,6 +278,22 @@ pub(super) fn replicate_fleet_view(core: &mut Core, members: &Members) -> watch:
         core.stopping.clone(),
     ));
     caught_up
+}
+
+/// Compares the view with the store until it has every device once.
+pub(super) fn watch_completeness(core: &mut Core) {
+    let (view, store, stopping) = (Arc::clone(&core.view), core.store.clone(), core.stopping.clone());
+    core.tasks.spawn(async move {
+        while !view.is_complete() {
+            if let Ok(devices) = store.device_count().await {
+                view.note_stored(devices);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(COMPLETENESS_CHECK) => {}
+                () = stopping.cancelled() => return,
+            }
+        }
+    });
 }
 
 /// Waits until the view has the devices of all nodes, for a while.

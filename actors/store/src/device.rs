@@ -260,6 +260,16 @@ impl Store {
         Ok(())
     }
 
+    /// Number of the devices that are not deleted.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn device_count(&self) -> Result<u64, StoreError> {
+        let count =
+            sqlx::query_scalar!(r#"SELECT count(*) AS "devices!" FROM device WHERE deleted_at IS NULL"#).fetch_one(&self.pool).await?;
+        Ok(count.unsigned_abs())
+    }
+
     /// One device, deleted or not.
     ///
     /// # Errors

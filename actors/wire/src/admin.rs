@@ -259,6 +259,9 @@ pub struct FleetStats {
     pub identity_conflicts: u64,
     /// Heartbeats stored per second, over the last seconds.
     pub heartbeats_per_second: f64,
+    /// Whether all devices are counted. False right after the start of a node, which then knows a part of the fleet only.
+    #[serde(default)]
+    pub complete: bool,
 }
 
 /// 200 of `GET /v1/cluster`: the cluster as the node that answers sees it.

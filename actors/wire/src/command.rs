@@ -120,14 +120,17 @@ pub struct CommandRecord {
     pub data: Option<serde_json::Value>,
 }
 
-/// Target devices of a batch: either ids or a filter.
+/// Target devices of a batch; exactly one of them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchTarget {
+    /// Every device.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fleet: bool,
     /// Device ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ids: Option<Vec<String>>,
-    /// Filter, evaluated now.
+    /// Filter with at least one condition, evaluated now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<crate::device_filter::Filter>,
 }

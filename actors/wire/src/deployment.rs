@@ -45,7 +45,7 @@ pub struct DeploymentTarget {
     /// Devices in any of these groups.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups: Option<Vec<String>>,
-    /// Filter.
+    /// Filter with at least one condition.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
 }

@@ -121,14 +121,17 @@ pub struct RestoreDevice {
     pub alias: Option<String>,
 }
 
-/// Body of `POST /v1/devices/bulk`: either `ids` or `filter`, and what its action needs.
+/// Body of `POST /v1/devices/bulk`: one of `fleet`, `ids` and `filter`, and what its action needs.
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BulkRequest {
+    /// Every device, at most 10,000; deleted ones for `restore`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fleet: bool,
     /// These devices, at most 10,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ids: Option<Vec<String>>,
-    /// All that match, at most 10,000; deleted ones for `restore`.
+    /// All that match, at most 10,000; deleted ones for `restore`. It has at least one condition.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
     /// The bulk action.
@@ -372,6 +375,9 @@ pub struct FleetSample {
 pub struct FleetDistributions {
     /// Devices.
     pub devices: u64,
+    /// Whether all devices are counted. False right after the start of a node, which then knows a part of the fleet only.
+    #[serde(default)]
+    pub complete: bool,
     /// By charge, in bands.
     pub battery: Vec<BatteryBand>,
     /// Devices that did not tell their charge.

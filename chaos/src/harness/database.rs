@@ -55,7 +55,7 @@ impl DatabaseServer {
         let mut command = Command::new(&self.binary);
         clear_settings(&mut command);
         command
-            .arg("database")
+            .args(["database", "--create"])
             .env("NEXMDM__DATA_DIR", &self.folder)
             .env("NEXMDM__DATABASE__POOL_MAX_CONNECTIONS", CONNECTIONS)
             .envs(self.env.iter().map(|(name, value)| (name, value)))

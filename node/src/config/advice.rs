@@ -49,7 +49,7 @@ pub(crate) fn advice(config: &Config) -> Vec<Advice> {
         );
         add("http.public_url", problem);
     }
-    if http.trusted_proxies.split(',').any(|network| network.trim().ends_with("/0")) {
+    if http.trusted_networks().is_ok_and(|networks| networks.iter().any(|network| network.prefix_len() == 0)) {
         let problem = "names every address, so that whoever calls can write any X-Forwarded-For, and with it get round limits and lock-outs: \
                        name the proxy's addresses";
         add("http.trusted_proxies", problem.into());
@@ -107,8 +107,9 @@ mod tests {
         assert_eq!(named(&[proxies]), ["http.public_url"]);
         assert!(named(&[url, proxies]).is_empty());
         assert_eq!(named(&[open, url, proxies, ("NEXMDM__METRICS__ACCESS", "open")]), ["metrics.access"]);
-        let all = ("NEXMDM__HTTP__TRUSTED_PROXIES", "0.0.0.0/0, ::/0");
-        assert_eq!(named(&[open, url, all]), ["http.trusted_proxies"]);
+        for all in ["0.0.0.0/0, ::/0", "::ffff:0.0.0.0/96"] {
+            assert_eq!(named(&[open, url, ("NEXMDM__HTTP__TRUSTED_PROXIES", all)]), ["http.trusted_proxies"], "{all}");
+        }
         assert_eq!(named(&[("NEXMDM__HTTP__PUBLIC_URL", "http://mdm.example.com"), proxies]), ["http.public_url"]);
         for password in ["1234567890", "password123", "Passw0rd1!", "short"] {
             assert_eq!(named(&[("NEXMDM__ADMIN__INITIAL_PASSWORD", password)]), ["admin.initial_password"], "{password}");

@@ -2,6 +2,7 @@
 
 use domain::Invalid;
 use domain::invalid::in_range;
+use domain::permits::PoolLimits;
 use link::protocol::{PROTOCOL_MAX, PROTOCOL_MIN};
 
 use super::Cluster;
@@ -20,6 +21,11 @@ impl Cluster {
             return Err(Invalid::new("cluster.node_name", "more than 64 characters, or one of @ , ="));
         }
         self.addresses().map(drop)
+    }
+
+    /// Shares of handshakes at the port for links.
+    pub(crate) fn handshakes(&self) -> PoolLimits {
+        PoolLimits::of_capacity(self.handshakes_max).with_parts(self.handshakes_per_address_pct, self.handshakes_reserved_pct)
     }
 
     /// Newest protocol between nodes that this node speaks.

@@ -12,6 +12,9 @@ use services::TableSettings;
 use super::hosts::KnownHosts;
 use super::{Http, public_url};
 
+/// Length of the prefix of IPv4 addresses that are written within IPv6 (RFC 4291, section 2.5.5.2).
+const MAPPED_PREFIX_LEN: u8 = 96;
+
 impl Http {
     pub(super) fn check(&self) -> Result<(), Invalid> {
         if !self.public_url.is_empty() {
@@ -60,8 +63,17 @@ impl Http {
         entries
             .map(|entry| {
                 let problem = || format!("{entry:.50} is neither an address nor a network such as 10.0.0.0/8");
-                read(entry).map_err(|_| Invalid::new("http.trusted_proxies", problem()))
+                read(entry).map(canonical).map_err(|_| Invalid::new("http.trusted_proxies", problem()))
             })
             .collect()
     }
+}
+
+/// The network as addresses are compared with it: IPv4 addresses written within IPv6 (`::ffff:10.0.0.0/104`) are those of IPv4.
+fn canonical(network: IpNet) -> IpNet {
+    let mapped = match network {
+        IpNet::V6(network) => network.addr().to_ipv4_mapped().zip(network.prefix_len().checked_sub(MAPPED_PREFIX_LEN)),
+        IpNet::V4(_) => None,
+    };
+    mapped.and_then(|(address, length)| IpNet::new(address.into(), length).ok()).unwrap_or(network)
 }

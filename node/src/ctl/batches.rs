@@ -126,7 +126,11 @@ pub(super) async fn run(ctl: &mut Ctl, command: BatchCommand) -> anyhow::Result<
 /// Which devices: those that are named, or those that match. None at all takes a word of its own.
 pub(super) async fn target(api: &mut Api, devices: &[String], all: bool, filter: &Filter) -> anyhow::Result<Value> {
     ensure!(devices.is_empty() || filter.is_empty(), "give either --device or a filter");
+    ensure!(filter.is_empty() || !all, "give either --all or a filter");
     ensure!(!devices.is_empty() || !filter.is_empty() || all, "give devices with --device, a filter, or --all");
+    if devices.is_empty() && filter.is_empty() {
+        return Ok(json!({"fleet": true}));
+    }
     if devices.is_empty() {
         return Ok(json!({"filter": filter.body()}));
     }

@@ -4,9 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
+use web_dioxus::Scheme;
 
 /// Each proxy appends the address that it was called from.
 const FORWARDED_FOR: &str = "x-forwarded-for";
+/// The scheme that a proxy was called with.
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// The client's address. Only what a trusted proxy appended is believed: the list is read from
 /// its end, through trusted hops, to the first that is not one. Anybody else may write anything.
@@ -21,6 +24,25 @@ pub(crate) fn client_address(peer: SocketAddr, headers: &HeaderMap, trusted: &[I
         client = hop;
     }
     if client == peer.ip() { peer } else { SocketAddr::new(client, 0) }
+}
+
+/// Scheme by which a client reached the server: that of this connection, or behind a trusted proxy the one that it reports; `None`: it
+/// reports none.
+pub(crate) fn client_scheme(peer: SocketAddr, over_tls: bool, headers: &HeaderMap, trusted: &[IpNet]) -> Option<Scheme> {
+    let peer = peer.ip().to_canonical();
+    if over_tls {
+        return Some(Scheme::Https);
+    }
+    if !trusted.iter().any(|network| network.contains(&peer)) {
+        return Some(Scheme::Http);
+    }
+    // Of several proxies the first one, which the client reached, has written the first word.
+    let reported = headers.get(FORWARDED_PROTO)?.to_str().ok()?.split(',').next()?.trim().to_ascii_lowercase();
+    match reported.as_str() {
+        "https" | "wss" => Some(Scheme::Https),
+        "http" | "ws" => Some(Scheme::Http),
+        _ => None,
+    }
 }
 
 /// Parses one hop; some proxies add a port.
@@ -43,6 +65,22 @@ mod tests {
             headers.append(FORWARDED_FOR, HeaderValue::from_str(line).unwrap());
         }
         client_address(peer.parse().unwrap(), &headers, &trusted).ip().to_string()
+    }
+
+    #[test]
+    fn the_scheme_is_that_of_the_connection_or_of_a_trusted_proxy() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        let scheme = |peer: &str, over_tls, reported: Option<&'static str>| {
+            let headers = reported.map(|reported| (FORWARDED_PROTO.parse().unwrap(), HeaderValue::from_static(reported)));
+            client_scheme(peer.parse().unwrap(), over_tls, &headers.into_iter().collect(), &trusted)
+        };
+        assert_eq!(scheme("192.0.2.1:5", false, None), Some(Scheme::Http));
+        assert_eq!(scheme("192.0.2.1:5", false, Some("https")), Some(Scheme::Http), "a client's own word");
+        assert_eq!(scheme("192.0.2.1:5", true, Some("http")), Some(Scheme::Https));
+        assert_eq!(scheme("10.0.0.1:5", false, None), None);
+        assert_eq!(scheme("[::ffff:10.0.0.1]:5", false, Some("HTTPS")), Some(Scheme::Https));
+        assert_eq!(scheme("10.0.0.1:5", false, Some("http, https")), Some(Scheme::Http));
+        assert_eq!(scheme("10.0.0.1:5", false, Some("gopher")), None);
     }
 
     #[test]

@@ -8,10 +8,11 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use domain::CommandBatchId;
+use domain::bulk_target::{BulkTarget, GivenTarget};
 use domain::command::{CommandState, Path};
-use domain::{CommandBatchId, Invalid};
 use serde::Deserialize;
-use services::{BatchDetails, BatchRequest, BulkTarget, CommandRequest, Planned};
+use services::{BatchDetails, BatchRequest, CommandRequest, Planned};
 use utoipa::IntoParams;
 use wire::admin::Page;
 use wire::command::{BatchCounts, BatchPlan, BatchResponse, CommandBatch, PathCounts, PlannedCommand};
@@ -48,12 +49,9 @@ pub(crate) async fn create(
     let bytes = body::read(&app, &headers, body, app.config.http.bulk_body_limit_bytes).await?;
     let requested: wire::command::BatchRequest = body::parse_object(&bytes)?;
     let idempotency_key = idempotency_key(&headers, "command-batches", &bytes)?;
-    let target = match (requested.target.ids, requested.target.filter) {
-        (Some(ids), None) => BulkTarget::Ids(parse_ids(&ids)?),
-        (None, Some(filter)) => BulkTarget::Filter(convert::filter(filter)?),
-        (Some(_), Some(_)) => return Err(Invalid::new("target.filter", "give either ids or filter").into()),
-        (None, None) => return Err(Invalid::new("target.ids", "required, unless there is a filter").into()),
-    };
+    let wire::command::BatchTarget { fleet, ids, filter } = requested.target;
+    let given = GivenTarget { fleet, ids: ids.as_deref().map(parse_ids).transpose()?, filter: filter.map(convert::filter).transpose()? };
+    let target = BulkTarget::of(given, "target.")?;
     let command = CommandRequest { action: action(&requested.action, requested.params)?, expires_in_s: requested.expires_in_s };
     let request = BatchRequest { target, command, rate_per_second: requested.rate_per_second };
     if requested.dry_run {

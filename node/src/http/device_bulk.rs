@@ -7,9 +7,10 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use domain::bulk::{BulkAction, Decision, Refusal};
+use domain::bulk_target::{BulkTarget, GivenTarget};
 use domain::edit::{DevicePatch, LabelChange};
 use domain::{DeviceId, Invalid};
-use services::{BulkRequest, BulkTarget};
+use services::BulkRequest;
 use wire::devices::{BulkOutcome, BulkResponse};
 
 use super::extract::Person;
@@ -41,13 +42,9 @@ pub(crate) async fn bulk(
 }
 
 fn parse(request: wire::devices::BulkRequest) -> Result<BulkRequest, Invalid> {
-    let wire::devices::BulkRequest { ids, filter, action, tags, groups, monitored_app, dry_run } = request;
-    let target = match (ids, filter) {
-        (Some(ids), None) => BulkTarget::Ids(parse_ids(&ids)?),
-        (None, Some(filter)) => BulkTarget::Filter(convert::filter(filter)?),
-        (Some(_), Some(_)) => return Err(Invalid::new("filter", "give either ids or filter")),
-        (None, None) => return Err(Invalid::new("ids", "required, unless there is a filter")),
-    };
+    let wire::devices::BulkRequest { fleet, ids, filter, action, tags, groups, monitored_app, dry_run } = request;
+    let given = GivenTarget { fleet, ids: ids.as_deref().map(parse_ids).transpose()?, filter: filter.map(convert::filter).transpose()? };
+    let target = BulkTarget::of(given, "")?;
     let mut tags = tags;
     let mut groups = groups;
     let mut take = |field: &str| {
@@ -122,6 +119,12 @@ mod tests {
         let id = "00000000-0000-0000-0000-000000000007";
         assert_eq!(field(json!({"action": "delete"})), "ids");
         assert_eq!(field(json!({"action": "delete", "ids": [id], "filter": {}})), "filter");
+        for empty in [json!({}), json!({"tag": null}), json!({"tag": null, "status": null})] {
+            assert_eq!(field(json!({"action": "delete", "filter": empty})), "filter", "{empty}");
+        }
+        assert_eq!(field(json!({"action": "delete", "filter": null})), "ids");
+        assert_eq!(field(json!({"action": "delete", "filter": {"text": " "}})), "filter.text");
+        assert_eq!(field(json!({"action": "delete", "fleet": true, "filter": {"tag": "till"}})), "fleet");
         assert_eq!(field(json!({"action": "delete", "ids": [id, "7"]})), "ids[1]");
         assert_eq!(field(json!({"action": "delete", "filter": {"status": "gone"}})), "status");
         assert_eq!(field(json!({"action": "explode", "ids": [id]})), "action");

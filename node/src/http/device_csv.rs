@@ -63,7 +63,7 @@ pub(crate) struct ImportQuery {
 /// Imports aliases, tags and groups from CSV: all changes, or none if there is a problem.
 ///
 /// A row identifies its device by `id`, else by its current `alias`. The new alias is `alias` next to an id, else `new_alias`.
-/// Other columns of an export are ignored.
+/// Other columns of an export are ignored; columns that no export has are refused, and so are those that stand there twice.
 #[utoipa::path(
     post, path = "/v1/devices/import.csv", tag = "devices", security(("person" = ["devices:write"])),
     params(ImportQuery),

@@ -207,6 +207,7 @@ pub(crate) async fn stats(State(app): State<Arc<App>>, Person(principal): Person
         app_down: stats.app_down,
         identity_conflicts: stats.identity_conflicts,
         heartbeats_per_second: stats.heartbeats_per_second,
+        complete: stats.complete,
     }))
 }
 

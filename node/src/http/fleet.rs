@@ -64,6 +64,7 @@ pub(crate) async fn distributions(State(app): State<Arc<App>>, Person(principal)
     let bands = BATTERY_BANDS_PCT.into_iter().zip(ends).zip(counted.battery);
     Ok(Json(FleetDistributions {
         devices: counted.devices,
+        complete: app.system.devices.counts().complete,
         battery: bands.map(|((from_pct, to_pct), devices)| BatteryBand { from_pct, to_pct, devices }).collect(),
         battery_unknown: counted.battery_unknown,
         agent_versions: distribution(&counted.agent_versions),

@@ -59,15 +59,19 @@ fn exposition(app: &App) -> Response {
     observability.database_connections.set(i64::from(pool.open));
     observability.database_idle_connections.set(i64::from(pool.idle));
     let stats = app.system.devices.counts();
-    for (state, count) in [
+    // A part of the fleet would be taken for a loss of the rest.
+    let counts = [
         ("online", stats.online),
         ("offline", stats.offline),
         ("never_seen", stats.never_seen),
         ("low_battery", stats.low_battery),
         ("app_down", stats.app_down),
         ("identity_conflict", stats.identity_conflicts),
-    ] {
-        observability.devices.with_label_values(&[state]).set(count as f64);
+    ];
+    if stats.complete {
+        counts.iter().for_each(|(state, count)| observability.devices.with_label_values(&[state]).set(*count as f64));
+    } else {
+        observability.devices.reset();
     }
     let mut text = Vec::new();
     let encoder = TextEncoder::new();

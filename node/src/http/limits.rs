@@ -181,13 +181,14 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Limits within a node or between nodes, which nobody who calls is answered with.
-    const INTERNAL: [&str; 21] = [
+    const INTERNAL: [&str; 22] = [
         "agent_updates.verify_failures_max",
         "auth.device_token_cache_max",
         "auth.failure_keys_max",
         "auth.lockout_names_max",
         "auth.stranger_delay_max_ms",
         "cluster.clock_offset_max_ms",
+        "cluster.handshakes_max",
         "cluster.peer_batch_max",
         "cluster.peer_in_flight_bytes",
         "cluster.peer_in_flight_max",
@@ -255,6 +256,7 @@ mod tests {
             (PoolName::AgentApkDownloads, limit) => matches!(limit, Limit::Capacity | Limit::Link | Limit::Address),
             (PoolName::AgentSockets, limit) => matches!(limit, Limit::Capacity | Limit::Principal | Limit::Address),
             (PoolName::Connections, limit) => matches!(limit, Limit::Capacity | Limit::Address),
+            (PoolName::LinkHandshakes, limit) => matches!(limit, Limit::Capacity | Limit::Address | Limit::Reserve),
             (PoolName::Uploads | PoolName::Exports | PoolName::Imports | PoolName::DashboardSessions, limit) => limit != Limit::Link,
         };
         for pool in PoolName::ALL {

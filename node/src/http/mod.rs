@@ -281,6 +281,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         web_dioxus::DashboardOptions {
             build_id: build_id(),
             secure_cookies: app.config.dashboard.secure_cookies || app.is_https,
+            public_url: app.public_url.clone(),
             sessions: app.config.dashboard.sessions(),
             events: app.config.dashboard.events(),
             pools: app.observability.services.actors.pools.clone(),

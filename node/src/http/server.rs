@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Layer, util::MapRequestLayer};
 
-use super::client_address::client_address;
+use super::client_address::{client_address, client_scheme};
 use super::host::Arrival;
 use super::{App, router, tls};
 
@@ -109,7 +109,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor
     // Small answers must not wait for an acknowledgement (Nagle).
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().ok().map(|address| address.ip());
-    let Some(tls) = tls else { return http(stream, peer, local, router, &app).await };
+    let Some(tls) = tls else { return http(stream, (peer, local), false, router, &app).await };
     let patience = Duration::from_millis(app.config.http.header_timeout_ms);
     let accepted = tokio::select! {
         accepted = tokio::time::timeout(patience, tls.accept(stream)) => accepted,
@@ -118,12 +118,12 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor
     };
     // Errors are the peer's, as below.
     if let Ok(Ok(stream)) = accepted {
-        http(stream, peer, local, router, &app).await;
+        http(stream, (peer, local), true, router, &app).await;
     }
 }
 
 /// HTTP over a connection, whatever carries it.
-async fn http<S>(stream: S, peer: SocketAddr, local: Option<IpAddr>, router: Router, app: &App)
+async fn http<S>(stream: S, (peer, local): (SocketAddr, Option<IpAddr>), over_tls: bool, router: Router, app: &App)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -132,8 +132,12 @@ where
     let service = MapRequestLayer::new(move |mut request: hyper::Request<hyper::body::Incoming>| {
         single_slashes(&mut request);
         let client = client_address(peer, request.headers(), &trusted);
+        let scheme = client_scheme(peer, over_tls, request.headers(), &trusted);
         request.extensions_mut().insert(ConnectInfo(client));
         request.extensions_mut().insert(arrival);
+        if let Some(scheme) = scheme {
+            request.extensions_mut().insert(scheme);
+        }
         request
     })
     .layer(router);

@@ -5,10 +5,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
+use chrono::{DateTime, TimeDelta};
+use domain::Timestamp;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
@@ -16,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 
+/// How long before a certificate ends it is warned of.
+const EXPIRY_WARNED: TimeDelta = TimeDelta::days(14);
 /// Check interval of the files.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -83,6 +87,55 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Time for which a certificate may be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Validity {
+    /// Good for a while, as far as is known.
+    Good,
+    /// It ends within two weeks.
+    EndsSoon(String),
+    /// Not begun, or over.
+    Over(String),
+}
+
+/// Validity of the configured certificate at `now`; `None`: there is none.
+///
+/// # Errors
+/// As [`acceptor`].
+pub(crate) fn validity(config: &Config, now: Timestamp) -> anyhow::Result<Option<Validity>> {
+    if config.http.tls_certificate_file.is_empty() {
+        return Ok(None);
+    }
+    let files = (Path::new(&config.http.tls_certificate_file), Path::new(&config.http.tls_key_file));
+    let key = certified_key(files.0, files.1)?;
+    Ok(Some(key.end_entity_cert().map_or(Validity::Good, |certificate| validity_of(certificate, files.0, now))))
+}
+
+fn validity_of(certificate: &CertificateDer<'_>, file: &Path, now: Timestamp) -> Validity {
+    let file = file.display();
+    let day = |at: UnixTime| DateTime::from_timestamp(i64::try_from(at.as_secs()).unwrap_or_default(), 0).unwrap_or_default().date_naive();
+    match refused_at(certificate, now) {
+        Some(webpki::Error::CertExpired { not_after, .. }) => Validity::Over(format!("{file} has expired on {}: renew it", day(not_after))),
+        Some(webpki::Error::CertNotValidYet { not_before, .. }) => {
+            Validity::Over(format!("{file} is not valid before {}: is the clock right?", day(not_before)))
+        }
+        _ => match refused_at(certificate, now + EXPIRY_WARNED) {
+            Some(webpki::Error::CertExpired { not_after, .. }) => {
+                Validity::EndsSoon(format!("{file} expires on {}: renew it", day(not_after)))
+            }
+            _ => Validity::Good,
+        },
+    }
+}
+
+/// Why a certificate is refused at a time by who trusts no authority at all: its time is looked at before its issuer.
+fn refused_at(certificate: &CertificateDer<'_>, at: Timestamp) -> Option<webpki::Error> {
+    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+    let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(at.timestamp()).ok()?));
+    let usage = webpki::KeyUsage::server_auth();
+    certificate.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &[], &[], time, usage, None, None).err()
+}
+
 /// TLS acceptor of accepted connections, when files are configured. Looks for renewed ones until `stopping`.
 ///
 /// # Errors
@@ -124,6 +177,19 @@ mod tests {
         std::fs::write(folder.join("tls.pem"), made.cert.pem()).unwrap();
         std::fs::write(folder.join("tls.key"), made.signing_key.serialize_pem()).unwrap();
         made.cert.der().to_vec()
+    }
+
+    #[test]
+    fn a_certificate_that_is_over_or_ends_soon_is_told_from_a_good_one() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(2026, 1, 10), rcgen::date_time_ymd(2026, 3, 10));
+        let certificate = params.self_signed(&key).unwrap();
+        let at = |day: &str| validity_of(certificate.der(), Path::new("tls.pem"), format!("{day}T12:00:00Z").parse().unwrap());
+        assert_eq!(at("2026-02-01"), Validity::Good);
+        assert_eq!(at("2026-03-01"), Validity::EndsSoon("tls.pem expires on 2026-03-10: renew it".into()));
+        assert_eq!(at("2026-03-11"), Validity::Over("tls.pem has expired on 2026-03-10: renew it".into()));
+        assert!(matches!(at("2026-01-01"), Validity::Over(problem) if problem.contains("2026-01-10")));
     }
 
     #[test]

@@ -494,3 +494,41 @@ async fn garbage_and_foreign_certificates_get_nothing_and_disturb_nobody() {
         }
     }
 }
+
+/// Strangers from many addresses who connect to the port between nodes and say nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_strangers_leave_the_nodes_their_handshakes() {
+    use link::tls::NodeCertificate;
+
+    let key = crate::common::hex_key(1);
+    let options = cluster_options(2)
+        .env("NEXMDM__SECRETS__CLUSTER_KEY", &key)
+        .env("NEXMDM__CLUSTER__HANDSHAKE_TIMEOUT_MS", "60000")
+        .env("NEXMDM__CLUSTER__HANDSHAKES_MAX", "8");
+    let site = Site::start(options, 2).await;
+    let address: std::net::SocketAddr = site.cluster.cluster_address("node-2").unwrap().parse().unwrap();
+    let mut silent = Vec::new();
+    for stranger in 2..12 {
+        for _ in 0..4 {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(([127, 0, 0, stranger], 0).into()).unwrap();
+            silent.push(socket.connect(address).await.unwrap());
+        }
+    }
+    // All of them were looked at.
+    eventually("those beyond the share of strangers are closed", async || {
+        let answer = site.client("node-2").get("/metrics", None).await.ok()?;
+        let text = String::from_utf8(answer.body.to_vec()).ok()?;
+        let refused = text.lines().find(|line| line.starts_with("nexmdm_link_refused_total{reason=\"too_many_handshakes\"}"))?;
+        (refused.rsplit(' ').next()? == "36").then_some(())
+    })
+    .await;
+    let secret = secrecy::SecretBox::new(Box::new(hex::decode(&key).unwrap()));
+    let member = NodeCertificate::issue(&secret, "nexmdm", "node-8").unwrap();
+    // From the address of the nodes.
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let name = rustls::pki_types::ServerName::try_from("nexmdm.nexmdm.internal").unwrap();
+    let connecting = crate::common::tls_client(&member, &key).connect(name, stream);
+    tokio::time::timeout(crate::common::DEADLINE, connecting).await.expect("a member has its turn").unwrap();
+    drop(silent);
+}

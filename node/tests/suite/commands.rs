@@ -412,7 +412,12 @@ async fn a_batch_tells_what_it_would_do_does_it_at_its_rate_and_counts_what_beca
     assert_eq!(trail, "command_batch.sent\ncommand_batch.exported\ncommand_batch.canceled");
     for (target, field) in [
         (json!({}), "target.ids"),
-        (json!({"ids": []}), "ids"),
+        (json!({"ids": []}), "target.ids"),
+        (json!({"filter": {}}), "target.filter"),
+        (json!({"filter": {"tag": null}}), "target.filter"),
+        (json!({"filter": {"text": ""}}), "target.filter.text"),
+        (json!({"fleet": true, "filter": {}}), "target.fleet"),
+        (json!({"fleet": false}), "target.ids"),
         (json!({"ids": ["7"]}), "ids[0]"),
         (json!({"filter": {"status": "x"}}), "status"),
     ] {

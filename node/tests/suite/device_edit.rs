@@ -184,7 +184,7 @@ async fn a_bulk_call_says_for_each_device_what_it_does() {
         })
         .await;
     }
-    let restored: Value = bulk(json!({"filter": {}, "action": "restore"})).await.json();
+    let restored: Value = bulk(json!({"fleet": true, "action": "restore"})).await.json();
     assert_eq!(count(&restored), [6, 0, 0]);
     for device in &devices {
         eventually("it goes on", async || {

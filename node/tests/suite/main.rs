@@ -15,6 +15,7 @@ mod commands;
 mod common;
 mod conformance;
 mod ctl;
+mod dashboard_requests;
 mod deployment_cluster;
 mod deployment_confirmation;
 mod deployment_forms;

@@ -79,6 +79,58 @@ async fn bad_settings_are_refused_by_name() {
     }
 }
 
+/// Commands in a wrong folder say that there is nothing, and make nothing.
+#[test]
+fn a_command_in_a_wrong_folder_makes_no_database_there() {
+    let folder = TempDir::new("wrong").unwrap();
+    let key = crate::common::hex_key(1);
+    for arguments in [
+        &["user", "list"][..],
+        &["user", "add", "ann"],
+        &["token", "create"],
+        &["migrate"],
+        &["audit", "verify"],
+        &["drain", "node-1"],
+        &["database"],
+        &["cluster", "issue", "--name", "node-2", "--out", "certificate"],
+    ] {
+        for keys in [&[][..], &[("NEXMDM__SECRETS__MASTER_KEY", key.as_str()), ("NEXMDM__SECRETS__JWT_KEY", key.as_str())]] {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nexmdm"));
+            command.args(arguments).current_dir(folder.path()).env_remove("DATABASE_URL").env_remove("NEXMDM__DATA_DIR");
+            let out = command.envs(keys.iter().copied()).stdin(Stdio::null()).output().unwrap();
+            let said = String::from_utf8(out.stderr).unwrap();
+            assert!(!out.status.success(), "{arguments:?}");
+            let wanted = format!("in the data folder {}", folder.path().join("data").display());
+            assert!(said.contains("there is no ") && said.contains(&wanted) && said.contains("NEXMDM__DATA_DIR"), "{arguments:?}: {said}");
+            assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "{arguments:?} made something");
+        }
+    }
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_nexmdm"))
+        .args(["config", "check"])
+        .current_dir(folder.path())
+        .env_remove("DATABASE_URL")
+        .output()
+        .unwrap();
+    assert!(out.status.success() && std::fs::read_dir(folder.path()).unwrap().next().is_none(), "the check makes nothing");
+}
+
+/// A database of another server, and a folder without the keys that go with it.
+#[tokio::test]
+async fn a_command_without_the_keys_of_the_server_makes_none() {
+    let database = Database::start();
+    let folder = TempDir::new("keyless").unwrap();
+    let data = folder.path().join("data");
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_nexmdm"))
+        .args(["user", "list"])
+        .env("DATABASE_URL", &database.url)
+        .env("NEXMDM__DATA_DIR", &data)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert!(!out.status.success() && said.contains("secrets.master_key") && said.contains(data.to_str().unwrap()), "{said}");
+    assert!(!data.exists());
+}
+
 #[tokio::test]
 async fn little_space_in_the_data_folder_is_warned_of() {
     let node = Node::start(options().env("NEXMDM__DATA_DIR_FREE_MIN_MB", "999999999")).await.unwrap();

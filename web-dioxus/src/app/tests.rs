@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use actors::fleet_view::FleetView;
 use dioxus::prelude::VirtualDom;
 use dioxus_interpreter_js::MutationState;
 use domain::access::{Principal, Role};
@@ -18,6 +19,11 @@ use crate::url_state::DevicesUrl;
 /// All text that the browser is sent within the first moments of a page.
 async fn shown(path: &str, devices: u128, role: Role) -> String {
     let fleet = fleet(devices);
+    fleet.note_stored(devices as u64);
+    shown_of(fleet, path, role).await
+}
+
+async fn shown_of(fleet: Arc<FleetView>, path: &str, role: Role) -> String {
     let session = Session {
         clock: clock::Clock::system(),
         system: Weak::new(),
@@ -68,6 +74,17 @@ async fn an_empty_fleet_says_how_to_begin() {
     assert_shows("/", 0, Role::Admin, &["No devices yet", "https://mdm.example/v1/register", "Create an enrollment token"], &[]).await;
     assert_shows("/", 0, Role::Viewer, &["No devices yet"], &["button primary"]).await;
     assert_shows("/devices", 0, Role::Admin, &["No devices yet", "Enroll the first device"], &["table-row"]).await;
+}
+
+/// Right after its start a node knows no device, or some.
+#[tokio::test]
+async fn a_fleet_that_is_not_known_yet_is_neither_empty_nor_counted() {
+    for devices in [0, 3] {
+        let fleet = fleet(devices);
+        fleet.note_stored(10);
+        let text = shown_of(fleet, "/", Role::Admin).await;
+        assert!(text.contains("Counting:") && !text.contains("No devices yet") && !text.contains(" enrolled"), "{devices}: {text}");
+    }
 }
 
 #[tokio::test]

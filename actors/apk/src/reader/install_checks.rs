@@ -2,6 +2,7 @@
 
 use domain::Invalid;
 
+use super::levels::Levels;
 use super::manifest::{Manifest, Value};
 use super::refused;
 use super::resources::Resources;
@@ -20,7 +21,7 @@ const ABI_NAME_MAX_BYTES: usize = 32;
 ///
 /// # Errors
 /// Names `apk`, the reason and the remedy.
-pub(super) fn check(archive: &Archive<'_>, manifest: &Manifest, resources: &Resources<'_>) -> Result<(), Invalid> {
+pub(super) fn check(archive: &Archive<'_>, manifest: &Manifest, levels: &Levels, resources: &Resources<'_>) -> Result<(), Invalid> {
     let is_set = |value: &Option<Value>, default: bool| value.as_ref().and_then(|value| resources.flag(value)).unwrap_or(default);
     if let Some(split) = manifest.split.as_deref().map(super::line).filter(|split| !split.is_empty()) {
         return Err(refused(format!("a part of an app (split {split}), which devices refuse without the rest; {UNIVERSAL}")));
@@ -44,21 +45,13 @@ pub(super) fn check(archive: &Archive<'_>, manifest: &Manifest, resources: &Reso
              instead of Run in Android Studio",
         ));
     }
-    for (attribute, level) in [("android:minSdkVersion", &manifest.min_sdk), ("android:targetSdkVersion", &manifest.target_sdk)] {
-        if let Some(Err(codename)) = level {
-            return Err(refused(format!(
-                "built for a preview of Android ({attribute} is {codename}), which devices with a released version refuse; build with the \
-                 number of a released API level"
-            )));
-        }
-    }
     if !manifest.has_content {
         return Err(refused("the manifest has neither an application nor an instrumentation element"));
     }
     if manifest.has_application && is_set(&manifest.has_code, true) && archive.entry("classes.dex").is_none() {
         return Err(refused("the app's code is missing: no classes.dex, and android:hasCode is not false"));
     }
-    aligned(archive, manifest, is_set(&manifest.extract_native_libs, true))
+    aligned(archive, levels, is_set(&manifest.extract_native_libs, true))
 }
 
 /// How to get an APK that is whole.
@@ -66,10 +59,9 @@ const UNIVERSAL: &str =
     "upload a universal APK: ./gradlew assembleRelease without splits, or bundletool build-apks --mode=universal of the bundle";
 
 /// Checks what a device maps from within the APK instead of unpacking it.
-fn aligned(archive: &Archive<'_>, manifest: &Manifest, libraries_are_extracted: bool) -> Result<(), Invalid> {
+fn aligned(archive: &Archive<'_>, levels: &Levels, libraries_are_extracted: bool) -> Result<(), Invalid> {
     let remedy = "package it with a current Android Gradle plugin, or run zipalign -p 4 before signing";
-    let target = [&manifest.target_sdk, &manifest.min_sdk].into_iter().flatten().find_map(|level| level.as_ref().ok());
-    if target.is_some_and(|target| *target >= SDK_OF_MAPPED_RESOURCES)
+    if levels.target_sdk.or(levels.min_sdk).is_some_and(|target| target >= SDK_OF_MAPPED_RESOURCES)
         && let Some(table) = archive.entry("resources.arsc")
         && !is_mapped(archive, table, RESOURCES_ALIGNMENT_BYTES)?
     {

@@ -26,6 +26,7 @@ const MIN_SDK: u32 = 0x0101_020c;
 const VERSION_CODE: u32 = 0x0101_021b;
 const VERSION_NAME: u32 = 0x0101_021c;
 const TARGET_SDK: u32 = 0x0101_0270;
+const MAX_SDK: u32 = 0x0101_0271;
 const TEST_ONLY: u32 = 0x0101_0272;
 const EXTRACT_NATIVE_LIBS: u32 = 0x0101_04ea;
 const IS_FEATURE_SPLIT: u32 = 0x0101_055b;
@@ -47,18 +48,24 @@ pub(super) enum Value {
     Flag(bool),
     /// A resource.
     Reference(u32),
+    /// Something else, such as a fraction or a colour.
+    Other,
 }
 
 /// Attributes of the manifest.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Manifest {
     pub(super) package: String,
-    pub(super) version_code: Option<i64>,
+    pub(super) version_code: Option<Value>,
+    /// Upper half of the version code.
+    pub(super) version_code_major: Option<Value>,
     pub(super) version_name: Option<Value>,
     /// API level, or the code name of a preview.
-    pub(super) min_sdk: Option<Result<i32, String>>,
+    pub(super) min_sdk: Option<Value>,
     /// The same.
-    pub(super) target_sdk: Option<Result<i32, String>>,
+    pub(super) target_sdk: Option<Value>,
+    /// API level.
+    pub(super) max_sdk: Option<Value>,
     pub(super) label: Option<Value>,
     pub(super) icon: Option<Value>,
     pub(super) debuggable: Option<Value>,
@@ -86,7 +93,7 @@ pub(super) fn read(bytes: &[u8], deadline: Deadline) -> Result<Manifest, Invalid
     let document = document.ok_or_else(|| refused("AndroidManifest.xml is not in Android's binary format"))?;
     let (mut strings, mut ids): (Strings<'_>, &[u8]) = (Strings::default(), &[]);
     let mut manifest = None;
-    let (mut depth, mut major) = (0_usize, 0);
+    let mut depth = 0_usize;
     // The element of the second level that is open.
     let mut within_application = false;
     for (n, chunk) in Chunks(document.body()).enumerate() {
@@ -105,9 +112,8 @@ pub(super) fn read(bytes: &[u8], deadline: Deadline) -> Result<Manifest, Invalid
                     (1, "manifest") => {
                         let read = manifest.insert(Manifest::default());
                         read.package = attributes.named("package").unwrap_or_default();
-                        let number = |id| attributes.number(id).map(i64::from);
-                        major = number(VERSION_CODE_MAJOR).unwrap_or_default();
-                        read.version_code = number(VERSION_CODE);
+                        read.version_code = attributes.given(VERSION_CODE);
+                        read.version_code_major = attributes.given(VERSION_CODE_MAJOR);
                         read.version_name = attributes.value(VERSION_NAME);
                         read.split = attributes.named("split");
                         read.config_for_split = attributes.named("configForSplit");
@@ -117,8 +123,9 @@ pub(super) fn read(bytes: &[u8], deadline: Deadline) -> Result<Manifest, Invalid
                     }
                     (2, "uses-sdk") => {
                         if let Some(read) = &mut manifest {
-                            read.min_sdk = attributes.level(MIN_SDK);
-                            read.target_sdk = attributes.level(TARGET_SDK);
+                            read.min_sdk = attributes.given(MIN_SDK);
+                            read.target_sdk = attributes.given(TARGET_SDK);
+                            read.max_sdk = attributes.given(MAX_SDK);
                         }
                     }
                     (2, "application") => {
@@ -151,13 +158,7 @@ pub(super) fn read(bytes: &[u8], deadline: Deadline) -> Result<Manifest, Invalid
             _ => {}
         }
     }
-    let mut manifest: Manifest = manifest.ok_or_else(|| refused("AndroidManifest.xml has no manifest element"))?;
-    if !(0..=i64::from(i32::MAX)).contains(&major) {
-        return Err(refused("android:versionCodeMajor is out of range"));
-    }
-    // As PackageInfo.getLongVersionCode() has it: the major part in the upper half.
-    manifest.version_code = manifest.version_code.map(|code| major << 32 | code);
-    Ok(manifest)
+    manifest.ok_or_else(|| refused("AndroidManifest.xml has no manifest element"))
 }
 
 fn element_name(chunk: &Chunk<'_>) -> Option<u32> {
@@ -195,28 +196,23 @@ impl<'a> Attributes<'a> {
 
     /// The value of an attribute of the framework.
     fn value(&self, id: u32) -> Option<Value> {
-        let of_id = |attribute: &&[u8]| {
+        self.read(self.of_id(id)?)
+    }
+
+    fn of_id(&self, id: u32) -> Option<&'a [u8]> {
+        self.each().find(|attribute| {
             let at = u32_at(attribute, 4).map(index).and_then(|at| at.checked_mul(4));
             at.and_then(|at| u32_at(self.ids, at)) == Some(id)
-        };
-        self.read(self.each().find(of_id)?)
+        })
     }
 
-    fn number(&self, id: u32) -> Option<u32> {
-        match self.value(id)? {
-            Value::Number(number) => Some(number),
-            // Some tools write numbers as text.
-            Value::Text(text) => text.parse().ok(),
-            Value::Flag(_) | Value::Reference(_) => None,
-        }
-    }
-
-    /// An API level, or the code name of a preview instead of one.
-    fn level(&self, id: u32) -> Option<Result<i32, String>> {
-        match self.value(id)? {
-            Value::Text(text) => Some(text.parse().map_err(|_| super::line(&text))),
-            Value::Number(level) => i32::try_from(level).ok().map(Ok),
-            Value::Flag(_) | Value::Reference(_) => None,
+    /// The value of an attribute of the framework that must not be overlooked: of a kind that is not read it is [`Value::Other`].
+    fn given(&self, id: u32) -> Option<Value> {
+        let attribute = self.of_id(id)?;
+        match attribute.get(15) {
+            // Null: as if it were not there.
+            Some(0x00) => None,
+            _ => Some(self.read(attribute).unwrap_or(Value::Other)),
         }
     }
 

@@ -7,6 +7,7 @@
 //! manifest     AndroidManifest.xml in its binary form
 //! resources    resources.arsc: what a reference of the manifest stands for
 //! kind         other kinds of files, by name: bundles, archives of APKs, web pages
+//! levels       API levels and version code, of the manifest or its resources
 //! install_checks  what every device would refuse to install
 //! certificate  the public key within an X.509 certificate
 //! signing      signature schemes v2, v3 and v3.1: the block, its signatures, the lineage
@@ -21,6 +22,7 @@ mod certificate;
 mod digests;
 mod install_checks;
 mod kind;
+mod levels;
 mod manifest;
 mod resources;
 mod signing;
@@ -120,10 +122,9 @@ pub fn read(file: &File) -> Result<ApkFacts, Invalid> {
         None => Vec::new(),
     };
     let resources = Resources::read(&table, deadline)?;
-    install_checks::check(&archive, &manifest, &resources)?;
-    let level = |level: &Option<Result<i32, String>>| level.as_ref().and_then(|level| level.as_ref().ok()).copied();
+    let levels = levels::read(&manifest, &resources)?;
+    install_checks::check(&archive, &manifest, &levels, &resources)?;
     let text = |value: &Option<manifest::Value>| value.as_ref().and_then(|value| resources.text(value)).map(|text| line(&text));
-    let version_code = manifest.version_code.ok_or_else(|| refused("the manifest has no android:versionCode"))?;
     let picture = |value: &manifest::Value| {
         resources.files(value).iter().find_map(|name| {
             let entry = archive.entry(name)?;
@@ -132,11 +133,11 @@ pub fn read(file: &File) -> Result<ApkFacts, Invalid> {
         })
     };
     Ok(ApkFacts {
-        version_code,
+        version_code: levels.version_code,
         version_name: text(&manifest.version_name).unwrap_or_default(),
         label: text(&manifest.label).filter(|label| !label.is_empty()).unwrap_or_else(|| manifest.package.clone()),
-        min_sdk: level(&manifest.min_sdk).max(min_sdk),
-        target_sdk: level(&manifest.target_sdk),
+        min_sdk: levels.min_sdk.max(min_sdk),
+        target_sdk: levels.target_sdk,
         debuggable: match manifest.debuggable {
             None => Some(false),
             Some(manifest::Value::Flag(debuggable)) => Some(debuggable),
@@ -161,6 +162,7 @@ pub fn read_tables(manifest: &[u8], table: &[u8]) {
     let deadline = Deadline(Instant::now() + TIME_MAX);
     let Ok(resources) = Resources::read(table, deadline) else { return };
     let manifest = manifest::read(manifest, deadline).unwrap_or_default();
+    let _ = levels::read(&manifest, &resources);
     let named = [&manifest.label, &manifest.icon, &manifest.version_name, &manifest.debuggable, &manifest.test_only];
     let referred = table.chunks_exact(4).take(REFERENCES_TRIED).filter_map(|word| bytes::u32_at(word, 0)).map(manifest::Value::Reference);
     for value in named.into_iter().flatten().cloned().chain(referred) {

@@ -76,9 +76,24 @@ impl<'a> Resources<'a> {
             match value {
                 Value::Text(text) => return Some(text),
                 Value::Number(number) => return Some(number.to_string()),
-                Value::Flag(_) => return None,
+                Value::Flag(_) | Value::Other => return None,
                 Value::Reference(id) => value = self.preferred(id)?,
             }
+        }
+        None
+    }
+
+    /// What a value stands for on every device; `None`: a resource that is not in the table, or differs by device.
+    pub(super) fn constant(&self, value: &Value) -> Option<Value> {
+        let mut value = value.clone();
+        for _ in 0..STEPS_MAX {
+            let Value::Reference(id) = value else { return Some(value) };
+            let mut found = self.values(id).map(|(_, value)| value);
+            let first = found.next()?;
+            if found.any(|other| other != first) {
+                return None;
+            }
+            value = first;
         }
         None
     }
@@ -91,6 +106,7 @@ impl<'a> Resources<'a> {
                 Value::Flag(flag) => return Some(flag),
                 Value::Number(number) => return Some(number != 0),
                 Value::Text(text) => return text.parse().ok(),
+                Value::Other => return None,
                 Value::Reference(id) => value = self.preferred(id)?,
             }
         }
@@ -113,7 +129,7 @@ impl<'a> Resources<'a> {
             for value in wanted.drain(..).take(FILES_MAX) {
                 match value {
                     Value::Text(name) => files.push(name),
-                    Value::Number(_) | Value::Flag(_) => {}
+                    Value::Number(_) | Value::Flag(_) | Value::Other => {}
                     Value::Reference(id) => {
                         let mut found: Vec<_> = self.values(id).collect();
                         // The largest up to what is wanted, then the smallest above.

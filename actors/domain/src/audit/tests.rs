@@ -263,6 +263,10 @@ fn a_filter_has_its_limits() {
     let at = |seconds| Timestamp::from_timestamp(seconds, 0);
     let turned = AuditFilter { from: at(2), to: at(1), ..AuditFilter::default() };
     assert_eq!(turned.checked().unwrap_err().field, "to");
+    for (text, field) in [("+262000-01-01T00:00:00Z", "from"), ("-262000-01-01T00:00:00Z", "from"), ("+10000-01-01T00:00:00Z", "from")] {
+        let far = AuditFilter { from: Some(text.parse().unwrap()), ..AuditFilter::default() };
+        assert_eq!(far.checked().unwrap_err().field, field, "{text}");
+    }
     let empty = AuditFilter { target: Some("  ".into()), ..AuditFilter::default() };
     assert_eq!(empty.checked().unwrap(), AuditFilter::default());
 }

@@ -28,6 +28,8 @@ pub enum PoolName {
     DashboardSessions,
     /// Connections of clients.
     Connections,
+    /// Handshakes of other nodes, and of whoever else connects to their port.
+    LinkHandshakes,
 }
 
 named!(pub PoolName, parse -> Option);
@@ -84,6 +86,7 @@ impl PoolName {
             (Self::DashboardSessions, Limit::Principal) => "dashboard.sessions_per_user_max",
             (Self::DashboardSessions, _) => named_after!(limit, "dashboard.sessions"),
             (Self::Connections, _) => named_after!(limit, "http.connections"),
+            (Self::LinkHandshakes, _) => named_after!(limit, "cluster.handshakes"),
         }
     }
 }

@@ -198,7 +198,7 @@ impl Database {
 
     pub(crate) fn resume(&mut self) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_nexmdm"))
-            .arg("database")
+            .args(["database", "--create"])
             .env("NEXMDM__DATA_DIR", self.folder.path())
             .env("NEXMDM__DATABASE__SHARED_BUFFERS_MB", "32")
             .env_remove("DATABASE_URL")
@@ -298,6 +298,7 @@ pub(crate) async fn cluster_start(store: store::Store, key_fingerprint: Vec<u8>)
             protocol_max: link::protocol::PROTOCOL_MAX,
         },
         link: link::LinkSettings {
+            handshakes: domain::permits::PoolLimits::of_capacity(64),
             handshake_timeout: ms(2000),
             idle_after: ms(2000),
             ping_interval: ms(400),

@@ -26,6 +26,9 @@ const NASTY: [&str; 12] = [
     "{n}",
 ];
 
+/// Ways to say which devices are meant; one of them is given.
+const WAYS: [&str; 3] = ["fleet", "ids", "filter"];
+
 /// Values that mean something, by the name of the field or parameter that takes them; more than a
 /// schema can tell.
 pub(crate) type Meaningful = BTreeMap<&'static str, Vec<String>>;
@@ -127,11 +130,24 @@ impl<'a> Generator<'a> {
                 fields.insert(name.clone(), self.named(name, described, fits, depth + 1));
             }
         }
+        if fits && !self.is_complete {
+            self.one_way(schema, &mut fields, depth);
+        }
         if !fits && self.toss(0.2) {
             let value = self.anything();
             fields.insert(self.nasty(), value);
         }
         Value::Object(fields)
+    }
+
+    /// Leaves one of the ways to say which devices, where a schema has all of them: it cannot tell that they exclude each other.
+    fn one_way(&mut self, schema: &Value, fields: &mut Map<String, Value>, depth: usize) {
+        let described = |way: &str| schema["properties"].get(way).cloned();
+        let Some(ways) = WAYS.iter().map(|way| Some((*way, described(way)?))).collect::<Option<Vec<_>>>() else { return };
+        WAYS.iter().for_each(|way| drop(fields.remove(*way)));
+        let Some((way, described)) = ways.choose(&mut self.rng).cloned() else { return };
+        let value = if way == "fleet" { json!(true) } else { self.named(way, &described, true, depth + 1) };
+        fields.insert(way.to_owned(), value);
     }
 
     fn integer(&mut self, schema: &Value, fits: bool) -> Value {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::common::{Bench, options};
 
 /// Requests to each operation; every second one is made to fit.
-const ROUNDS: u64 = 24;
+const ROUNDS: u64 = 40;
 /// Ends the sign-in that all others need: it is called without credentials only.
 const ENDS_THE_CALLER: [&str; 1] = ["/v1/auth/logout"];
 

@@ -89,6 +89,7 @@ fn target_text(target: &str) -> String {
     if let Some(count) = target.get("ids").and_then(Value::as_u64) {
         return format!("{} selected", format::count(usize::try_from(count).unwrap_or(usize::MAX), "device", "devices"));
     }
+    // Earlier builds wrote the fleet as an empty filter.
     matching_text(target.get("filter").unwrap_or(&Value::Null))
 }
 
@@ -296,7 +297,7 @@ mod tests {
     fn what_was_asked_for_reads_as_words() {
         assert_eq!(target_text(r#"{"ids":1200}"#), "1,200 devices selected");
         assert_eq!(target_text(r#"{"filter":{"battery_below":"20","tag":"till"}}"#), "all devices with battery below 20 %, tag till");
-        assert_eq!(target_text(r#"{"filter":{}}"#), "all devices");
+        assert_eq!([r#"{"filter":{}}"#, r#"{"fleet":true}"#].map(target_text), ["all devices", "all devices"]);
     }
 
     #[test]

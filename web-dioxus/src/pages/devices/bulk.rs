@@ -4,10 +4,11 @@ use std::rc::Rc;
 
 use dioxus::prelude::*;
 use domain::bulk::{BulkAction, Decision};
+use domain::bulk_target::BulkTarget;
 use domain::edit::{DevicePatch, LabelChange};
 use domain::text::label_list;
 use domain::{DeviceId, Invalid, ServiceError};
-use services::{BulkOutcome, BulkRequest, BulkTarget};
+use services::{BulkOutcome, BulkRequest};
 
 use crate::components::form::{FormDialog, TextField, text_of, use_submission};
 use crate::components::{Dialog, Glyph, Problem, Skeleton, icon};

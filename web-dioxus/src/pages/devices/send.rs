@@ -5,8 +5,9 @@ use std::rc::Rc;
 use dioxus::prelude::*;
 use domain::DeviceId;
 use domain::action::ActionKind;
+use domain::bulk_target::BulkTarget;
 use domain::command::Path;
-use services::{BatchRequest, BulkTarget, CommandRequest, Planned};
+use services::{BatchRequest, CommandRequest, Planned};
 
 use crate::components::action_form::{ActionFields, CommandLimits, Draft, ExpiryField, fields_of, use_command_limits};
 use crate::components::command_widgets::{action_hint, refused_text};

@@ -46,11 +46,13 @@ pub(crate) fn Overview() -> Element {
     let stats = stats();
     let reported = stats.online + stats.offline > 0;
     let empty = use_fleet(CALM, |fleet, _| fleet.is_empty());
-    if empty() && !guided() {
+    // A node that has just started does not know its fleet yet.
+    let complete = use_fleet(CALM, |fleet, _| fleet.is_complete());
+    if empty() && complete() && !guided() {
         guided.set(true);
     }
-    // Many at once are no first device: a node that has just started may not know its fleet yet.
-    let waiting = !reported && (1..=FIRST_FEW).contains(&stats.devices);
+    // Many at once are no first device.
+    let waiting = complete() && !reported && (1..=FIRST_FEW).contains(&stats.devices);
     if guided() && stats.online + stats.offline <= 1 || waiting {
         return rsx! {
             PageHeader { title: "Overview" }
@@ -58,9 +60,11 @@ pub(crate) fn Overview() -> Element {
         };
     }
     let with = |connectivity| DeviceFilter { connectivity: Some(connectivity), ..DeviceFilter::default() };
+    let known = format::count(stats.devices as usize, "device", "devices");
+    let lead = if stats.complete { format!("{known} enrolled") } else { format!("Counting: {known} so far. This node has just started.") };
     let [online, offline, never_seen] = connectivity_hints(stats.online, stats.offline, stats.never_seen);
     rsx! {
-        PageHeader { title: "Overview", lead: "{format::count(stats.devices as usize, \"device\", \"devices\")} enrolled" }
+        PageHeader { title: "Overview", lead }
         section { class: "stats", aria_label: "Counts",
             StatTile { testid: "stat-online", label: "Online", value: stats.online, tone: "good", hint: online, to: list(with(Connectivity::Online)) }
             StatTile { testid: "stat-offline", label: "Offline", value: stats.offline, tone: "bad", hint: offline, to: list(with(Connectivity::Offline)) }

@@ -70,7 +70,7 @@ fn the_verdict_is_that_of_apksigner() {
         let declared = opened(&cases[name], |archive| {
             let archive = archive.unwrap();
             let manifest = archive.inflate(archive.entry("AndroidManifest.xml").unwrap(), MANIFEST_MAX_BYTES).unwrap();
-            manifest::read(&manifest, deadline()).unwrap().min_sdk.unwrap().unwrap()
+            levels::read(&manifest::read(&manifest, deadline()).unwrap(), &Resources::default()).unwrap().min_sdk.unwrap()
         });
         for (level, signers) in levels.iter().zip(found).filter(|(level, _)| **level >= declared) {
             // What an older device sees is a signer that handed over to the present one.

@@ -85,7 +85,11 @@ impl Target {
             Self::Tags(tags) => DeploymentScope::Tags(tags),
             Self::Groups(groups) => DeploymentScope::Groups(groups),
             Self::Filter(filter) => DeploymentScope::Filter(*filter),
-            Self::Chosen(Selection::Matching { filter, except }) if except.is_empty() => DeploymentScope::Filter(*filter),
+            Self::Chosen(Selection::Matching { filter, except }) if except.is_empty() => match *filter {
+                // All that the list shows without a filter were selected: the fleet, by a click of its own.
+                filter if filter == DeviceFilter::default() => DeploymentScope::Fleet,
+                filter => DeploymentScope::Filter(filter),
+            },
             chosen => DeploymentScope::Ids(chosen.devices(session).await),
         }
     }

@@ -1,0 +1,104 @@
+//! Checks of a configuration and of the files that it names, which nothing is made or reached for: `serve` begins with them, and
+//! `config check` is them.
+
+use anyhow::Context;
+use domain::Timestamp;
+
+use crate::config::{self, Advice, Config};
+use crate::database::given_url;
+use crate::http::tls::Validity;
+use crate::{cluster, http, secrets};
+
+/// Checks what can be known before anything is started.
+///
+/// # Errors
+/// Names the setting or file, and the problem.
+pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
+    if config.data_dir.exists() && !config.data_dir.is_dir() {
+        anyhow::bail!("data_dir {}: not a folder", config.data_dir.display());
+    }
+    secrets::check(config)?;
+    given_url(config)?;
+    http::tls::check(config)?;
+    cluster::check(config)?;
+    let settings = config.settings().runtime;
+    if let Some(fcm) = &settings.fcm {
+        push::PushSender::check(fcm)?;
+    }
+    apk::ApkLibrary::check(&settings.apks)?;
+    config.http.trusted_networks().context("http.trusted_proxies")?;
+    Ok(())
+}
+
+/// What works at `now` and is unsafe, or will not work for long.
+pub(crate) fn advice(config: &Config, now: Timestamp) -> Vec<Advice> {
+    let mut found = config::advice(config);
+    // One that does not read was refused before.
+    if let Ok(Some(Validity::Over(problem) | Validity::EndsSoon(problem))) = http::tls::validity(config, now) {
+        found.push(Advice { setting: "http.tls_certificate_file", problem });
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::config::tests::parse;
+
+    fn problem(variables: &[(&str, &str)]) -> String {
+        check(&parse(variables).unwrap()).map_or_else(|error| format!("{error:#}"), |()| String::new())
+    }
+
+    #[test]
+    fn what_serve_would_refuse_is_refused_and_nothing_is_made() {
+        let folder = chaos::harness::TempDir::new("preflight").unwrap();
+        let data = folder.path().join("data");
+        let data_dir = ("NEXMDM__DATA_DIR", data.to_str().unwrap());
+        let of = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+            file.to_str().unwrap().to_owned()
+        };
+        assert_eq!(problem(&[data_dir]), "");
+        let made = |name: &str| {
+            let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+            (of(&format!("{name}.pem"), &made.cert.pem()), of(&format!("{name}.key"), &made.signing_key.serialize_pem()))
+        };
+        let ((a_pem, a_key), (_, b_key)) = (made("a.example"), made("b.example"));
+        let (tls, tls_key) = ("NEXMDM__HTTP__TLS_CERTIFICATE_FILE", "NEXMDM__HTTP__TLS_KEY_FILE");
+        assert_eq!(problem(&[data_dir, (tls, &a_pem), (tls_key, &a_key)]), "");
+        let (text, short) = (of("text", "no certificate"), of("short.key", "abcd"));
+        let absent = folder.path().join("absent");
+        let absent = absent.to_str().unwrap();
+        let (ca, pem, key) = ("NEXMDM__CLUSTER__CA_FILE", "NEXMDM__CLUSTER__CERTIFICATE_FILE", "NEXMDM__CLUSTER__CERTIFICATE_KEY_FILE");
+        for (variables, wanted) in [
+            (vec![(tls, a_pem.as_str()), (tls_key, &b_key)], "http.tls_key_file"),
+            (vec![(tls, &text), (tls_key, &a_key)], "http.tls_certificate_file"),
+            (vec![(tls, absent), (tls_key, absent)], "absent"),
+            (vec![("NEXMDM__SECRETS__JWT_KEY_FILE", absent)], "secrets.jwt_key_file"),
+            (vec![("NEXMDM__SECRETS__JWT_KEY_FILE", &short)], "secrets.jwt_key"),
+            (vec![("NEXMDM__FCM__SERVICE_ACCOUNT_FILE", absent)], "absent"),
+            (vec![("NEXMDM__FCM__SERVICE_ACCOUNT_FILE", &text)], "text"),
+            (vec![(ca, &a_pem)], "cluster.ca_file"),
+            (vec![(ca, absent), (pem, &a_pem), (key, &a_key)], "cluster.ca_file"),
+            (vec![(ca, &a_pem), (pem, &a_pem), (key, &b_key)], "cluster.certificate_key_file"),
+            (vec![("NEXMDM__CLUSTER__NAME", "No Name")], "cluster.name"),
+            (vec![("NEXMDM__APKS__STORE_URL", "ftp://x")], "apks.store_url"),
+            (vec![("NEXMDM__APKS__STORE_URL", &text)], "apks.store_url"),
+            (vec![("NEXMDM__DATA_DIR", &text)], "data_dir"),
+        ] {
+            let variables = [vec![data_dir], variables].concat();
+            let problem = problem(&variables);
+            assert!(problem.contains(wanted), "{variables:?}: {problem:?}");
+        }
+        assert!(!data.exists(), "nothing is made");
+        // A key that is kept there counts like one that is given.
+        std::fs::create_dir_all(data.join("secrets")).unwrap();
+        std::fs::write(data.join("secrets/jwt.key"), "ab".repeat(16)).unwrap();
+        std::fs::set_permissions(data.join("secrets/jwt.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(problem(&[data_dir]).contains("secrets.jwt_key"));
+    }
+}
