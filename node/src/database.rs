@@ -86,10 +86,11 @@ impl Database {
             max_connections: config.database.pool_max_connections,
             acquire_timeout: Duration::from_millis(config.database.acquire_timeout_ms),
             statement_timeout: Duration::from_millis(config.database.statement_timeout_ms),
+            answer_grace: Duration::from_millis(config.database.answer_grace_ms),
         };
         let store = Store::new(&url, options).map_err(|_| unreadable())?;
         let options = PoolOptions { max_connections: config.cluster.pool_max_connections, ..options };
-        let cluster_store = Store::new(&url, options).map_err(|_| unreadable())?;
+        let cluster_store = store.beside(&url, options).map_err(|_| unreadable())?;
         let database = Self { store, cluster_store, embedded: embedded.map(Mutex::new) };
         match database.prepare().await {
             Ok(()) => Ok(database),

@@ -99,7 +99,8 @@ pub(crate) fn master_key() -> SecretBox<Vec<u8>> {
 }
 
 pub(crate) fn store(url: &str, max_connections: u32) -> Store {
-    let options = PoolOptions { max_connections, acquire_timeout: ms(2_000), statement_timeout: ms(60_000) };
+    let options =
+        PoolOptions { max_connections, acquire_timeout: ms(2_000), statement_timeout: ms(60_000), answer_grace: Duration::from_secs(2) };
     Store::new(url, options).expect("a URL of ours")
 }
 

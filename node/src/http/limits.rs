@@ -177,7 +177,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Limits within a node or between nodes, which nobody who calls is answered with.
-    const INTERNAL: [&str; 21] = [
+    const INTERNAL: [&str; 22] = [
         "agent_updates.verify_failures_max",
         "auth.device_token_cache_max",
         "auth.failure_keys_max",
@@ -192,6 +192,7 @@ mod tests {
         "cluster.protocol_max",
         "cluster.redial_max_ms",
         "commands.batch_per_second",
+        "database.answer_grace_ms",
         "database.pool_max_connections",
         "fcm.queue_max",
         "heartbeat.batch_rows_max",
