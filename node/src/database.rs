@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clock::Clock;
 use domain::ServiceError;
 use embedded_postgres::{EmbeddedOptions, EmbeddedPostgres, ServerSettings};
 use store::{PoolOptions, Store};
@@ -105,6 +106,16 @@ impl Database {
     async fn prepare(&self) -> anyhow::Result<()> {
         self.store.check_server().await.context("the database cannot be used")?;
         self.store.migrate().await.context("the database migration failed")
+    }
+
+    /// A clock that goes by the database's.
+    ///
+    /// # Errors
+    /// The database does not tell its time.
+    pub(crate) async fn clock(&self) -> anyhow::Result<Clock> {
+        let clock = Clock::system();
+        actors::database_time::correct(&self.store, &clock).await.context("the database does not tell its time")?;
+        Ok(clock)
     }
 
     /// The shell command that opens the private database.

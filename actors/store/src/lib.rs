@@ -178,7 +178,12 @@ impl Store {
         // The setting of floats is the server's default, and a pooler may not know it.
         let connect = connect.application_name("nexmdm").extra_float_digits(None);
         let PoolOptions { max_connections, acquire_timeout, statement_timeout, answer_grace } = options;
-        let limits = Limits { connections: max_connections, acquire: acquire_timeout, answer: statement_timeout + answer_grace };
+        let limits = Limits {
+            connections: max_connections,
+            acquire: acquire_timeout,
+            answer: statement_timeout + answer_grace,
+            grace: answer_grace,
+        };
         let pool = Pool::new(connect, session_settings(statement_timeout), limits, given_up);
         Ok(Self { pool, statement_timeout })
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use sqlx::{Connection as _, PgConnection};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 
+use super::bounded::answer;
 use super::{Counted, Pool, farewell};
 
 /// How far a connection has come with what it was asked.
@@ -35,17 +36,16 @@ pub(super) struct State {
 }
 
 impl State {
-    /// A statement begins: until when it has to be answered.
+    /// A statement begins.
     ///
     /// # Errors
     /// The connection is lost.
-    pub(super) fn begin(&mut self) -> Result<Instant, sqlx::Error> {
+    pub(super) fn begin(&mut self) -> Result<(), sqlx::Error> {
         if self.progress == Progress::Lost {
             return Err(lost("the connection was given up before"));
         }
         self.progress = Progress::Unsettled;
-        self.due = Instant::now() + self.patience;
-        Ok(self.due)
+        Ok(())
     }
 
     /// The database sent a part of its answer.
@@ -53,10 +53,28 @@ impl State {
         self.answered_at = Instant::now();
     }
 
-    /// The wait for the next part begins: until when it has to come.
-    pub(super) fn wait(&mut self) -> Instant {
-        self.due = Instant::now() + self.patience;
-        self.due
+    /// The wait for an answer begins, or for its next part. It ends with the future, which ends sooner when another connection falls silent: then
+    /// only the grace is left.
+    pub(super) fn end_of_wait(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        self.end_of_wait_until(Instant::now() + self.patience)
+    }
+
+    fn end_of_wait_until(&mut self, due: Instant) -> impl Future<Output = ()> + Send + use<> {
+        self.due = due;
+        let (mut silences, grace) = (self.counted.shared.silent_at.subscribe(), self.counted.shared.limits.grace);
+        async move {
+            let suspected = async {
+                if silences.changed().await.is_err() {
+                    // The pool is gone; this connection was its last.
+                    std::future::pending::<()>().await;
+                }
+                sleep(grace).await;
+            };
+            tokio::select! {
+                () = sleep_until(due) => {}
+                () = suspected => {}
+            }
+        }
     }
 
     /// The statement was answered to its end.
@@ -81,7 +99,10 @@ impl State {
     pub(super) fn give_up(&mut self) -> sqlx::Error {
         self.progress = Progress::Lost;
         self.counted.shared.gave_up();
-        lost(&format!("no answer from the database within {:?}; the connection is given up", self.patience))
+        lost(&format!(
+            "no answer from the database within {:?}, or since another connection fell silent; this one is given up",
+            self.patience
+        ))
     }
 }
 
@@ -124,7 +145,7 @@ impl Connection {
     /// Reads what is still to be answered, until `due`, and ends what was begun.
     async fn settle(&mut self, due: Instant) -> Result<(), sqlx::Error> {
         if self.state.progress == Progress::Unsettled {
-            self.bounded_ping(due).await?;
+            self.ping(due).await?;
         }
         if self.state.in_transaction {
             sqlx::raw_sql("ROLLBACK").execute(&mut *self).await?;
@@ -133,18 +154,11 @@ impl Connection {
         Ok(())
     }
 
-    async fn bounded_ping(&mut self, due: Instant) -> Result<(), sqlx::Error> {
-        match timeout_at(due, self.raw.ping()).await {
-            Ok(Ok(())) => {
-                self.state.end();
-                Ok(())
-            }
-            Ok(Err(error)) => {
-                self.state.fail(&error);
-                Err(error)
-            }
-            Err(_) => Err(self.state.give_up()),
-        }
+    /// Reads everything up to now, until `due`.
+    async fn ping(&mut self, due: Instant) -> Result<(), sqlx::Error> {
+        let Self { raw, state, .. } = self;
+        let end = state.end_of_wait_until(due);
+        answer(state, end, raw.ping()).await
     }
 
     /// Longest wait for an answer.
@@ -192,8 +206,7 @@ impl PooledConnection {
 
     /// Asks it for an answer.
     pub(super) async fn check(&mut self, patience: Duration) -> Result<(), sqlx::Error> {
-        let due = self.state.begin().map(|_| Instant::now() + patience)?;
-        self.bounded_ping(due).await
+        self.ping(Instant::now() + patience).await
     }
 
     /// Drops the connection; its permit.

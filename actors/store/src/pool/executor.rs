@@ -27,7 +27,8 @@ impl<'c> Executor<'c> for &'c mut Connection {
         E: 'q + Execute<'q, Postgres>,
     {
         let Connection { raw, state, .. } = self;
-        answer(state, raw.fetch_optional(query)).boxed()
+        let end = state.end_of_wait();
+        answer(state, end, raw.fetch_optional(query)).boxed()
     }
 
     fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [PgTypeInfo]) -> BoxFuture<'e, Result<PgStatement, Error>>
@@ -35,7 +36,8 @@ impl<'c> Executor<'c> for &'c mut Connection {
         'c: 'e,
     {
         let Connection { raw, state, .. } = self;
-        answer(state, raw.prepare_with(sql, parameters)).boxed()
+        let end = state.end_of_wait();
+        answer(state, end, raw.prepare_with(sql, parameters)).boxed()
     }
 
     fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, Error>>
@@ -43,7 +45,8 @@ impl<'c> Executor<'c> for &'c mut Connection {
         'c: 'e,
     {
         let Connection { raw, state, .. } = self;
-        answer(state, raw.describe(sql)).boxed()
+        let end = state.end_of_wait();
+        answer(state, end, raw.describe(sql)).boxed()
     }
 }
 
@@ -73,7 +76,7 @@ impl<'p> Executor<'p> for &'p Pool {
     {
         let whole = async move {
             let parts: Vec<_> = self.acquire().await?.fetch_many(query).try_collect().await?;
-            Ok(futures_util::stream::iter(parts.into_iter().map(Ok)))
+            Ok::<_, Error>(futures_util::stream::iter(parts.into_iter().map(Ok)))
         };
         futures_util::stream::once(whole).try_flatten().boxed()
     }

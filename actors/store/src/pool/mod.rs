@@ -5,6 +5,8 @@
 //! statement, BEGIN, COMMIT                                             answer_timeout, which is longer than the server's own limit
 //! return    what was left unfinished is rolled back in the background  answer_timeout
 //! ```
+//! Once one connection was given up, those that lie idle are closed, and what others wait for has to come within a grace: the path is the same.
+//!
 //! A path that falls silent (a firewall that drops, a host that stands still) sends nothing, so that only time tells. `sqlx`'s own pool
 //! waits for such a connection for ever when it is returned, and its place in the pool is lost; hence this one. `sqlx` gives no access
 //! to the sockets either, so that TCP is left as the system has it: the ends of the waits do not depend on it.
@@ -19,7 +21,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::error::DatabaseError;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, PgConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -51,6 +52,8 @@ pub(crate) struct Limits {
     pub(crate) acquire: Duration,
     /// Longest wait for an answer to a statement.
     pub(crate) answer: Duration,
+    /// How long it is still waited for once another connection has fallen silent.
+    pub(crate) grace: Duration,
 }
 
 /// Pool of connections. Clones are the same pool.
@@ -181,11 +184,6 @@ impl Pool {
     /// Watch of when a connection was last given up.
     fn silences(&self) -> watch::Receiver<Option<Instant>> {
         self.0.silent_at.subscribe()
-    }
-
-    /// Notes that a connection was given up.
-    fn gave_up(&self) {
-        self.0.gave_up();
     }
 
     fn is_closed(&self) -> bool {

@@ -23,13 +23,6 @@ impl Transaction {
         self.0.state.in_transaction = false;
         Ok(())
     }
-
-    /// Rolls back, and waits for it.
-    pub(crate) async fn rollback(mut self) -> Result<(), sqlx::Error> {
-        sqlx::raw_sql("ROLLBACK").execute(&mut *self.0).await?;
-        self.0.state.in_transaction = false;
-        Ok(())
-    }
 }
 
 impl Deref for Transaction {
