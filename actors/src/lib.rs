@@ -17,6 +17,7 @@
 
 pub mod agent_updates;
 mod apk_retention;
+pub mod database_time;
 pub mod deployment;
 pub mod device;
 pub mod fleet_view;

@@ -4,7 +4,6 @@ use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use clock::Clock;
 use domain::access::{Principal, Role};
 use domain::account::AccountChange;
 use domain::audit::Head;
@@ -79,7 +78,7 @@ pub(crate) async fn drain(config: Config, name: Option<String>, cancel: bool, wa
 
 async fn drain_over(database: &Database, name: &str, cancel: bool, patience: Duration) -> anyhow::Result<()> {
     let store = &database.cluster_store;
-    services::set_draining(store, &Clock::system(), &console_user(), name, !cancel)
+    services::set_draining(store, &database.clock().await?, &console_user(), name, !cancel)
         .await
         .map_err(for_console)
         .with_context(|| name.to_owned())?;
@@ -104,10 +103,11 @@ async fn with_console<T>(config: Config, work: impl AsyncFnOnce(&Console) -> any
     ensure_exists(&config)?;
     let secrets = secrets::load_existing(&config)?;
     let database = Database::open(&config).await?;
-    let result = match Console::new(database.store.clone(), config.settings(), secrets, Clock::system()) {
-        Ok(console) => work(&console).await,
-        Err(error) => Err(for_console(error)),
-    };
+    let result = async {
+        let console = Console::new(database.store.clone(), config.settings(), secrets, database.clock().await?);
+        work(&console.map_err(for_console)?).await
+    }
+    .await;
     database.close().await?;
     result
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clock::Clock;
 use domain::ServiceError;
 use embedded_postgres::{EmbeddedOptions, EmbeddedPostgres, ServerSettings};
 use store::{PoolOptions, Store};
@@ -116,10 +117,11 @@ impl Database {
             max_connections: config.database.pool_max_connections,
             acquire_timeout: Duration::from_millis(config.database.acquire_timeout_ms),
             statement_timeout: Duration::from_millis(config.database.statement_timeout_ms),
+            answer_grace: Duration::from_millis(config.database.answer_grace_ms),
         };
         let store = Store::new(&url, options).map_err(|_| unreadable())?;
         let options = PoolOptions { max_connections: config.cluster.pool_max_connections, ..options };
-        let cluster_store = Store::new(&url, options).map_err(|_| unreadable())?;
+        let cluster_store = store.beside(&url, options).map_err(|_| unreadable())?;
         let database = Self { store, cluster_store, embedded: embedded.map(Mutex::new) };
         match database.prepare().await {
             Ok(()) => Ok(database),
@@ -134,6 +136,16 @@ impl Database {
     async fn prepare(&self) -> anyhow::Result<()> {
         self.store.check_server().await.context("the database cannot be used")?;
         self.store.migrate().await.context("the database migration failed")
+    }
+
+    /// A clock that goes by the database's.
+    ///
+    /// # Errors
+    /// The database does not tell its time.
+    pub(crate) async fn clock(&self) -> anyhow::Result<Clock> {
+        let clock = Clock::system();
+        actors::database_time::correct(&self.store, &clock).await.context("the database does not tell its time")?;
+        Ok(clock)
     }
 
     /// The shell command that opens the private database.

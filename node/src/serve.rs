@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use clock::Clock;
 use secrecy::SecretString;
 use services::System;
 use tokio::net::TcpListener;
@@ -61,8 +60,9 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
     let observability = Observability::new()?;
     let cluster = cluster::start(config, &secrets, database.cluster_store.clone(), lock).await?;
     // Large, and awaited once.
+    let clock = database.clock().await?;
     let (settings, metrics) = (config.settings(), observability.services.clone());
-    let starting = System::start(database.store.clone(), settings, secrets, cluster, metrics, Clock::system());
+    let starting = System::start(database.store.clone(), settings, secrets, cluster, metrics, clock);
     let system = Box::pin(starting).await?;
     let password = first_admin(&system, config).await?;
     system.enrollment.prepare().await;

@@ -1,14 +1,19 @@
 //! The clock of a node and its source of chance, handed to whatever decides about time.
 //!
 //! ```text
-//! now()         wall clock, UTC: may jump when somebody sets it
+//! now()         time of the cluster, UTC: the database's, carried on by the monotonic clock
 //! monotonic()   for durations and leases: never goes back, goes on while the machine sleeps
+//! machine()     wall clock of the machine, to be compared: may be wrong, and jumps when somebody sets it
 //! randomness()  for jitter and numbers that name something; secrets come from `crypto`
 //! ```
+//! Nodes whose machines show different times decide by one clock, the database's. Before the first [`Clock::correct`] there is but the machine's.
+//!
 //! A simulated clock follows the runtime's timers, which a test pauses, and draws from a seed.
 
+mod anchor;
+
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -16,7 +21,10 @@ use domain::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustix::time::{ClockId, clock_gettime};
-use uuid::Uuid;
+use uuid::{ContextV7, Uuid};
+
+use anchor::Anchor;
+pub use anchor::{Correction, Measurement, SLEW_MAX, SLEW_OVER};
 
 /// Moment of a monotonic clock, ns. Moments of different clocks do not compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +59,10 @@ impl std::ops::Add<Duration> for Moment {
 #[derive(Clone)]
 pub struct Clock {
     source: Source,
+    /// `None` until it is first corrected.
+    anchor: Arc<RwLock<Option<Anchor>>>,
+    /// Keeps ids of one millisecond in the order of their making.
+    ids: Arc<Mutex<ContextV7>>,
     randomness: Randomness,
 }
 
@@ -63,12 +75,37 @@ enum Source {
 impl Clock {
     /// The machine's clock, and chance.
     pub fn system() -> Self {
-        Self { source: Source::System, randomness: Randomness(None) }
+        Self::new(Source::System, Randomness(None))
     }
 
-    /// Wall-clock time, UTC.
-    #[allow(clippy::disallowed_methods, reason = "this is the clock that everything else is handed")]
+    fn new(source: Source, randomness: Randomness) -> Self {
+        Self { source, anchor: Arc::default(), ids: Arc::new(Mutex::new(ContextV7::new())), randomness }
+    }
+
+    /// Time of the cluster, UTC. It steps only when it is corrected by more than [`SLEW_MAX`].
     pub fn now(&self) -> Timestamp {
+        // An anchor is whole after each change, so a poisoned lock guards good data.
+        let anchor = *self.anchor.read().unwrap_or_else(PoisonError::into_inner);
+        match anchor {
+            Some(anchor) => anchor.time_at(self.monotonic()),
+            None => self.machine(),
+        }
+    }
+
+    /// Corrects the time by the database's.
+    pub fn correct(&self, measured: &Measurement) -> Correction {
+        let mut anchor = self.anchor.write().unwrap_or_else(PoisonError::into_inner);
+        let (corrected, correction) = match *anchor {
+            Some(anchor) => anchor.corrected(measured),
+            None => (Anchor::new(measured), Correction::Anchored),
+        };
+        *anchor = Some(corrected);
+        correction
+    }
+
+    /// Wall-clock time of the machine, UTC.
+    #[allow(clippy::disallowed_methods, reason = "this is the clock that everything else is handed")]
+    pub fn machine(&self) -> Timestamp {
         match &self.source {
             Source::System => chrono::Utc::now(),
             Source::Simulated(clock) => clock.now(),
@@ -98,10 +135,15 @@ impl Clock {
 
     /// New id that sorts by the time of its making.
     pub fn new_id(&self) -> Uuid {
+        let now = self.now();
         match &self.source {
-            Source::System => Uuid::now_v7(),
-            Source::Simulated(clock) => {
-                let made_at_ms = u64::try_from(clock.now().timestamp_millis()).unwrap_or(0);
+            Source::System => {
+                let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+                let (made_at, nanos) = (u64::try_from(now.timestamp()).unwrap_or(0), now.timestamp_subsec_nanos());
+                Uuid::new_v7(uuid::Timestamp::from_unix(&*ids, made_at, nanos))
+            }
+            Source::Simulated(_) => {
+                let made_at_ms = u64::try_from(now.timestamp_millis()).unwrap_or(0);
                 let chance = u128::from(self.randomness.number()) << 64 | u128::from(self.randomness.number());
                 let [bytes @ .., _, _, _, _, _, _] = chance.to_be_bytes();
                 uuid::Builder::from_unix_timestamp_millis(made_at_ms, &bytes).into_uuid()
@@ -156,7 +198,7 @@ impl SimulatedClock {
     /// Handle of this clock, with randomness from this seed.
     pub fn clock(self: &Arc<Self>, seed: u64) -> Clock {
         let randomness = Randomness(Some(Arc::new(Mutex::new(StdRng::seed_from_u64(seed)))));
-        Clock { source: Source::Simulated(Arc::clone(self)), randomness }
+        Clock::new(Source::Simulated(Arc::clone(self)), randomness)
     }
 
     /// Sets the wall clock forward, or back.
@@ -200,6 +242,27 @@ mod tests {
         assert!(after < clock.monotonic(), "no two readings are the same");
     }
 
+    /// A machine whose clock is wrong, and jumps, beside a database whose clock is right.
+    #[tokio::test(start_paused = true)]
+    async fn a_corrected_clock_goes_by_the_database_whatever_its_machine_shows() {
+        let (simulated, began_at) = simulated();
+        let clock = simulated.clock(1);
+        let of_database = began_at + TimeDelta::days(40);
+        let (sent, answered) = (clock.monotonic(), clock.monotonic());
+        assert_eq!(clock.correct(&Measurement::new(sent, answered, of_database)), Correction::Anchored);
+        for jump in [TimeDelta::days(-3), TimeDelta::hours(5), TimeDelta::days(400), TimeDelta::days(-800)] {
+            let before = clock.now();
+            simulated.jump(jump);
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let passed = clock.now() - before;
+            assert!((passed - TimeDelta::seconds(60)).abs() < TimeDelta::milliseconds(1), "{jump}: {passed}");
+            let id_at = i64::try_from(clock.new_id().get_timestamp().unwrap().to_unix().0).unwrap();
+            assert!((id_at - clock.now().timestamp()).abs() <= 1, "ids too");
+        }
+        assert!((clock.now() - of_database - TimeDelta::minutes(4)).abs() < TimeDelta::milliseconds(1));
+        assert_ne!(clock.machine(), clock.now());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_same_seed_draws_the_same() {
         let (simulated, _) = simulated();
@@ -223,6 +286,8 @@ mod tests {
     #[test]
     fn the_clock_of_the_machine_goes_on() {
         let clock = Clock::system();
+        let (first, second) = (clock.new_id(), clock.new_id());
+        assert!(first < second && first.get_version_num() == 7, "ids sort by their making");
         let before = clock.monotonic();
         while clock.monotonic() == before {}
         assert!(clock.monotonic() > before);

@@ -17,9 +17,12 @@ use crate::database::{PathState, SimulatedDatabase};
 use crate::history::History;
 use crate::network::MemoryNetwork;
 use crate::node::{Node, NodeStart, ProcessNumber};
+use crate::settings::MACHINE_OFF_S;
 
 /// Time between two looks at who acts for which shard.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
+/// Most that the clock of a running node may be off: half of the round trip to a slow database, and what the next correction has to do.
+const CLOCK_OFF_MAX: TimeDelta = TimeDelta::milliseconds(1_500);
 /// Time before a node that could not start is started again.
 const RESTART_DELAY: Duration = Duration::from_millis(700);
 
@@ -149,7 +152,9 @@ impl Cluster {
         let number = starts.len();
         // The same start draws the same, whatever else has happened.
         let seed = StdRng::seed_from_u64(self.seed.wrapping_add(number as u64)).random();
-        let node = Node::new(&NodeStart { name, process, number, seed, now: self.now() }, &self.database, &self.network);
+        // Machines show what they like.
+        let off = TimeDelta::seconds(StdRng::seed_from_u64(seed).random_range(-MACHINE_OFF_S..MACHINE_OFF_S));
+        let node = Node::new(&NodeStart { name, process, number, seed, now: self.now() + off }, &self.database, &self.network);
         if let Some(outage) = *lock(&self.outage) {
             node.path(outage);
         }
@@ -211,6 +216,17 @@ impl Cluster {
         lock(&self.starts).iter().filter_map(acts).collect()
     }
 
+    /// Compares the clock of every running node with the true time.
+    fn compare_clocks(&self) {
+        for node in self.running() {
+            let off = node.handle().now() - self.now();
+            if off.abs() > CLOCK_OFF_MAX {
+                self.history.broken("clock", format!("{} decides by a clock that is off by {} ms", node.url, off.num_milliseconds()));
+            }
+            self.history.count("clocks compared", 1);
+        }
+    }
+
     /// Watches that at most one node acts for each shard.
     pub(crate) async fn watch_owners(self: Arc<Self>) {
         loop {
@@ -221,6 +237,7 @@ impl Cluster {
                 }
             }
             self.history.count("checks of ownership", 1);
+            self.compare_clocks();
             sleep(WATCH_INTERVAL).await;
         }
     }

@@ -41,7 +41,7 @@ struct Measured {
 /// Sends heartbeats as long as the cluster's devices are to.
 pub(crate) async fn run(cluster: Arc<Cluster>, id: DeviceId, seed: u64, began_at: Timestamp) {
     let mut chance = StdRng::seed_from_u64(seed);
-    // Its clock is a day late, so that no heartbeat is in the future of a node whose clock has jumped.
+    // Its clock is a day late, and goes fast: no heartbeat is in the future.
     let mut device_time = began_at - TimeDelta::days(1);
     let (mut boot, mut seq) = (0, 0);
     let mut sent: Vec<Measured> = Vec::new();

@@ -1,7 +1,7 @@
 //! A simulated cluster: several nodes in one process, on virtual time, over a network in memory and a real database.
 //!
 //! ```text
-//! seed -> schedule   deaths, stops, joins, partitions, slow, stalled and lost databases, jumps of clocks
+//! seed -> schedule   deaths, stops, joins, partitions, slow, stalled and lost databases, wrong clocks that jump
 //!         devices    heartbeats to whichever node they reach, until they are acknowledged
 //!         nodes      actors::Runtime, complete but for TLS and the cluster library
 //!         history -> invariants   P1, P4, P11, P12

@@ -13,6 +13,7 @@ use crate::cluster::Cluster;
 use crate::database::PathState;
 use crate::history::FaultKind;
 use crate::node::Node;
+use crate::settings::MACHINE_OFF_S;
 
 /// Names of the nodes.
 pub(crate) const NAMES: [&str; 4] = ["node-1", "node-2", "node-3", "node-4"];
@@ -89,7 +90,7 @@ fn planned_fault(chance: &mut StdRng, at_ms: u64, kind: FaultKind) -> PlannedFau
         distance: chance.random_range(1..NAMES.len()),
         lasts_ms: chance.random_range(lasts_ms).min(FAULTS_FOR_MS - at_ms),
         slow_ms: chance.random_range(SLOW_MS),
-        jump_s: chance.random_range(-3_600..3_600),
+        jump_s: chance.random_range(-MACHINE_OFF_S..MACHINE_OFF_S),
         usual: chance.random_bool(0.7),
         for_all: chance.random_bool(0.5),
     }

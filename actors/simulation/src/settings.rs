@@ -21,6 +21,8 @@ use store::{PoolOptions, Store};
 
 /// Time to live of a lease.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(5);
+/// Most that the clocks of machines are off, and jump, s.
+pub(crate) const MACHINE_OFF_S: i64 = 40 * 86_400;
 /// Charge below which a battery counts as low.
 pub(crate) const LOW_BATTERY_PCT: i16 = 15;
 /// How long the owner of a device is waited for.
@@ -100,7 +102,8 @@ pub(crate) fn master_key() -> SecretBox<Vec<u8>> {
 }
 
 pub(crate) fn store(url: &str, max_connections: u32) -> Store {
-    let options = PoolOptions { max_connections, acquire_timeout: ms(2_000), statement_timeout: ms(60_000) };
+    let options =
+        PoolOptions { max_connections, acquire_timeout: ms(2_000), statement_timeout: ms(60_000), answer_grace: Duration::from_secs(2) };
     Store::new(url, options).expect("a URL of ours")
 }
 

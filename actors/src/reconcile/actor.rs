@@ -59,17 +59,24 @@ impl Running {
                 }
             },
         };
-        let run = Run { now: self.shared.clock.now(), batch_rows: self.shared.settings.batch_rows, lease };
-        let started = Instant::now();
+        let (asked_at, started) = (self.shared.clock.now(), Instant::now());
         let _lock = match self.shared.lock(self.reconciler.name, self.reconciler.locks).await {
             Ok(Some(lock)) => lock,
             // A run that another node began as the owner is about to end.
             Ok(None) => return Next::Lock,
             Err(cause) => {
-                self.shared.record(self.reconciler.name, run.now, started.elapsed(), Err(cause.to_string()));
+                self.shared.record(self.reconciler.name, asked_at, started.elapsed(), Err(cause.to_string()));
                 return Next::Interval;
             }
         };
+        let now = match self.shared.now().await {
+            Ok(now) => now,
+            Err(cause) => {
+                self.shared.record(self.reconciler.name, asked_at, started.elapsed(), Err(cause.to_string()));
+                return Next::Interval;
+            }
+        };
+        let run = Run { now, batch_rows: self.shared.settings.batch_rows, lease };
         if !run.may_go_on() {
             return Next::Interval;
         }

@@ -6,8 +6,8 @@
 //! another node may still have a statement under way there, so that a run holds a lock in the database besides.
 
 mod actor;
-mod lock;
 mod registry;
+mod run_store;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,8 @@ use store::StoreError;
 use crate::ownership::Ownership;
 #[cfg(test)]
 pub(crate) use actor::ReconcilerMsg;
-pub use lock::RunLocks;
 pub use registry::Reconcilers;
+pub use run_store::RunStore;
 
 /// Limits of every reconciler.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +44,7 @@ pub(crate) trait Reconcile: Send + 'static {
 
 /// One run of a reconciler.
 pub(crate) struct Run {
-    /// When it began.
+    /// When it began, by the database's clock.
     pub(crate) now: Timestamp,
     batch_rows: i64,
     lease: Option<ShardLease>,

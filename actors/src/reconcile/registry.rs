@@ -16,13 +16,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::actor::{ReconcilerActor, ReconcilerMsg, Running};
-use super::lock::RunLock;
-use super::{ReconcileSettings, Reconciler, RunLocks, Scope};
+use super::run_store::RunLock;
+use super::{ReconcileSettings, Reconciler, RunStore, Scope};
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
 
-/// How long the database may take to answer about a lock.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the database may take to answer about a lock, or its time.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest reason of a failure that is kept, in characters.
 const ERROR_MAX_CHARS: usize = 200;
 
@@ -32,7 +32,7 @@ pub(super) struct Shared {
     pub(super) ownership: Arc<Ownership>,
     pub(super) settings: ReconcileSettings,
     pub(super) stopping: CancellationToken,
-    pub(super) locks: Arc<dyn RunLocks>,
+    database: Arc<dyn RunStore>,
     metrics: Metrics,
     statuses: Mutex<BTreeMap<&'static str, ReconcilerStatus>>,
 }
@@ -59,10 +59,12 @@ impl Shared {
         if !locks {
             return Ok(Some(Box::new(())));
         }
-        match timeout(LOCK_TIMEOUT, self.locks.try_lock(name, self.settings.run_timeout)).await {
-            Ok(lock) => lock,
-            Err(_) => Err(StoreError::TimedOut(LOCK_TIMEOUT)),
-        }
+        answered(self.database.try_lock(name, self.settings.run_timeout)).await
+    }
+
+    /// The time at which a run begins.
+    pub(super) async fn now(&self) -> Result<Timestamp, StoreError> {
+        answered(self.database.now()).await
     }
 
     /// Notes that a run is under way until the guard is dropped.
@@ -106,6 +108,10 @@ impl Shared {
     }
 }
 
+async fn answered<T>(answer: BoxFuture<'_, Result<T, StoreError>>) -> Result<T, StoreError> {
+    timeout(ANSWER_TIMEOUT, answer).await.unwrap_or(Err(StoreError::TimedOut(ANSWER_TIMEOUT)))
+}
+
 /// A run that is under way, ended or given up when this is dropped.
 pub(super) struct ActiveRun {
     shared: Arc<Shared>,
@@ -136,12 +142,12 @@ impl Reconcilers {
     pub fn new(
         clock: Clock,
         ownership: Arc<Ownership>,
-        locks: Arc<dyn RunLocks>,
+        database: Arc<dyn RunStore>,
         settings: ReconcileSettings,
         metrics: Metrics,
         stopping: CancellationToken,
     ) -> Self {
-        let shared = Shared { clock, ownership, settings, stopping, locks, metrics, statuses: Mutex::default() };
+        let shared = Shared { clock, ownership, settings, stopping, database, metrics, statuses: Mutex::default() };
         Self { shared: Arc::new(shared), handles: Mutex::default() }
     }
 

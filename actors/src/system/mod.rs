@@ -30,7 +30,7 @@ use crate::router::DeviceRouter;
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
 use crate::writers::CommandWriter;
-use crate::{history, partition};
+use crate::{database_time, history, partition};
 pub use start::{ClusterStart, NetworkStart, Secrets, StartError};
 
 /// How long the database may take to note that this node leaves.
@@ -105,6 +105,7 @@ impl Runtime {
         metrics: Metrics,
         clock: Clock,
     ) -> Result<Self, StartError> {
+        database_time::correct(&store, &clock).await?;
         partition::ensure(&store, &metrics, clock.now()).await?;
         let library = ApkLibrary::open(settings.apks.clone(), &master_key, &metrics.pools)?;
 

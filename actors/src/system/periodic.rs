@@ -38,7 +38,7 @@ pub(super) async fn start_reconcilers(
     builds.offers.refresh(store).await?;
     let mut reconcilers = vec![
         partition::reconciler(store, &core.metrics, settings.partition_interval),
-        clock_offset::reconciler(store, &core.metrics, settings.clock_offset_max),
+        clock_offset::reconciler(store, &core.clock, &core.metrics, settings.clock_offset_max),
     ];
     let interval = settings.history.interval;
     reconcilers.extend(history::reconcilers(store, &core.view, caught_up, settings.device, interval, periods(settings)));

@@ -7,10 +7,10 @@ use domain::account::{Account, AccountChange, SignIn};
 use domain::audit::{AuditAction, Target};
 use domain::{SessionId, Timestamp, UserId};
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 
 use crate::audit::{AuditEntry, append};
 use crate::channels;
+use crate::pool::Connection;
 use crate::{Store, StoreError};
 
 /// Outcome of a change.
@@ -49,7 +49,7 @@ impl StoredAccount {
 }
 
 /// Notifies all nodes, once the transaction is committed.
-pub(crate) async fn notify(connection: &mut PgConnection) -> Result<(), StoreError> {
+pub(crate) async fn notify(connection: &mut Connection) -> Result<(), StoreError> {
     sqlx::query!("SELECT pg_notify($1, '')", channels::ACCOUNT).execute(connection).await?;
     Ok(())
 }
@@ -243,7 +243,7 @@ impl Store {
     }
 }
 
-async fn read(connection: &mut PgConnection, id: UserId) -> Result<Option<Account>, StoreError> {
+async fn read(connection: &mut Connection, id: UserId) -> Result<Option<Account>, StoreError> {
     let row = sqlx::query_as!(
         StoredAccount,
         "SELECT u.user_id, u.username, u.role, u.created_at, u.password_changed_at, u.disabled_at,
@@ -259,12 +259,12 @@ fn rights(account: &Account) -> Value {
     json!({ "role": account.role.as_str(), "disabled": account.disabled_at.is_some() })
 }
 
-async fn revoke_tokens(connection: &mut PgConnection, user: UserId, now: Timestamp) -> Result<u64, StoreError> {
+async fn revoke_tokens(connection: &mut Connection, user: UserId, now: Timestamp) -> Result<u64, StoreError> {
     let revoked = sqlx::query!("UPDATE api_token SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL", user.0, now);
     Ok(revoked.execute(connection).await?.rows_affected())
 }
 
-async fn end(connection: &mut PgConnection, user: UserId, kept: Option<SessionId>, now: Timestamp) -> Result<u64, StoreError> {
+async fn end(connection: &mut Connection, user: UserId, kept: Option<SessionId>, now: Timestamp) -> Result<u64, StoreError> {
     let ended = sqlx::query!(
         "UPDATE user_session SET revoked_at = $3
          WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $3 AND ($2::uuid IS NULL OR session_id <> $2)",

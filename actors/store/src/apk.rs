@@ -7,6 +7,7 @@ use domain::{ApkId, ApkUploadId, Timestamp};
 use serde_json::json;
 
 use crate::audit::{AuditEntry, append};
+use crate::pool::Connection;
 use crate::{Store, StoreError};
 
 /// New APK, uploaded and parsed.
@@ -280,7 +281,7 @@ impl Store {
     }
 }
 
-async fn uses(connection: &mut sqlx::PgConnection, id: ApkId) -> Result<Vec<ApkUse>, StoreError> {
+async fn uses(connection: &mut Connection, id: ApkId) -> Result<Vec<ApkUse>, StoreError> {
     let uses = sqlx::query_as!(
         ApkUse,
         r#"SELECT 'deployment' AS "kind!", deployment_id::text AS "id!", name AS "name!"

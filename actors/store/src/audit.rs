@@ -9,8 +9,9 @@ use domain::{DeviceId, Timestamp};
 use futures_util::TryStreamExt;
 use serde_json::{Map, Value, json};
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
+use sqlx::{Postgres, QueryBuilder, Row};
 
+use crate::pool::Connection;
 use crate::{Store, StoreError};
 
 /// Longest name or identity, in characters; the same is a CHECK.
@@ -106,7 +107,7 @@ fn sorted(value: &Value) -> Value {
 ///
 /// # Errors
 /// The database is unavailable; the act must then not be committed.
-pub(crate) async fn append(connection: &mut PgConnection, entry: &AuditEntry, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) async fn append(connection: &mut Connection, entry: &AuditEntry, now: Timestamp) -> Result<(), StoreError> {
     let head = sqlx::query!("SELECT seq, hash FROM audit_head FOR UPDATE").fetch_optional(&mut *connection).await?;
     let head = head.ok_or(StoreError::Corrupt("audit_head"))?;
     let entry = entry.at(head.seq + 1, now);
@@ -240,7 +241,8 @@ impl Store {
         let mut found = Vec::new();
         loop {
             let mut query = page_query(filter, older_than, SEARCHED_AT_ONCE);
-            let (mut rows, mut read_rows) = (query.build().fetch(&self.pool), 0);
+            let mut connection = self.pool.acquire().await?;
+            let (mut rows, mut read_rows) = (query.build().fetch(&mut *connection), 0);
             while let Some(row) = rows.try_next().await? {
                 let entry = read(&row)?;
                 (read_rows, older_than) = (read_rows + 1, Some(entry.entry.seq));

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use domain::name::{Assigned, CanonicalName, Unassigned, assign};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::pool::Connection;
 use crate::{Store, StoreError};
 
 /// Setting of a connection that keeps the canonical columns; the triggers of the schema look at it.
@@ -137,7 +137,7 @@ impl Store {
     }
 }
 
-async fn accounts(connection: &mut PgConnection) -> Result<Vec<Assigned<Uuid>>, StoreError> {
+async fn accounts(connection: &mut Connection) -> Result<Vec<Assigned<Uuid>>, StoreError> {
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT '00000000-0000-0000-0000-000000000000'::uuid AS "scope!", user_id AS id, username AS name FROM app_user
@@ -164,7 +164,7 @@ async fn accounts(connection: &mut PgConnection) -> Result<Vec<Assigned<Uuid>>, 
     Ok(assigned)
 }
 
-async fn aliases(connection: &mut PgConnection) -> Result<Vec<Assigned<Uuid>>, StoreError> {
+async fn aliases(connection: &mut Connection) -> Result<Vec<Assigned<Uuid>>, StoreError> {
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT '00000000-0000-0000-0000-000000000000'::uuid AS "scope!", device_id AS id, alias AS name FROM device
@@ -192,7 +192,7 @@ async fn aliases(connection: &mut PgConnection) -> Result<Vec<Assigned<Uuid>>, S
     Ok(assigned)
 }
 
-async fn saved_filters(connection: &mut PgConnection) -> Result<Vec<Assigned<Uuid>>, StoreError> {
+async fn saved_filters(connection: &mut Connection) -> Result<Vec<Assigned<Uuid>>, StoreError> {
     let rows = sqlx::query_as!(
         Row,
         "SELECT owner AS scope, saved_filter_id AS id, name FROM saved_filter

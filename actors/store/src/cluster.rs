@@ -14,11 +14,12 @@ use domain::cluster::{Node, NodeState, ShardMoves};
 use domain::shard::{Epoch, ShardId};
 use domain::{NodeId, Timestamp};
 use serde_json::json;
+use sqlx::postgres::PgNotification;
 use sqlx::postgres::types::PgInterval;
-use sqlx::postgres::{PgListener, PgNotification};
 
 use crate::audit::{AuditEntry, append};
 use crate::channels;
+use crate::pool::PoolListener;
 use crate::{Store, StoreError};
 
 /// New node.
@@ -77,7 +78,7 @@ pub struct ClaimedShard {
 }
 
 /// Listener for notifications of other nodes.
-pub struct Listener(PgListener);
+pub struct Listener(PoolListener);
 
 /// Notification of another node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +108,7 @@ impl Listener {
     /// The database is unavailable.
     pub async fn next(&mut self) -> Result<Notification, StoreError> {
         loop {
-            match self.0.try_recv().await? {
+            match self.0.next().await? {
                 None => return Ok(Notification::Missed),
                 Some(told) => {
                     if let Some(notice) = notice(&told) {
@@ -120,7 +121,7 @@ impl Listener {
 
     /// Returns a notification that has arrived already.
     pub fn waiting(&mut self) -> Option<Notification> {
-        std::iter::from_fn(|| self.0.next_buffered()).find_map(|told| notice(&told))
+        std::iter::from_fn(|| self.0.waiting()).find_map(|told| notice(&told))
     }
 }
 
@@ -486,9 +487,8 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn listen(&self) -> Result<Listener, StoreError> {
-        let mut listener = PgListener::connect_with(&self.pool).await?;
-        listener.listen_all([channels::PLACEMENT, channels::DEVICE, channels::ACCOUNT, channels::COMMAND, channels::DEPLOYMENT]).await?;
-        Ok(Listener(listener))
+        let all = [channels::PLACEMENT, channels::DEVICE, channels::ACCOUNT, channels::COMMAND, channels::DEPLOYMENT];
+        Ok(Listener(self.pool.listen(&all).await?))
     }
 
     async fn notify_placement(&self) -> Result<(), StoreError> {

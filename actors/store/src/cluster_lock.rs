@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection, PgConnection};
-
+use crate::pool::Connection;
 use crate::{Store, StoreError};
 
 /// First key of the advisory locks of this kind.
@@ -19,7 +18,7 @@ const COMMANDS_CLASS: i32 = 0x4e5a;
 ///
 /// # Errors
 /// The database is unavailable.
-pub(crate) async fn hold_limit(connection: &mut PgConnection, limit: &str) -> Result<(), StoreError> {
+pub(crate) async fn hold_limit(connection: &mut Connection, limit: &str) -> Result<(), StoreError> {
     sqlx::query!("SELECT pg_advisory_xact_lock($1, hashtext($2))", LIMIT_CLASS, limit).execute(connection).await?;
     Ok(())
 }
@@ -29,7 +28,7 @@ pub(crate) async fn hold_limit(connection: &mut PgConnection, limit: &str) -> Re
 ///
 /// # Errors
 /// The database is unavailable.
-pub(crate) async fn hold_commands(connection: &mut PgConnection, shards: &[i32]) -> Result<(), StoreError> {
+pub(crate) async fn hold_commands(connection: &mut Connection, shards: &[i32]) -> Result<(), StoreError> {
     // In one order, so that no two wait for each other.
     sqlx::query!(
         "SELECT pg_advisory_xact_lock($1, held.shard_id) FROM (
@@ -45,7 +44,7 @@ pub(crate) async fn hold_commands(connection: &mut PgConnection, shards: &[i32])
 /// A lock that is held until this is dropped, or its node dies: its connection ends then, and with it the lock.
 #[derive(Debug)]
 pub struct ClusterLock {
-    _connection: PgConnection,
+    _connection: Connection,
 }
 
 impl Store {
@@ -55,13 +54,9 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn try_cluster_lock(&self, name: &str, longest: Duration) -> Result<Option<ClusterLock>, StoreError> {
-        let mut connection = PgConnection::connect_with(&self.pool.connect_options()).await?;
-        // The lock of a node that is out of reach, or stands still, ends without it.
-        let settings = format!(
-            "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET idle_session_timeout = {}",
-            longest.as_millis()
-        );
-        crate::configure(&mut connection, &settings).await?;
+        let mut connection = self.pool.connect_alone().await?;
+        // The lock of a node that stands still ends without it.
+        crate::configure(&mut connection, &format!("SET idle_session_timeout = {}", longest.as_millis())).await?;
         let taken = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1, hashtext($2)) AS "taken!""#, CLASS, name)
             .fetch_one(&mut connection)
             .await?;

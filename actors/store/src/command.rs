@@ -8,12 +8,12 @@ use domain::command::{CommandState, Path, Progress};
 use domain::shard::{ShardId, shard_of};
 use domain::{CommandBatchId, CommandId, DeploymentId, DeviceId, Timestamp};
 use serde_json::json;
-use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::audit::{AuditEntry, append};
 use crate::channels;
 use crate::cluster_lock::hold_commands;
+use crate::pool::Transaction;
 use crate::{Store, StoreError};
 
 /// Common values of the commands of a call.
@@ -143,7 +143,7 @@ pub(crate) use progress;
 
 /// Takes a key, or says what it was taken for.
 pub(crate) async fn claim_key(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Transaction,
     idempotency_key: &IdempotencyRecord,
     resource: Uuid,
     now: Timestamp,

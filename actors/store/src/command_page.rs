@@ -95,7 +95,8 @@ impl Store {
             sql.push(" AND (c.created_at, c.request_id) < (").push_bind(after.created_at).push(", ").push_bind(after.id.0).push(")");
         }
         sql.push(" ORDER BY c.created_at DESC, c.request_id DESC LIMIT ").push_bind(limit);
-        sql.build().fetch(&self.pool).map_err(StoreError::from).and_then(|row| std::future::ready(read(&row))).try_collect().await
+        let mut connection = self.pool.acquire().await?;
+        sql.build().fetch(&mut *connection).map_err(StoreError::from).and_then(|row| std::future::ready(read(&row))).try_collect().await
     }
 
     /// A command.

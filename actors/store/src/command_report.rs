@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::audit::{AuditEntry, append};
 use crate::command::{columns_of, progress};
+use crate::pool::Transaction;
 use crate::{Store, StoreError};
 
 /// Author of a report.
@@ -195,7 +196,7 @@ fn ended(id: CommandId, row: &Row, before: Progress, after: Progress) -> Option<
     Some(entry.before(json!({ "state": before.state.as_str() })).after(report))
 }
 
-async fn write(tx: &mut sqlx::Transaction<'static, sqlx::Postgres>, rows: &BTreeMap<CommandId, Row>) -> Result<(), StoreError> {
+async fn write(tx: &mut Transaction, rows: &BTreeMap<CommandId, Row>) -> Result<(), StoreError> {
     macro_rules! column {
         ($row:ident => $value:expr) => {
             rows.values().map(|$row| $value).collect::<Vec<_>>()
@@ -249,7 +250,7 @@ async fn write(tx: &mut sqlx::Transaction<'static, sqlx::Postgres>, rows: &BTree
 }
 
 /// Stores the new key version of devices that have taken it; later commands are signed with that key.
-async fn rotate_keys(tx: &mut sqlx::Transaction<'static, sqlx::Postgres>, rows: &BTreeMap<CommandId, Row>) -> Result<(), StoreError> {
+async fn rotate_keys(tx: &mut Transaction, rows: &BTreeMap<CommandId, Row>) -> Result<(), StoreError> {
     let rotated: HashMap<_, _> = rows
         .values()
         .filter(|row| row.action == "rotate_key" && row.now.state == CommandState::Succeeded)

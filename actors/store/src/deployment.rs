@@ -10,7 +10,6 @@ use domain::flag::Flags;
 use domain::shard::shard_of_deployment;
 use domain::{ApkId, CommandId, DeploymentId, DeviceId, Timestamp};
 use serde_json::json;
-use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::audit::{AuditEntry, append};
@@ -20,6 +19,7 @@ use crate::command::{IdempotencyRecord, InsertOutcome, claim_key};
 use crate::deployment_page::taken_back_by;
 use crate::deployment_record::{cancel_commands, end_attempts, note};
 use crate::deployment_transition::{TransitionOutcome, transition_in};
+use crate::pool::Transaction;
 use crate::{Store, StoreError};
 
 /// New deployment.
@@ -261,7 +261,7 @@ impl Store {
     }
 }
 
-async fn insert_tasks(tx: &mut Transaction<'static, Postgres>, new: &NewDeployment, now: Timestamp) -> Result<(), StoreError> {
+async fn insert_tasks(tx: &mut Transaction, new: &NewDeployment, now: Timestamp) -> Result<(), StoreError> {
     let devices: Vec<Uuid> = new.tasks.iter().map(|task| task.device.0).collect();
     let aliases: Vec<&str> = new.tasks.iter().map(|task| task.alias.as_str()).collect();
     let canary: Vec<bool> = new.tasks.iter().map(|task| task.canary).collect();
@@ -303,7 +303,7 @@ async fn insert_tasks(tx: &mut Transaction<'static, Postgres>, new: &NewDeployme
 }
 
 /// Locks `old` and every open deployment of its package, in the lock order of deployments.
-async fn hold_package(tx: &mut Transaction<'static, Postgres>, old: DeploymentId, package: &str) -> Result<(), StoreError> {
+async fn hold_package(tx: &mut Transaction, old: DeploymentId, package: &str) -> Result<(), StoreError> {
     sqlx::query!(
         "SELECT FROM deployment WHERE deployment_id = $1 OR (package = $2 AND finished_at IS NULL)
          ORDER BY deployment_id FOR NO KEY UPDATE",
@@ -316,11 +316,7 @@ async fn hold_package(tx: &mut Transaction<'static, Postgres>, old: DeploymentId
 }
 
 /// Supersedes the tasks of older open deployments of the package for the devices of `new`, unless they are installing.
-async fn supersede(
-    tx: &mut Transaction<'static, Postgres>,
-    new: &NewDeployment,
-    now: Timestamp,
-) -> Result<Vec<(DeviceId, CommandId)>, StoreError> {
+async fn supersede(tx: &mut Transaction, new: &NewDeployment, now: Timestamp) -> Result<Vec<(DeviceId, CommandId)>, StoreError> {
     let devices: Vec<Uuid> = new.tasks.iter().filter(|task| !task.state.is_finished()).map(|task| task.device.0).collect();
     // The order in which everybody locks: deployments, then tasks.
     let older = sqlx::query_scalar!(

@@ -6,13 +6,13 @@ use domain::deployment::{DeploymentChange, DeploymentEventKind, DeploymentState,
 use domain::shard::{ShardLease, shard_of};
 use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
 use serde_json::json;
-use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::audit::{AuditEntry, append};
 use crate::channels;
 use crate::deployment_record::{cancel_commands, end_attempts, expect_many, fail_attempts, note, target};
 use crate::flag::flags;
+use crate::pool::Transaction;
 use crate::{Store, StoreError};
 
 /// Most failures of one transaction that get an event each; the tasks show all.
@@ -160,7 +160,7 @@ impl Store {
     }
 }
 
-async fn change_tasks(tx: &mut Transaction<'static, Postgres>, plan: &ApplyPlan, applied: &mut Applied) -> Result<(), StoreError> {
+async fn change_tasks(tx: &mut Transaction, plan: &ApplyPlan, applied: &mut Applied) -> Result<(), StoreError> {
     if plan.changes.is_empty() {
         return Ok(());
     }
@@ -284,7 +284,7 @@ fn outcome_of(state: &str) -> &'static str {
 
 /// Number of tasks that may start. Counted anew: a change that should have freed a slot may not have been applied, as when its
 /// device accepted the task just then.
-async fn free_slots(tx: &mut Transaction<'static, Postgres>, plan: &ApplyPlan) -> Result<usize, StoreError> {
+async fn free_slots(tx: &mut Transaction, plan: &ApplyPlan) -> Result<usize, StoreError> {
     let busy = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM deployment_task WHERE deployment_id = $1 AND state IN ('sending', 'installing')"#,
         plan.id.0
@@ -294,12 +294,7 @@ async fn free_slots(tx: &mut Transaction<'static, Postgres>, plan: &ApplyPlan) -
     Ok((plan.concurrency as usize).saturating_sub(usize::try_from(busy).unwrap_or(usize::MAX)))
 }
 
-async fn start_tasks(
-    tx: &mut Transaction<'static, Postgres>,
-    plan: &ApplyPlan,
-    most: usize,
-    now: Timestamp,
-) -> Result<Vec<DeviceId>, StoreError> {
+async fn start_tasks(tx: &mut Transaction, plan: &ApplyPlan, most: usize, now: Timestamp) -> Result<Vec<DeviceId>, StoreError> {
     let mut starts: Vec<_> = plan.starts.iter().take(most).collect();
     starts.sort_unstable_by_key(|start| start.device);
     let devices: Vec<Uuid> = starts.iter().map(|start| start.device.0).collect();
@@ -375,7 +370,7 @@ async fn start_tasks(
 }
 
 async fn change_deployment(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Transaction,
     plan: &ApplyPlan,
     state: DeploymentState,
     change: DeploymentChange,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use domain::deployment::{Candidate, DeploymentEvent, Reason, Stage, TaskEnding, TaskQuery, TaskState, TaskView};
 use domain::{ApkId, DeploymentId, DeviceId, Timestamp};
 
+use crate::pool::Connection;
 use crate::{Store, StoreError};
 
 /// Number of tasks of a deployment in one state.
@@ -258,7 +259,7 @@ impl Store {
     }
 }
 
-pub(crate) async fn taken_back_by(connection: &mut sqlx::PgConnection, id: DeploymentId) -> Result<Option<DeploymentId>, StoreError> {
+pub(crate) async fn taken_back_by(connection: &mut Connection, id: DeploymentId) -> Result<Option<DeploymentId>, StoreError> {
     let found = sqlx::query_scalar!("SELECT deployment_id FROM deployment WHERE rolls_back = $1 AND finished_at IS NULL LIMIT 1", id.0);
     Ok(found.fetch_optional(connection).await?.map(DeploymentId))
 }

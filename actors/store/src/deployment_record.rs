@@ -3,10 +3,10 @@
 use domain::audit::Target;
 use domain::deployment::DeploymentEventKind;
 use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
-use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::StoreError;
+use crate::pool::Transaction;
 
 /// Target of an audit entry about a deployment.
 pub fn target(id: DeploymentId, name: &str) -> Target {
@@ -15,7 +15,7 @@ pub fn target(id: DeploymentId, name: &str) -> Target {
 
 /// Makes the planner expect many rows in the joins of this transaction, or few again. A statement is planned once per connection,
 /// perhaps while its table was empty, and a nested loop takes seconds for thousands of rows.
-pub(crate) async fn expect_many(tx: &mut Transaction<'static, Postgres>, many: bool) -> Result<(), StoreError> {
+pub(crate) async fn expect_many(tx: &mut Transaction, many: bool) -> Result<(), StoreError> {
     let nested_loops = if many { "off" } else { "on" };
     sqlx::query_scalar!("SELECT set_config('enable_nestloop', $1, true)", nested_loops).fetch_one(&mut **tx).await?;
     Ok(())
@@ -23,7 +23,7 @@ pub(crate) async fn expect_many(tx: &mut Transaction<'static, Postgres>, many: b
 
 /// Ends attempts with the same outcome.
 pub(crate) async fn end_attempts(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Transaction,
     deployments: &[Uuid],
     devices: &[Uuid],
     attempts: &[i32],
@@ -49,12 +49,7 @@ pub(crate) async fn end_attempts(
 }
 
 /// Turns the outcome of attempts that had succeeded, as their devices reported, into a failure.
-pub(crate) async fn fail_attempts(
-    tx: &mut Transaction<'static, Postgres>,
-    id: DeploymentId,
-    devices: &[Uuid],
-    attempts: &[i32],
-) -> Result<(), StoreError> {
+pub(crate) async fn fail_attempts(tx: &mut Transaction, id: DeploymentId, devices: &[Uuid], attempts: &[i32]) -> Result<(), StoreError> {
     if devices.is_empty() {
         return Ok(());
     }
@@ -72,7 +67,7 @@ pub(crate) async fn fail_attempts(
 
 /// Cancels unfinished commands. Returns them with their devices.
 pub(crate) async fn cancel_commands(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Transaction,
     ids: Vec<Uuid>,
     now: Timestamp,
 ) -> Result<Vec<(DeviceId, CommandId)>, StoreError> {
@@ -94,7 +89,7 @@ pub(crate) async fn cancel_commands(
 
 /// Inserts an event of a deployment.
 pub(crate) async fn note(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Transaction,
     id: DeploymentId,
     at: Timestamp,
     kind: DeploymentEventKind,

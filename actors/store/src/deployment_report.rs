@@ -13,6 +13,7 @@ use crate::channels;
 use crate::deployment_reading::task;
 use crate::deployment_record::{end_attempts, note};
 use crate::flag::flags;
+use crate::pool::Transaction;
 use crate::{Store, StoreError};
 
 /// Outcome of a task report.
@@ -160,11 +161,7 @@ impl Row {
     }
 }
 
-async fn write(
-    tx: &mut sqlx::Transaction<'static, sqlx::Postgres>,
-    rows: &BTreeMap<(Uuid, Uuid), Row>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+async fn write(tx: &mut Transaction, rows: &BTreeMap<(Uuid, Uuid), Row>, now: Timestamp) -> Result<(), StoreError> {
     macro_rules! column {
         ($row:ident => $value:expr) => {
             rows.values().map(|$row| $value).collect::<Vec<_>>()

@@ -5,11 +5,11 @@ use domain::audit::AuditAction;
 use domain::deployment::{DeploymentEventKind, DeploymentState, DeploymentTransition, Phase};
 use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
 use serde_json::json;
-use sqlx::{Postgres, Transaction};
 
 use crate::audit::{AuditEntry, append};
 use crate::channels;
 use crate::deployment_record::{cancel_commands, end_attempts, note, target};
+use crate::pool::Transaction;
 use crate::{Store, StoreError};
 
 /// Outcome of a transition.
@@ -50,7 +50,7 @@ impl Store {
 
 /// [`Store::transition_deployment`] within a transaction of the caller, who writes the audit entry and commits.
 pub(crate) async fn transition_in(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Transaction,
     id: DeploymentId,
     transition: DeploymentTransition,
     by: &Principal,
@@ -141,7 +141,7 @@ pub(crate) async fn transition_in(
 
 /// Cancels the commands that were sent and that no device has accepted.
 async fn take_back(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Transaction,
     id: DeploymentId,
     why: &'static str,
     now: Timestamp,

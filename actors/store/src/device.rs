@@ -12,12 +12,13 @@ use domain::shard::ShardId;
 use domain::{DeviceId, DeviceTokenId, Timestamp};
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
+use sqlx::{Postgres, QueryBuilder, Row};
 
 use crate::canonical::canonical_labels;
 use crate::details::read_details;
 use crate::device_filter::{StatusThresholds, push_filter};
 use crate::device_search::{condition_of, push_page};
+use crate::pool::Connection;
 use crate::telemetry_column::{SELECTED, read_columns};
 use crate::{Store, StoreError};
 
@@ -187,7 +188,7 @@ pub(crate) fn monitored_app(package: Option<String>, stale_after_s: Option<i32>)
 impl NewDevice {
     pub(crate) async fn insert(
         &self,
-        connection: &mut PgConnection,
+        connection: &mut Connection,
         tags: &[String],
         groups: &[String],
         now: Timestamp,
@@ -253,7 +254,8 @@ impl Store {
         let shards: Vec<i32> = shards.iter().map(|shard| i32::from(shard.0)).collect();
         let mut query = select_devices();
         query.push("d.deleted_at IS NULL AND d.shard = ANY(").push_bind(shards).push(")");
-        let mut rows = query.build().fetch(&self.pool);
+        let mut connection = self.pool.acquire().await?;
+        let mut rows = query.build().fetch(&mut *connection);
         while let Some(row) = rows.try_next().await? {
             take(read(&row)?);
         }

@@ -13,17 +13,17 @@ use domain::event::EventKind;
 use domain::name::CanonicalName;
 use domain::{DeviceId, Timestamp};
 use serde_json::{Map, Value, json};
-use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::audit::{AuditEntry, append};
 use crate::canonical::canonical_labels;
 use crate::device::monitored_app;
+use crate::pool::{Connection, Transaction};
 use crate::{Store, StoreError};
 
 /// Transaction over devices; ends with [`Self::commit`].
 pub struct DeviceWork {
-    tx: Transaction<'static, Postgres>,
+    tx: Transaction,
 }
 
 impl Store {
@@ -80,7 +80,7 @@ impl Store {
 }
 
 /// Aliases that devices have and that are one of these, however they are written.
-async fn held_aliases(connection: &mut PgConnection, aliases: &[String]) -> Result<Vec<(String, DeviceId)>, StoreError> {
+async fn held_aliases(connection: &mut Connection, aliases: &[String]) -> Result<Vec<(String, DeviceId)>, StoreError> {
     let rows = sqlx::query!(
         "SELECT alias, device_id FROM device WHERE (alias_canonical = ANY($1) OR alias = ANY($2)) AND deleted_at IS NULL
          ORDER BY enrolled_at, device_id",
@@ -95,7 +95,7 @@ fn uuids<'a>(ids: impl IntoIterator<Item = &'a DeviceId>) -> Vec<Uuid> {
 }
 
 impl DeviceWork {
-    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+    pub(crate) fn connection(&mut self) -> &mut Connection {
         &mut self.tx
     }
 

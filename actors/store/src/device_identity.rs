@@ -7,9 +7,9 @@ use domain::event::EventKind;
 use domain::replacement::{EnrolledHardware, SameHardware};
 use domain::{DeviceId, Timestamp};
 use serde_json::json;
-use sqlx::PgConnection;
 
 use crate::device_edit::DeviceWork;
+use crate::pool::Connection;
 use crate::{Store, StoreError};
 
 /// Most devices of the same hardware that an enrollment tells; ids that a whole model shares say nothing.
@@ -17,7 +17,7 @@ const SAME_HARDWARE_MAX: i64 = 5;
 
 /// Tells a device that just enrolled, and those that have its hardware id, of each other.
 pub(crate) async fn note_same_hardware(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     id: DeviceId,
     alias: &str,
     hardware_id: Option<&str>,

@@ -5,14 +5,14 @@ use domain::access::Principal;
 use domain::audit::{AuditAction, Target};
 use domain::flag::{Flag, FlagSetting, Flags};
 use serde_json::json;
-use sqlx::PgConnection;
 
 use crate::audit::{AuditEntry, append};
 use crate::channels;
+use crate::pool::Connection;
 use crate::{Store, StoreError};
 
 /// The flags as they are; held until the transaction ends when `held`.
-pub(crate) async fn flags(connection: &mut PgConnection, held: bool) -> Result<Flags, StoreError> {
+pub(crate) async fn flags(connection: &mut Connection, held: bool) -> Result<Flags, StoreError> {
     let on = if held {
         sqlx::query_scalar!("SELECT name FROM feature_flag WHERE enabled FOR SHARE").fetch_all(connection).await?
     } else {

@@ -12,9 +12,9 @@ use domain::history::{Answers, FleetSample, HOUR_S, Measure, Measures, Shares, S
 use domain::partition::table_name;
 use domain::{DeviceId, Timestamp, telemetry};
 use sqlx::postgres::types::PgInterval;
-use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
+use crate::pool::Transaction;
 use crate::{Store, StoreError};
 
 /// A slot from the columns that both sources have. Measures and answers are lists in the order of the telemetry table: number, least, sum and
@@ -317,12 +317,7 @@ impl Store {
     }
 }
 
-async fn aggregate_hours(
-    tx: &mut Transaction<'static, Postgres>,
-    ids: &[Uuid],
-    day: NaiveDate,
-    offline_after_s: i32,
-) -> Result<(), StoreError> {
+async fn aggregate_hours(tx: &mut Transaction, ids: &[Uuid], day: NaiveDate, offline_after_s: i32) -> Result<(), StoreError> {
     let (from, to) = (midnight(day), midnight(day) + chrono::TimeDelta::days(1));
     sqlx::query!("DELETE FROM history_hour WHERE device_id = ANY($1) AND hour_at >= $2 AND hour_at < $3", ids, from, to)
         .execute(&mut **tx)

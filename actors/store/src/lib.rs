@@ -47,6 +47,7 @@ mod legacy_push;
 mod managed_package;
 mod migrate;
 mod partition;
+mod pool;
 mod saved_filter;
 mod server_check;
 mod session;
@@ -54,10 +55,13 @@ mod sign_in_failure;
 mod user;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnectOptions;
+
+use pool::{Connection, Limits, Pool, Transaction};
 
 pub use account::AccountOutcome;
 pub use agent_build::{AddBuildOutcome, BuildAction, BuildActionOutcome};
@@ -95,7 +99,7 @@ pub use user::{NewUser, UserRow};
 /// The database, behind a pool of connections.
 #[derive(Clone)]
 pub struct Store {
-    pool: sqlx::PgPool,
+    pool: Pool,
     statement_timeout: Duration,
 }
 
@@ -108,6 +112,8 @@ pub struct PoolOptions {
     pub acquire_timeout: Duration,
     /// How long one statement may take before the database ends it.
     pub statement_timeout: Duration,
+    /// How much longer than that an answer is waited for; then the connection is given up.
+    pub answer_grace: Duration,
 }
 
 /// Longest wait of a transaction for the next statement of its node, ms; the database rolls it back then, and its locks end. Less than a lease: what
@@ -135,17 +141,19 @@ fn session_settings(statement_timeout: Duration) -> String {
 }
 
 /// Runs statements of ours that set up a connection, in one round trip.
-pub(crate) async fn configure(connection: &mut PgConnection, settings: &str) -> Result<(), sqlx::Error> {
+pub(crate) async fn configure(connection: &mut Connection, settings: &str) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(AssertSqlSafe(settings)).execute(connection).await.map(drop)
 }
 
-/// How many connections there are, and how many are unused.
+/// How many connections there are, and what became of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolUse {
     /// Open connections.
     pub open: u32,
     /// Open connections that nobody uses.
     pub idle: u32,
+    /// Connections given up so far because the database did not answer in time, also those of stores beside this one.
+    pub given_up: u64,
 }
 
 impl Store {
@@ -155,31 +163,35 @@ impl Store {
     /// # Errors
     /// The URL is not one of PostgreSQL.
     pub fn new(url: &str, options: PoolOptions) -> Result<Self, StoreError> {
+        Self::counting(url, options, Arc::default())
+    }
+
+    /// A store for the same database over connections of its own, whose lost ones are counted with those of this one.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn beside(&self, url: &str, options: PoolOptions) -> Result<Self, StoreError> {
+        Self::counting(url, options, self.pool.given_up_count())
+    }
+
+    fn counting(url: &str, options: PoolOptions, given_up: Arc<AtomicU64>) -> Result<Self, StoreError> {
         let connect: PgConnectOptions = url.parse()?;
         // The setting of floats is the server's default, and a pooler may not know it.
         let connect = connect.application_name("nexmdm").extra_float_digits(None);
-        let settings: Arc<str> = session_settings(options.statement_timeout).into();
-        let pool = PgPoolOptions::new()
-            .max_connections(options.max_connections)
-            .acquire_timeout(options.acquire_timeout)
-            .test_before_acquire(false)
-            .after_connect(move |connection, _| {
-                let settings = Arc::clone(&settings);
-                Box::pin(async move { configure(connection, &settings).await })
-            })
-            .connect_lazy_with(connect);
-        Ok(Self { pool, statement_timeout: options.statement_timeout })
+        let PoolOptions { max_connections, acquire_timeout, statement_timeout, answer_grace } = options;
+        let limits = Limits {
+            connections: max_connections,
+            acquire: acquire_timeout,
+            answer: statement_timeout + answer_grace,
+            grace: answer_grace,
+        };
+        let pool = Pool::new(connect, session_settings(statement_timeout), limits, given_up);
+        Ok(Self { pool, statement_timeout })
     }
 
     /// Begins a transaction; it is rolled back if it is dropped, whenever that is.
-    ///
-    /// Callers are dropped at any moment: a client hangs up, a time runs out. `sqlx` forgets a transaction whose BEGIN is dropped
-    /// before it is answered, and the next user of the connection would write into it, for nothing. In a task of its own a BEGIN is always
-    /// awaited, and what nobody waits for any more is rolled back.
-    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        let pool = self.pool.clone();
-        // A task fails only when the runtime ends.
-        tokio::spawn(async move { pool.begin().await }).await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+    pub(crate) async fn begin(&self) -> Result<Transaction, sqlx::Error> {
+        self.pool.begin().await
     }
 
     /// Whether the database answers.
@@ -193,7 +205,7 @@ impl Store {
 
     /// Use of the pool.
     pub fn pool_use(&self) -> PoolUse {
-        PoolUse { open: self.pool.size(), idle: self.pool.num_idle() as u32 }
+        PoolUse { open: self.pool.open(), idle: self.pool.idle(), given_up: self.pool.given_up() }
     }
 
     /// Closes every connection, waiting for those in use.

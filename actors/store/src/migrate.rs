@@ -6,6 +6,9 @@ use sqlx::migrate::Migrator;
 
 use crate::{NameCollision, Store, StoreError};
 
+/// Statements of the migrator besides those of the migrations: its lock, its table.
+const STATEMENTS_BESIDE: u32 = 8;
+
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrator = sqlx::migrate!("../../migrations");
     // Those of a later build only add what this one does not look at: in a rolling upgrade, and on
@@ -21,7 +24,11 @@ impl Store {
     /// # Errors
     /// The database is unavailable, or an applied migration differs from ours.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        MIGRATOR.run(&self.pool).await?;
+        let mut connection = self.pool.connect_alone().await?;
+        // Each statement has its end at the server; a server that is silent has none.
+        let longest = connection.patience() * (2 * u32::try_from(MIGRATOR.iter().count()).unwrap_or(u32::MAX) + STATEMENTS_BESIDE);
+        tokio::time::timeout(longest, MIGRATOR.run(connection.raw())).await.map_err(|_| StoreError::TimedOut(longest))??;
+        drop(connection);
         for NameCollision { kind, name, first } in self.assign_canonical_names().await? {
             let remedy = "both go on working as they are written; rename or remove one of them";
             tracing::warn!(event = "names.collision", kind, name, first, remedy);

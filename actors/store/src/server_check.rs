@@ -1,8 +1,9 @@
 //! Fitness of the database server: a node refuses to start over one that it cannot work with, rather than failing later.
 
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
 
 use crate::error::{ENCODING, OLDEST_VERSION_NUM, UnfitServer};
+use crate::pool::Connection;
 use crate::{Store, StoreError};
 
 /// By the simple protocol, as everything here: a pooler in transaction mode loses prepared statements.
@@ -23,7 +24,7 @@ struct Facts {
 }
 
 impl Facts {
-    async fn read(connection: &mut PgConnection) -> Result<Self, StoreError> {
+    async fn read(connection: &mut Connection) -> Result<Self, StoreError> {
         let row = sqlx::raw_sql(FACTS).fetch_one(connection).await?;
         let text = |column: &str| row.try_get::<String, _>(column);
         Ok(Self {
@@ -70,7 +71,7 @@ impl Store {
 }
 
 /// Checks that a connection keeps its backend while another one is used; `second` is left in a transaction.
-async fn check_sessions(first: &mut PgConnection, second: &mut PgConnection) -> Result<(), StoreError> {
+async fn check_sessions(first: &mut Connection, second: &mut Connection) -> Result<(), StoreError> {
     let before = backend(first).await?;
     match sqlx::raw_sql("BEGIN").execute(&mut *second).await {
         // PgBouncer in statement mode refuses it.
@@ -84,7 +85,7 @@ async fn check_sessions(first: &mut PgConnection, second: &mut PgConnection) -> 
     Ok(())
 }
 
-async fn backend(connection: &mut PgConnection) -> Result<String, StoreError> {
+async fn backend(connection: &mut Connection) -> Result<String, StoreError> {
     Ok(sqlx::raw_sql(BACKEND).fetch_one(connection).await?.try_get(0)?)
 }
 

@@ -8,6 +8,7 @@
 #![allow(clippy::expect_used, reason = "only tests use this crate, and a test without its database has failed")]
 
 mod server;
+mod silent_proxy;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use sqlx::{AssertSqlSafe, Decode, Postgres, Row as _, Type};
 use store::{PoolOptions, Store};
 
 use server::Server;
+pub use silent_proxy::SilentProxy;
 
 /// Connections of a test's store.
 const STORE_CONNECTIONS: u32 = 8;
@@ -111,6 +113,7 @@ impl Drop for TestDatabase {
 }
 
 fn open_store(url: &str, max_connections: u32) -> Store {
-    let options = PoolOptions { max_connections, acquire_timeout: TIMEOUT, statement_timeout: TIMEOUT };
+    let options =
+        PoolOptions { max_connections, acquire_timeout: TIMEOUT, statement_timeout: TIMEOUT, answer_grace: Duration::from_secs(2) };
     Store::new(url, options).expect("our own URL")
 }

@@ -113,6 +113,7 @@ section!(
         reads_waiting_max: usize where 1..=100_000,
         acquire_timeout_ms: u64 where 10..=60_000,
         statement_timeout_ms: u64 where 10..=600_000,
+        answer_grace_ms: u64 where 100..=60_000,
         bin_dir: PathBuf,
         shared_buffers_mb: u32 where 16..=1_048_576,
     }

@@ -1,14 +1,20 @@
 //! Signals for machines: alive, ready, metrics.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus::{Encoder, TextEncoder};
 
+use tokio::time::timeout;
+
 use super::openapi::{NotFoundRefusal, PersonRefusals};
 use super::{ApiError, App, closed};
+
+/// How long the database may take to say that it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(3);
 
 /// `GET /healthz`: the process answers.
 #[utoipa::path(
@@ -30,11 +36,12 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, A
     if app.stopping.is_cancelled() {
         return Err(not_ready("the node is stopping"));
     }
-    match app.system.store().is_migrated().await {
-        Ok(true) if !app.system.cluster.lease_holds() => Err(not_ready("this node has no valid lease")),
-        Ok(true) => Ok("ready\n"),
-        Ok(false) => Err(not_ready("migrations are missing")),
-        Err(_) => Err(not_ready("the database is unavailable")),
+    // A database that is slow to answer this is none that serves anybody.
+    match timeout(READY_WITHIN, app.system.store().is_migrated()).await {
+        Ok(Ok(true)) if !app.system.cluster.lease_holds() => Err(not_ready("this node has no valid lease")),
+        Ok(Ok(true)) => Ok("ready\n"),
+        Ok(Ok(false)) => Err(not_ready("migrations are missing")),
+        Ok(Err(_)) | Err(_) => Err(not_ready("the database is unavailable")),
     }
 }
 
@@ -56,8 +63,7 @@ pub(crate) async fn own_listener(State(app): State<Arc<App>>) -> Response {
 fn exposition(app: &App) -> Response {
     let observability = &app.observability;
     let pool = app.system.store().pool_use();
-    observability.database_connections.set(i64::from(pool.open));
-    observability.database_idle_connections.set(i64::from(pool.idle));
+    observability.show_database_connections(pool.open, pool.idle, pool.given_up);
     let stats = app.system.devices.counts();
     // A part of the fleet would be taken for a loss of the rest.
     let counts = [

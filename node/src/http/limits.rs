@@ -197,6 +197,7 @@ mod tests {
         "cluster.protocol_max",
         "cluster.redial_max_ms",
         "commands.batch_per_second",
+        "database.answer_grace_ms",
         "database.pool_max_connections",
         "fcm.queue_max",
         "heartbeat.batch_rows_max",

@@ -47,8 +47,9 @@ pub(crate) struct Observability {
     /// Frames of agent sockets by kind of refusal.
     pub(crate) socket_refusals: IntCounterVec,
     unusable_values: IntCounterVec,
-    pub(crate) database_connections: IntGauge,
-    pub(crate) database_idle_connections: IntGauge,
+    database_connections: IntGauge,
+    database_idle_connections: IntGauge,
+    database_connections_given_up: IntCounter,
     pub(crate) devices: GaugeVec,
 }
 
@@ -112,6 +113,11 @@ impl Observability {
                 "Unused connections of the pool",
                 registry
             )?,
+            database_connections_given_up: register_int_counter_with_registry!(
+                "nexmdm_database_connections_given_up_total",
+                "Connections given up because the database did not answer in time",
+                registry
+            )?,
             devices: register_gauge_vec_with_registry!(
                 "nexmdm_devices",
                 "Devices of the cluster by state; the same on every node",
@@ -120,6 +126,14 @@ impl Observability {
             )?,
             registry,
         })
+    }
+
+    /// Shows how the connections to the database are used.
+    pub(crate) fn show_database_connections(&self, open: u32, idle: u32, given_up: u64) {
+        self.database_connections.set(i64::from(open));
+        self.database_idle_connections.set(i64::from(idle));
+        // Two readings at once may count the newest twice, which says no less.
+        self.database_connections_given_up.inc_by(given_up.saturating_sub(self.database_connections_given_up.get()));
     }
 
     /// Counts what was unusable of a heartbeat.

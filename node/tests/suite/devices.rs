@@ -139,7 +139,12 @@ async fn the_store_and_the_fleet_view_agree_on_filters_and_orders() {
 
 /// A node's system within the test, in the place of the node that ran before.
 async fn start_system(database: &crate::common::Database) -> Arc<System> {
-    let options = PoolOptions { max_connections: 4, acquire_timeout: crate::common::DEADLINE, statement_timeout: crate::common::DEADLINE };
+    let options = PoolOptions {
+        max_connections: 4,
+        acquire_timeout: crate::common::DEADLINE,
+        statement_timeout: crate::common::DEADLINE,
+        answer_grace: std::time::Duration::from_secs(2),
+    };
     let store = Store::new(&database.url, options).unwrap();
     let key = || secrecy::SecretBox::new(Box::new(vec![7; 32]));
     let secrets = actors::Secrets { master_key: key(), jwt_key: key() };

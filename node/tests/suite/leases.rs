@@ -8,7 +8,12 @@ use store::{ClaimedShard, JoinOutcome, NewNode, PoolOptions, Store};
 use crate::common::{Database, clock};
 
 async fn store(database: &Database) -> Store {
-    let options = PoolOptions { max_connections: 8, acquire_timeout: crate::common::DEADLINE, statement_timeout: crate::common::DEADLINE };
+    let options = PoolOptions {
+        max_connections: 8,
+        acquire_timeout: crate::common::DEADLINE,
+        statement_timeout: crate::common::DEADLINE,
+        answer_grace: std::time::Duration::from_secs(2),
+    };
     let store = Store::new(&database.url, options).unwrap();
     store.migrate().await.unwrap();
     store

@@ -9,6 +9,7 @@ mod audit;
 mod auth;
 mod bad_input;
 mod browser;
+mod clocks;
 mod cluster;
 mod command_paths;
 mod commands;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chaos::client::{Client, EnrolledDevice};
 use chaos::harness::Node;
+use test_database::SilentProxy;
 use tokio::task::JoinSet;
 
 use crate::common::{Bench, Database, eventually, heartbeat_at, options};
@@ -123,6 +124,43 @@ async fn without_the_database_nothing_is_acknowledged_and_service_resumes_by_its
         load.go_on(200).await;
         eventually("ready again", async || (client.get("/readyz", None).await.unwrap().status == 200).then_some(())).await;
     }
+    check(&load.finish().await, |statement| database.sql(statement));
+    assert!(node.terminate().await.unwrap().success());
+}
+
+/// P11, for connections that stay open and carry nothing, as behind a firewall that drops, or to a host that stands still.
+#[tokio::test]
+async fn a_node_whose_connections_fall_silent_serves_again_as_soon_as_new_ones_answer() {
+    let database = Database::start();
+    let proxy = SilentProxy::start(&database.url).await;
+    let silent = options().database_url(proxy.url()).env("NEXMDM__DATABASE__STATEMENT_TIMEOUT_MS", "4000");
+    let mut node = Node::start(silent).await.unwrap();
+    let client = Client::new(&node.url()).unwrap();
+    let admin = client.access_token("admin", node.admin_password()).await.unwrap();
+    let load = Load::start(&node.url(), devices(&client, &admin, 20).await);
+    let ready =
+        async |status| eventually("readiness", async || (client.get("/readyz", None).await.ok()?.status == status).then_some(())).await;
+    for _ in 0..2 {
+        load.go_on(200).await;
+        proxy.fall_silent();
+        ready(503).await;
+        let before = load.acknowledged.load(Ordering::Relaxed);
+        load.see_refusals().await;
+        assert_eq!(load.acknowledged.load(Ordering::Relaxed), before, "acknowledged without a database");
+        assert_eq!(client.get("/healthz", None).await.unwrap().status, 200);
+        proxy.strand();
+        load.go_on(200).await;
+        ready(200).await;
+    }
+    // New connections answer all the while: the node is hardly disturbed.
+    proxy.strand();
+    load.go_on(200).await;
+    ready(200).await;
+    eventually("the silent connections are closed", async || (proxy.silent_connections() == 0).then_some(())).await;
+    let metrics = client.get("/metrics", None).await.unwrap();
+    let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
+    let given_up = metrics.lines().find_map(|line| line.strip_prefix("nexmdm_database_connections_given_up_total "));
+    assert!(given_up.unwrap().parse::<f64>().unwrap() >= 1.0, "{given_up:?}");
     check(&load.finish().await, |statement| database.sql(statement));
     assert!(node.terminate().await.unwrap().success());
 }

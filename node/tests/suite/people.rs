@@ -363,7 +363,12 @@ async fn the_last_active_admin_stays_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_admins_that_disable_each_other_one_remains() {
     let database = Database::start();
-    let pool = PoolOptions { max_connections: 8, acquire_timeout: crate::common::DEADLINE, statement_timeout: crate::common::DEADLINE };
+    let pool = PoolOptions {
+        max_connections: 8,
+        acquire_timeout: crate::common::DEADLINE,
+        statement_timeout: crate::common::DEADLINE,
+        answer_grace: Duration::from_secs(2),
+    };
     let store = Store::new(&database.url, pool).unwrap();
     store.migrate().await.unwrap();
     let server = domain::access::Principal::system();

@@ -20,7 +20,7 @@ const SEEDS: RangeInclusive<u64> = 1..=30;
 /// Most seeds that run at once. Each waits for its database now and then, so that there are more than processors.
 const WORKERS_MAX: usize = 8;
 /// What has to have happened among the seeds of an ordinary run, or the run shows nothing.
-const EXERCISED: [&str; 12] = [
+const EXERCISED: [&str; 13] = [
     "acknowledged by the owner",
     "stored without the owner",
     "heartbeats repeated",
@@ -28,6 +28,7 @@ const EXERCISED: [&str; 12] = [
     "repeats recognized",
     "writes of owners",
     "checks of ownership",
+    "clocks compared",
     "claims of shards",
     "outages judged",
     "resumptions judged",

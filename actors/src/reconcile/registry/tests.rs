@@ -54,7 +54,7 @@ impl Drop for Held {
     }
 }
 
-impl RunLocks for Locks {
+impl RunStore for Locks {
     fn try_lock<'a>(&'a self, name: &'a str, _longest: Duration) -> BoxFuture<'a, Result<Option<RunLock>, StoreError>> {
         async move {
             let mut held = self.0.lock().unwrap();
@@ -66,6 +66,15 @@ impl RunLocks for Locks {
         }
         .boxed()
     }
+
+    fn now(&self) -> BoxFuture<'_, Result<Timestamp, StoreError>> {
+        async { Ok(database_time()) }.boxed()
+    }
+}
+
+/// Another time than that of the nodes.
+fn database_time() -> Timestamp {
+    chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(1)
 }
 
 fn reconcilers(ownership: Arc<Ownership>) -> (Reconcilers, CancellationToken) {
@@ -253,4 +262,23 @@ async fn batches_go_on_until_one_is_not_full() {
     assert_eq!(removed.await.unwrap(), 2);
     let over = Run { lease: Some(ShardLease { ownership: Arc::new(Ownership::new(clock())), shard: ShardId(7), epoch: Epoch(1) }), ..run };
     assert_eq!(over.in_batches(|_| async { Err(StoreError::Corrupt("another node runs this by now")) }).await.unwrap(), 0);
+}
+
+/// Reports the time at which it runs.
+struct TimeOfRun(mpsc::UnboundedSender<Timestamp>);
+
+impl Reconcile for TimeOfRun {
+    fn reconcile<'a>(&'a mut self, run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
+        let _ = self.0.send(run.now);
+        async { Ok(0) }.boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_goes_by_the_database_s_time_whatever_its_node_shows() {
+    let (reconcilers, _stopping) = reconcilers(Arc::new(Ownership::new(clock())));
+    let (runs, mut seen) = mpsc::unbounded_channel();
+    reconcilers.start(Reconciler::per_node("tests", MINUTE, TimeOfRun(runs)).at_start()).await.unwrap();
+    assert_eq!(seen.recv().await.unwrap(), database_time());
+    assert_eq!(recorded(&reconcilers, 1).await.last_run_at, Some(database_time()));
 }

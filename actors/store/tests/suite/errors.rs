@@ -8,7 +8,12 @@ use test_database::TestDatabase;
 use crate::common::{at, battery, device, enroll, heartbeat};
 
 fn options() -> PoolOptions {
-    PoolOptions { max_connections: 1, acquire_timeout: Duration::from_secs(10), statement_timeout: Duration::from_secs(2) }
+    PoolOptions {
+        max_connections: 1,
+        acquire_timeout: Duration::from_secs(10),
+        statement_timeout: Duration::from_secs(2),
+        answer_grace: Duration::from_secs(2),
+    }
 }
 
 #[tokio::test]

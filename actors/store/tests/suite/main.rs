@@ -37,3 +37,4 @@ mod saved_filters;
 mod server_checks;
 mod sessions;
 mod sign_in_failures;
+mod silence;

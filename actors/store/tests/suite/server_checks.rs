@@ -13,7 +13,11 @@ use test_database::TestDatabase;
 
 fn store(url: &str) -> Store {
     let timeout = Duration::from_secs(30);
-    Store::new(url, PoolOptions { max_connections: 4, acquire_timeout: timeout, statement_timeout: timeout }).unwrap()
+    Store::new(
+        url,
+        PoolOptions { max_connections: 4, acquire_timeout: timeout, statement_timeout: timeout, answer_grace: Duration::from_secs(2) },
+    )
+    .unwrap()
 }
 
 async fn unfit(url: &str) -> UnfitServer {

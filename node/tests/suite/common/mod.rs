@@ -81,7 +81,12 @@ impl Bench {
     pub(crate) fn store(&self) -> store::Store {
         let postmaster = find_postmaster(self.node.data_dir()).expect("a private PostgreSQL");
         let url = format!("postgres://nexmdm@localhost/nexmdm?host={}", postmaster.socket_dir.unwrap().display());
-        let options = store::PoolOptions { max_connections: 2, acquire_timeout: DEADLINE, statement_timeout: DEADLINE };
+        let options = store::PoolOptions {
+            max_connections: 2,
+            acquire_timeout: DEADLINE,
+            statement_timeout: DEADLINE,
+            answer_grace: Duration::from_secs(2),
+        };
         store::Store::new(&url, options).unwrap()
     }
 

@@ -1,0 +1,263 @@
+//! The pool of connections to the database. Every wait for the database has an end, and no connection that once did not answer is used again.
+//!
+//! ```text
+//! acquire   a permit, a connection that lies idle or a new one         acquire_timeout
+//! statement, BEGIN, COMMIT                                             answer_timeout, which is longer than the server's own limit
+//! return    what was left unfinished is rolled back in the background  answer_timeout
+//! ```
+//! Once one connection was given up, those that lie idle are closed, and what others wait for has to come within a grace: the path is the same.
+//!
+//! A path that falls silent (a firewall that drops, a host that stands still) sends nothing, so that only time tells. `sqlx`'s own pool
+//! waits for such a connection for ever when it is returned, and its place in the pool is lost; hence this one. `sqlx` gives no access
+//! to the sockets either, so that TCP is left as the system has it: the ends of the waits do not depend on it.
+
+mod bounded;
+mod connection;
+mod executor;
+mod listener;
+mod transaction;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, PgConnection};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+pub(crate) use connection::{Connection, PooledConnection};
+pub(crate) use listener::PoolListener;
+pub(crate) use transaction::Transaction;
+
+/// Idle time after which a connection has to answer before it is used again.
+const CHECKED_AFTER: Duration = Duration::from_secs(2);
+/// How long that answer may take: the server does nothing for it.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Idle time after which a connection that the others make superfluous is closed.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+/// Age after which a connection is made anew.
+const AGE_MAX: Duration = Duration::from_secs(1800);
+/// How long the farewell of a connection may take.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pauses between attempts to connect to a server that refuses or is starting.
+const CONNECT_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(300));
+
+/// Size of a pool, and its waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Most connections.
+    pub(crate) connections: u32,
+    /// Longest wait for a connection.
+    pub(crate) acquire: Duration,
+    /// Longest wait for an answer to a statement.
+    pub(crate) answer: Duration,
+    /// How long it is still waited for once another connection has fallen silent.
+    pub(crate) grace: Duration,
+}
+
+/// Pool of connections. Clones are the same pool.
+#[derive(Clone)]
+pub(crate) struct Pool(Arc<Shared>);
+
+struct Shared {
+    connect: PgConnectOptions,
+    /// Statements that set up each new connection.
+    settings: String,
+    limits: Limits,
+    permits: Arc<Semaphore>,
+    /// Connections that nobody uses, the one that was used last at the end.
+    idle: Mutex<Vec<Idle>>,
+    /// Connections that are open.
+    open: watch::Sender<u32>,
+    /// When a connection was last given up; none that has not answered since is used again.
+    silent_at: watch::Sender<Option<Instant>>,
+    given_up: Arc<AtomicU64>,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+/// Part of a connection in the pool's counts.
+struct Counted {
+    shared: Arc<Shared>,
+    /// 0 for one beside the pool.
+    of_open: u32,
+}
+
+impl Counted {
+    fn new(shared: &Arc<Shared>, of_open: u32) -> Self {
+        shared.open.send_modify(|open| *open += of_open);
+        Self { shared: Arc::clone(shared), of_open }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.shared.open.send_modify(|open| *open = open.saturating_sub(self.of_open));
+    }
+}
+
+impl Pool {
+    /// A pool without a connection yet; `given_up` counts the connections that were given up.
+    pub(crate) fn new(connect: PgConnectOptions, settings: String, limits: Limits, given_up: Arc<AtomicU64>) -> Self {
+        Self(Arc::new(Shared {
+            connect,
+            settings,
+            limits,
+            permits: Arc::new(Semaphore::new(limits.connections as usize)),
+            idle: Mutex::default(),
+            open: watch::Sender::new(0),
+            silent_at: watch::Sender::new(None),
+            given_up,
+        }))
+    }
+
+    /// Takes a connection.
+    pub(crate) async fn acquire(&self) -> Result<PooledConnection, sqlx::Error> {
+        timeout(self.0.limits.acquire, self.take()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    async fn take(&self) -> Result<PooledConnection, sqlx::Error> {
+        let mut permit = Arc::clone(&self.0.permits).acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
+        while let Some(Idle { connection, since }) = self.0.pop_idle() {
+            let mut connection = PooledConnection::new(self.clone(), connection, permit);
+            if since.elapsed() < CHECKED_AFTER || connection.check(CHECK_TIMEOUT).await.is_ok() {
+                return Ok(connection);
+            }
+            permit = connection.discard();
+        }
+        let mut pause = CONNECT_AGAIN.0;
+        loop {
+            match self.connect(1).await {
+                Ok(connection) => return Ok(PooledConnection::new(self.clone(), connection, permit)),
+                Err(cause) if is_passing(&cause) && !self.0.permits.is_closed() => {
+                    tracing::debug!(event = "database.connect_failed", %cause)
+                }
+                Err(cause) => return Err(cause),
+            }
+            sleep(pause).await;
+            pause = (2 * pause).min(CONNECT_AGAIN.1);
+        }
+    }
+
+    /// A new connection that is set up. It may take for ever: callers end the wait.
+    async fn connect(&self, of_open: u32) -> Result<Connection, sqlx::Error> {
+        let counted = Counted::new(&self.0, of_open);
+        let mut raw = self.0.connect.connect().await?;
+        sqlx::raw_sql(AssertSqlSafe(self.0.settings.as_str())).execute(&mut raw).await?;
+        Ok(Connection::new(raw, self.0.limits.answer, counted))
+    }
+
+    /// A connection beside the pool, closed when it is dropped.
+    pub(crate) async fn connect_alone(&self) -> Result<Connection, sqlx::Error> {
+        timeout(self.0.limits.acquire, self.connect(0)).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    /// Begins a transaction; it is rolled back if it is dropped, whenever that is.
+    pub(crate) async fn begin(&self) -> Result<Transaction, sqlx::Error> {
+        Transaction::begin(self.acquire().await?).await
+    }
+
+    /// Open connections, in use or not.
+    pub(crate) fn open(&self) -> u32 {
+        *self.0.open.borrow()
+    }
+
+    /// Open connections that nobody uses.
+    pub(crate) fn idle(&self) -> u32 {
+        u32::try_from(self.0.idle().len()).unwrap_or(u32::MAX)
+    }
+
+    /// Connections that were given up because the database did not answer in time.
+    pub(crate) fn given_up(&self) -> u64 {
+        self.0.given_up.load(Ordering::Relaxed)
+    }
+
+    /// The count of those.
+    pub(crate) fn given_up_count(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.0.given_up)
+    }
+
+    /// Watch of when a connection was last given up.
+    fn silences(&self) -> watch::Receiver<Option<Instant>> {
+        self.0.silent_at.subscribe()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.permits.is_closed()
+    }
+
+    /// Closes the pool, and waits for the connections in use.
+    pub(crate) async fn close(&self) {
+        self.0.permits.close();
+        let idle = std::mem::take(&mut *self.0.idle());
+        futures_util::future::join_all(idle.into_iter().map(|idle| idle.connection.farewell())).await;
+        let mut open = self.0.open.subscribe();
+        // The sender is in `self`.
+        let _ = open.wait_for(|open| *open == 0).await;
+    }
+}
+
+impl Shared {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        // A list is whole after each change, so a poisoned lock guards good data.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_trusted(&self, connection: &Connection) -> bool {
+        connection.is_settled()
+            && self.silent_at.borrow().is_none_or(|silent| connection.answered_at() > silent)
+            && connection.age() < AGE_MAX
+    }
+
+    fn pop_idle(&self) -> Option<Idle> {
+        let mut idle = self.idle();
+        while let Some(last) = idle.pop() {
+            if self.is_trusted(&last.connection) {
+                return Some(last);
+            }
+        }
+        None
+    }
+
+    /// Takes back a connection that has answered all that it was asked, and then its permit.
+    fn put_back(&self, connection: Connection, permit: OwnedSemaphorePermit) {
+        if self.permits.is_closed() || !self.is_trusted(&connection) {
+            connection.part();
+        } else {
+            let mut idle = self.idle();
+            let superfluous = idle.iter().take_while(|idle| idle.since.elapsed() >= IDLE_MAX).count();
+            let superfluous: Vec<_> = idle.drain(..superfluous).collect();
+            idle.push(Idle { connection, since: Instant::now() });
+            drop(idle);
+            superfluous.into_iter().for_each(|idle| idle.connection.part());
+        }
+        drop(permit);
+    }
+
+    /// One connection did not answer in time: the others that lie idle go the same way, and are closed too.
+    fn gave_up(&self) {
+        let number = self.given_up.fetch_add(1, Ordering::Relaxed) + 1;
+        self.silent_at.send_replace(Some(Instant::now()));
+        let idle = std::mem::take(&mut *self.idle());
+        tracing::warn!(event = "database.connection_given_up", number, idle_closed = idle.len());
+    }
+}
+
+/// Whether a server that refuses a connection may take one soon.
+fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(cause) => cause.kind() == std::io::ErrorKind::ConnectionRefused,
+        sqlx::Error::Database(error) => error.is_transient_in_connect_phase(),
+        _ => false,
+    }
+}
+
+/// Closes a connection, with a farewell that the server needs not wait for.
+async fn farewell(raw: PgConnection) {
+    // Nobody is told of a connection that could not be closed politely.
+    let _ = timeout(FAREWELL_TIMEOUT, raw.close()).await;
+}
