@@ -11,6 +11,7 @@ pub mod abi;
 pub mod access;
 pub mod account;
 pub mod action;
+pub mod alert;
 pub mod api_token;
 pub mod apk;
 pub mod audit;
@@ -33,6 +34,7 @@ pub mod interval;
 pub mod invalid;
 pub mod lockout;
 pub mod name;
+pub mod notification;
 pub mod param;
 pub mod partition;
 pub mod permits;
@@ -54,8 +56,8 @@ pub mod throttle;
 pub mod transfer;
 
 pub use ids::{
-    AgentBuildId, ApiTokenId, ApkId, ApkUploadId, CommandBatchId, CommandId, DeploymentId, DeviceId, DeviceTokenId, EnrollTokenId, NodeId,
-    SavedFilterId, SessionId, UserId,
+    AgentBuildId, AlertId, AlertWindowId, ApiTokenId, ApkId, ApkUploadId, ChannelId, CommandBatchId, CommandId, DeploymentId, DeviceId,
+    DeviceTokenId, EnrollTokenId, NodeId, NotificationId, RouteId, SavedFilterId, SessionId, SilenceId, UserId,
 };
 pub use invalid::Invalid;
 pub use service_error::ServiceError;
