@@ -4,6 +4,7 @@ use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use clock::Clock;
 use domain::access::{Principal, Role};
 use domain::account::AccountChange;
 use domain::audit::Head;

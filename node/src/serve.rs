@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use clock::Clock;
 use secrecy::SecretString;
 use services::System;
 use tokio::net::TcpListener;

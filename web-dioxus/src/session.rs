@@ -14,6 +14,7 @@ use dioxus::prelude::VirtualDom;
 use domain::UserId;
 use domain::access::Principal;
 use domain::permits::{Claim, Limit};
+use domain::rate::RateLimit;
 use permits::{Permit, Pool};
 use prometheus::{IntCounterVec, IntGauge, Registry, register_int_counter_vec_with_registry, register_int_gauge_with_registry};
 use serde::Deserialize;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::LocalPoolHandle;
 
 use crate::context::{InitialPath, Session};
+use crate::event_rate::EventRates;
 use crate::signin::OriginExtension;
 use crate::{Dashboard, app, signin, transport};
 

@@ -88,3 +88,27 @@ id!(
     /// A build of the agent that may be promoted.
     AgentBuildId
 );
+id!(
+    /// An alert: one period in which a rule fired for a subject.
+    AlertId
+);
+id!(
+    /// A silence of notifications.
+    SilenceId
+);
+id!(
+    /// A recurring maintenance window of notifications.
+    AlertWindowId
+);
+id!(
+    /// A channel that notifications are sent to.
+    ChannelId
+);
+id!(
+    /// A route from alerts to a channel.
+    RouteId
+);
+id!(
+    /// A notification about alerts.
+    NotificationId
+);

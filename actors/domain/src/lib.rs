@@ -11,6 +11,7 @@ pub mod abi;
 pub mod access;
 pub mod account;
 pub mod action;
+pub mod alert;
 pub mod api_token;
 pub mod apk;
 pub mod audit;
@@ -35,6 +36,7 @@ pub mod interval;
 pub mod invalid;
 pub mod lockout;
 pub mod name;
+pub mod notification;
 pub mod param;
 pub mod partition;
 pub mod permits;
@@ -57,8 +59,8 @@ pub mod time;
 pub mod transfer;
 
 pub use ids::{
-    AgentBuildId, ApiTokenId, ApkId, ApkUploadId, CommandBatchId, CommandId, DeploymentId, DeviceId, DeviceTokenId, EnrollTokenId, NodeId,
-    SavedFilterId, SessionId, UserId,
+    AgentBuildId, AlertId, AlertWindowId, ApiTokenId, ApkId, ApkUploadId, ChannelId, CommandBatchId, CommandId, DeploymentId, DeviceId,
+    DeviceTokenId, EnrollTokenId, NodeId, NotificationId, RouteId, SavedFilterId, SessionId, SilenceId, UserId,
 };
 pub use invalid::Invalid;
 pub use service_error::ServiceError;

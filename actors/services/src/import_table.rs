@@ -6,7 +6,7 @@ use domain::edit::DevicePatch;
 use domain::spreadsheet::{ImportCells, RowTarget, import_row};
 use domain::{DeviceId, Invalid};
 
-use super::csv_dialect::Table;
+use super::csv_dialect::{Lines, Table};
 
 /// Most rows of an import.
 pub const IMPORT_ROWS_MAX: usize = 100_000;
@@ -131,17 +131,14 @@ pub(super) fn read_table(bytes: &[u8], known_columns: &[String], report: &mut Im
     if id.is_none() && alias.is_none() {
         return Err(Invalid::new("body", "the header row has neither a column id nor a column alias"));
     }
-    let (mut rows, mut record) = (Vec::new(), csv::ByteRecord::new());
+    let (mut rows, mut record, mut lines) = (Vec::new(), csv::ByteRecord::new(), Lines::of(bytes));
     while reader.read_byte_record(&mut record).map_err(|_| Invalid::new("body", "not a CSV file"))? {
         report.rows += 1;
         if report.rows > IMPORT_ROWS_MAX {
             return Err(Invalid::new("body", format!("more than {IMPORT_ROWS_MAX} rows")));
         }
-        let line = record.position().map_or(0, |begin| {
-            // A record that follows CR LF begins, for the reader, with the LF.
-            let at_line_feed = usize::try_from(begin.byte()).ok().and_then(|at| bytes.get(at)) == Some(&b'\n');
-            begin.line() + u64::from(at_line_feed) + lines_before
-        });
+        let begin = record.position().and_then(|begin| usize::try_from(begin.byte()).ok()).unwrap_or_default();
+        let line = lines.line_of(begin) + lines_before;
         if record.len() != head.len() {
             let problem = format!("{} cells, but the header row has {}", record.len(), head.len());
             report.problem(line, Invalid::new("row", problem));
@@ -193,6 +190,10 @@ mod tests {
         let not_text = [b"alias,tags\n".as_slice(), b"\xff\xfe,a\n"].concat();
         assert_eq!(read(&not_text), (0, vec![(2, "row".into())]));
         assert_eq!(read(b"alias;tags\nkiosk;a\n"), (1, vec![]));
+        for end in ["\n", "\r\n", "\r"] {
+            let csv = ["id,alias", &format!("{id},\"two{end}lines\""), "", "", "7,ok", &format!("{id},fine"), "8,ok"].join(end);
+            assert_eq!(read(csv.as_bytes()), (1, vec![(2, "row".into()), (6, "id".into()), (8, "id".into())]), "{end:?}");
+        }
         assert_eq!(read(b"sep=;\r\nalias;tags\r\n;a\r\n"), (0, vec![(3, "alias".into())]), "an empty alias, in its line");
         assert_eq!(read(format!("id,alias\n{id},\n").as_bytes()), (0, vec![(2, "alias".into())]));
     }

@@ -120,7 +120,7 @@ mod tests {
         // Nothing listens there: none of these tests reads anything.
         let store = store::Store::new(
             "postgres://127.0.0.1:1/none",
-            store::PoolOptions { max_connections: 1, acquire_timeout: wait, statement_timeout: wait },
+            store::PoolOptions { max_connections: 1, acquire_timeout: wait, statement_timeout: wait, answer_grace: wait },
         );
         let credentials = std::sync::Arc::new(crate::credential_cache::CredentialCache::new(wait));
         let standing = Standing::new(clock::Clock::system(), store.unwrap(), credentials);

@@ -36,6 +36,7 @@ fn fleet() -> Arc<FleetView> {
         low_battery_pct: 20,
         app_stale_after_s: 300,
         ghost_after: chrono::TimeDelta::days(1),
+        events_per_hour: 60,
     };
     FleetView::new(policy, Clock::system())
 }

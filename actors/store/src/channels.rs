@@ -10,3 +10,5 @@ pub(crate) const ACCOUNT: &str = "nexmdm_account";
 pub(crate) const COMMAND: &str = "nexmdm_command";
 /// Something happened to a deployment; payload: its id, or empty for all of them.
 pub(crate) const DEPLOYMENT: &str = "nexmdm_deployment";
+/// Alerts were changed, or what decides about their notifications; no payload.
+pub(crate) const ALERT: &str = "nexmdm_alert";

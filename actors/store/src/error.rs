@@ -1,6 +1,6 @@
 //! Errors of the database, in terms a caller can act on.
 
-use domain::ServiceError;
+use domain::{Invalid, ServiceError};
 use sqlx::error::DatabaseError;
 
 /// Oldest supported version of PostgreSQL, as `server_version_num` has it.
@@ -17,6 +17,8 @@ pub enum Conflict {
     UsernameInUse,
     /// Another filter of the same account has this name.
     FilterNameInUse,
+    /// Another channel of alerts has this name.
+    ChannelNameInUse,
     /// Another rule.
     Other,
 }
@@ -102,6 +104,7 @@ impl From<sqlx::Error> for StoreError {
                 Some("device_alias_key" | "device_alias_canonical_key") => Conflict::AliasInUse,
                 Some("app_user_username_key" | "app_user_username_canonical_key") => Conflict::UsernameInUse,
                 Some("saved_filter_name_key" | "saved_filter_name_canonical_key") => Conflict::FilterNameInUse,
+                Some("alert_channel_name_canonical_key") => Conflict::ChannelNameInUse,
                 _ => Conflict::Other,
             }),
             sqlx::Error::Database(database) if is_outage(database.as_ref()) => Self::Unavailable(error),
@@ -122,6 +125,7 @@ impl From<StoreError> for ServiceError {
             StoreError::Conflict(Conflict::AliasInUse) => Self::AliasInUse,
             StoreError::Conflict(Conflict::UsernameInUse) => Self::UsernameInUse,
             StoreError::Conflict(Conflict::FilterNameInUse) => Self::FilterNameInUse,
+            StoreError::Conflict(Conflict::ChannelNameInUse) => Self::Invalid(Invalid::new("name", "another channel has this name")),
             cause @ (StoreError::Unavailable(_) | StoreError::TimedOut(_)) => {
                 tracing::warn!(event = "database.unavailable", %cause);
                 Self::Unavailable

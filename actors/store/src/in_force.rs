@@ -11,10 +11,8 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn is_account_enabled(&self, id: UserId) -> Result<bool, StoreError> {
-        let found = sqlx::query_scalar!(
-            r#"SELECT EXISTS (SELECT 1 FROM app_user WHERE user_id = $1 AND disabled_at IS NULL) AS "found!""#,
-            id.0
-        );
+        let found =
+            sqlx::query_scalar!(r#"SELECT EXISTS (SELECT 1 FROM app_user WHERE user_id = $1 AND disabled_at IS NULL) AS "found!""#, id.0);
         Ok(found.fetch_one(&self.pool).await?)
     }
 

@@ -181,7 +181,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Limits within a node or between nodes, which nobody who calls is answered with.
-    const INTERNAL: [&str; 22] = [
+    const INTERNAL: [&str; 23] = [
         "agent_updates.verify_failures_max",
         "auth.device_token_cache_max",
         "auth.failure_keys_max",

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{NaiveTime, SecondsFormat, TimeDelta, Timelike};
+use chrono::{Datelike, NaiveTime, SecondsFormat, TimeDelta, Timelike, Weekday};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
@@ -151,10 +151,19 @@ impl DailyWindow {
     }
 
     fn is_open(&self, now: Timestamp) -> bool {
-        let local = now.with_timezone(&self.tz).time();
+        self.opened_on(now).is_some()
+    }
+
+    /// Local day on which the window that is open now has opened: yesterday, after the midnight that it crosses. `None`: it is shut.
+    pub fn opened_on(&self, now: Timestamp) -> Option<Weekday> {
+        let local = now.with_timezone(&self.tz);
         let minute = local.hour() * 60 + local.minute();
         let (start, end) = (u32::from(self.start_minute), u32::from(self.end_minute));
-        if start < end { (start..end).contains(&minute) } else { minute >= start || minute < end }
+        match start < end {
+            true => (start..end).contains(&minute).then(|| local.weekday()),
+            false if minute >= start => Some(local.weekday()),
+            false => (minute < end).then(|| local.weekday().pred()),
+        }
     }
 
     fn opens_at(&self, now: Timestamp) -> Option<Timestamp> {
@@ -220,6 +229,18 @@ mod tests {
             let daily = window.daily().unwrap();
             assert_eq!((daily.start().as_str(), daily.end().as_str(), daily.tz()), (start, end, tz));
         }
+    }
+
+    #[test]
+    fn a_window_across_midnight_is_of_the_day_on_which_it_opened() {
+        let night = MaintenanceWindow::parse("22:00", "05:00", "Europe/Berlin").unwrap();
+        let opened = |moment| night.daily().unwrap().opened_on(at(moment));
+        // A Sunday evening, and the Monday morning after it.
+        assert_eq!(opened("2026-11-22T21:00:00Z"), Some(Weekday::Sun));
+        assert_eq!(opened("2026-11-23T03:59:00Z"), Some(Weekday::Sun));
+        assert_eq!(opened("2026-11-23T12:00:00Z"), None);
+        let day = MaintenanceWindow::parse("09:00", "17:00", "UTC").unwrap();
+        assert_eq!(day.daily().unwrap().opened_on(at("2026-11-22T09:00:00Z")), Some(Weekday::Sun));
     }
 
     #[test]

@@ -63,6 +63,7 @@ impl PoolName {
             Self::AgentSockets => "Agent sockets",
             Self::DashboardSessions => "Dashboard pages",
             Self::Connections => "Connections",
+            Self::LinkHandshakes => "Node handshakes",
         }
     }
 

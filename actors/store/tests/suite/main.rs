@@ -4,6 +4,8 @@
 mod accounts;
 mod agent_build_stats;
 mod agent_builds;
+mod alert_setup;
+mod alerts;
 mod api_tokens;
 mod apks;
 mod audit;
@@ -30,6 +32,8 @@ mod exec_commands;
 mod flags;
 mod heartbeats;
 mod history;
+mod notifications;
+mod outbox;
 mod packages;
 mod partitions;
 mod placement;

@@ -1,0 +1,28 @@
+//! Alerts: rules and their thresholds, judgements, records, silences.
+//!
+//! ```text
+//! facts + thresholds --evaluate--> verdict --judge--> record (firing -> acknowledged -> resolved)
+//! ```
+//! Who is notified of a record, and when, is decided in [`crate::notification`].
+
+mod evaluation;
+mod facts;
+mod record;
+mod remediation;
+mod rules;
+mod silence;
+mod subject;
+mod table;
+mod threshold;
+
+pub use evaluation::{Evaluation, Judging, Verdict, evaluate};
+pub use facts::{AuditHealth, DeploymentFacts, DeviceFacts, Facts, FleetCount, Lasting, NodeFacts, PushHealth, Streaks, SystemFacts};
+pub use record::{
+    Acknowledgement, AlertRecord, AlertState, FLAP_PERIOD, NOTE_MAX_CHARS, OPENINGS_MAX, Openings, REASON_MAX_CHARS, RecordChange,
+    ResolveCause, TransitionKind, acknowledge, judge, note,
+};
+pub use remediation::{RemediationPlan, RemediationState, RemediationStep, RemediationWait, Remedy, remediate};
+pub use silence::{AlertWindow, MatchedAlert, Matcher, SILENCE_MAX, SILENCE_REASON_MAX_CHARS, SILENCES_MAX, Silence};
+pub use subject::{AlertKey, SUBJECT_NAME_MAX_CHARS, Severity, Subject, SubjectKind, SubjectLabels};
+pub use table::{Rule, RuleSpec, THRESHOLDS_MAX, ThresholdSpec, ThresholdUnit};
+pub use threshold::{ResolvedRule, RuleSetting, SETTINGS_MAX, ScopedDevice, ThresholdScope, Thresholds, check_all, resolve};

@@ -1,0 +1,165 @@
+//! Finds out what people ought to be told, and what of it is held for a cause.
+
+use std::collections::BTreeSet;
+
+use crate::alert::{AlertKey, AlertWindow, FLAP_PERIOD, MatchedAlert, Matcher, Rule, Silence};
+use crate::notification::route::{opens_at, recipients};
+use crate::notification::state::{Suppression, Surroundings, Tracked, Untold};
+use crate::notification::{LEVEL_MAX, NotificationKind};
+use crate::{ChannelId, Timestamp};
+
+use super::{Decision, Settled};
+
+/// Something to tell that nothing holds.
+pub(super) struct Waiting {
+    /// Rule and subject.
+    pub(super) key: AlertKey,
+    /// Kind of the message.
+    pub(super) kind: NotificationKind,
+    /// Channels.
+    pub(super) channels: BTreeSet<ChannelId>,
+    /// When it may be sent, with its group.
+    pub(super) due: Timestamp,
+    /// Level of escalation.
+    pub(super) level: u8,
+}
+
+/// Silences and windows that hold now, and when any of them changes.
+struct Muting<'a> {
+    silences: Vec<(&'a Matcher, Timestamp)>,
+    windows: Vec<(&'a Matcher, Option<Timestamp>)>,
+}
+
+impl<'a> Muting<'a> {
+    fn at(around: &Surroundings<'a>, now: Timestamp) -> Self {
+        let silence = |silence: &'a Silence| (&silence.matcher, silence.ends_at);
+        let window = |window: &'a AlertWindow| (&window.matcher, window.next_change(now));
+        Self {
+            silences: around.silences.iter().filter(|silence| silence.is_active(now)).map(silence).collect(),
+            windows: around.windows.iter().filter(|window| window.is_active(now)).map(window).collect(),
+        }
+    }
+
+    /// Cause for which an alert is muted, and until when at least.
+    fn of(&self, alert: &MatchedAlert<'_>) -> Option<(Suppression, Option<Timestamp>)> {
+        let window = self.windows.iter().find(|(matcher, _)| matcher.matches(alert));
+        if let Some((_, until)) = window {
+            return Some((Suppression::MaintenanceWindow, *until));
+        }
+        let silence = self.silences.iter().find(|(matcher, _)| matcher.matches(alert))?;
+        Some((Suppression::Silenced, Some(silence.1)))
+    }
+}
+
+/// Holds what is not to be told now, and answers what else there is.
+pub(super) fn hold(decision: &mut Decision, around: &Surroundings<'_>, now: Timestamp) -> Vec<Waiting> {
+    let inhibitors = inhibitors(decision, around, now);
+    let muting = Muting::at(around, now);
+    let known: BTreeSet<ChannelId> = around.routes.iter().map(|route| route.channel).collect();
+    let (mut waiting, mut settled, mut wakeups) = (Vec::new(), Vec::new(), Vec::new());
+    for (key, tracked) in &mut decision.state.tracked {
+        let labels = tracked.labels.clone();
+        let alert = MatchedAlert { key, severity: tracked.severity, labels: &labels };
+        let muted = muting.of(&alert);
+        let untold = tracked.untold();
+        let Some(untold) = untold else {
+            (tracked.waiting_since, tracked.held) = (None, None);
+            waiting.extend(escalation(tracked, &alert, muted, around, now, &mut wakeups));
+            continue;
+        };
+        let is_raise = untold == Untold::Raise;
+        let inhibited = inhibitors.iter().find(|(rule, _)| is_raise && key.rule.is_inhibited_by(*rule)).map(|(_, until)| *until);
+        let flapping = tracked.openings.flapping_until(around.settings.flap_limit, now);
+        let last = if is_raise { tracked.raise_told_at } else { tracked.resolve_told_at };
+        let cools_until = last.map(|at| at + around.settings.cooldown).filter(|until| *until > now);
+        let channels = match untold {
+            Untold::Raise => recipients(around.routes, &alert, 0, now),
+            Untold::Resolve => tracked.told_to.iter().copied().filter(|channel| known.contains(channel)).collect(),
+        };
+        // What is told to nobody any more cannot be taken back.
+        if !is_raise && channels.is_empty() {
+            tracked.told = crate::notification::Told::Resolved;
+            (tracked.waiting_since, tracked.held) = (None, None);
+            settled.push((tracked.unsettled.take(), Settled::Suppressed(Suppression::NoRoute)));
+            continue;
+        }
+        let cause = match (inhibited, muted, flapping, cools_until) {
+            (Some(until), ..) => Some((Suppression::Inhibited, until)),
+            (_, Some((cause, until)), ..) => Some((cause, until)),
+            (.., Some(until), _) => Some((Suppression::Flapping, Some(until))),
+            (.., Some(until)) => Some((Suppression::Cooldown, Some(until))),
+            _ if channels.is_empty() => Some((Suppression::NoRoute, opens_at(around.routes, &alert, 0, now))),
+            _ => None,
+        };
+        match cause {
+            Some((cause, until)) => {
+                (tracked.waiting_since, tracked.held) = (None, Some(cause));
+                wakeups.extend(until.filter(|until| *until > now));
+                if cause == Suppression::Flapping {
+                    let channels = recipients(around.routes, &alert, 0, now);
+                    let again =
+                        tracked.flapping_told_at.map(|at| at + FLAP_PERIOD.max(around.settings.cooldown)).filter(|again| *again > now);
+                    wakeups.extend(again);
+                    if again.is_none() && !channels.is_empty() {
+                        waiting.push(Waiting { key: key.clone(), kind: NotificationKind::Flapping, channels, due: now, level: 0 });
+                    }
+                }
+            }
+            None => {
+                tracked.held = None;
+                let since = *tracked.waiting_since.get_or_insert(now);
+                let kind = if is_raise { NotificationKind::Raised } else { NotificationKind::Resolved };
+                waiting.push(Waiting { key: key.clone(), kind, channels, due: since + around.settings.group_wait, level: 0 });
+            }
+        }
+    }
+    for (id, settled) in settled {
+        decision.settle(id, settled);
+    }
+    wakeups.into_iter().for_each(|at| decision.wake_at(at));
+    waiting
+}
+
+/// Rules whose alerts inhibit others now, and until when, if that is known.
+fn inhibitors(decision: &Decision, around: &Surroundings<'_>, now: Timestamp) -> Vec<(Rule, Option<Timestamp>)> {
+    let inhibits = |(key, tracked): (&AlertKey, &Tracked)| {
+        Rule::inhibitors().any(|rule| rule == key.rule).then_some(())?;
+        let until = tracked.resolved_at.map(|at| at + around.settings.inhibition_tail);
+        until.is_none_or(|until| until > now).then_some((key.rule, until))
+    };
+    decision.state.tracked.iter().filter_map(inhibits).collect()
+}
+
+/// The next level of routes, if nobody looks after an alert in time.
+fn escalation(
+    tracked: &Tracked,
+    alert: &MatchedAlert<'_>,
+    muted: Option<(Suppression, Option<Timestamp>)>,
+    around: &Surroundings<'_>,
+    now: Timestamp,
+    wakeups: &mut Vec<Timestamp>,
+) -> Option<Waiting> {
+    let told_at = tracked.level_told_at.or(tracked.raise_told_at)?;
+    let level = tracked.level + 1;
+    if !tracked.fires() || tracked.acknowledged || level > LEVEL_MAX || !around.routes.iter().any(|route| route.level >= level) {
+        return None;
+    }
+    let due = told_at + around.settings.escalate_after;
+    if due > now {
+        wakeups.push(due);
+        return None;
+    }
+    if let Some((_, until)) = muted {
+        wakeups.extend(until.filter(|until| *until > now));
+        return None;
+    }
+    // A level without an open route is passed over.
+    let next = (level..=LEVEL_MAX).map(|level| (level, recipients(around.routes, alert, level, now)));
+    match next.into_iter().find(|(_, channels)| !channels.is_empty()) {
+        Some((level, channels)) => Some(Waiting { key: alert.key.clone(), kind: NotificationKind::Escalated, channels, due: now, level }),
+        None => {
+            wakeups.extend((level..=LEVEL_MAX).filter_map(|level| opens_at(around.routes, alert, level, now)).filter(|at| *at > now).min());
+            None
+        }
+    }
+}

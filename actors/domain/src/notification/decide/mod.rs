@@ -1,0 +1,92 @@
+//! The coordinator's decision: who is told what of the changes of alerts.
+//!
+//! ```text
+//! change of an alert --take--> what people ought to be told --hold--> held, for a named cause, until some time
+//!                                                          \--------> waits for its group --send--> notification
+//! ```
+//! What people have been told is compared with what is: nothing is lost when a coordinator dies, since the next one finds the difference. A raise
+//! that was held is told later if it still fires; one that is over by then is not, and the cause stands on both changes.
+
+mod hold;
+mod send;
+mod take;
+#[cfg(test)]
+mod tests;
+
+use crate::Timestamp;
+use crate::alert::{AlertKey, FLAP_PERIOD};
+
+use super::Notification;
+use super::state::{AlertEvent, CoordinatorState, Suppression, Surroundings, TransitionId};
+
+/// End of a change of an alert, as far as notifications are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It is part of this notification of the decision, by its index.
+    Notified(usize),
+    /// It is not notified, for this cause.
+    Suppressed(Suppression),
+    /// It is not the kind that is notified: an acknowledgement, a change of severity.
+    Noted,
+}
+
+/// Decision of the coordinator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// State after it.
+    pub state: CoordinatorState,
+    /// Messages to send.
+    pub notifications: Vec<Notification>,
+    /// Changes that are done with: those taken now, and earlier ones.
+    pub settled: Vec<(TransitionId, Settled)>,
+    /// When to decide again although nothing happens.
+    pub next_wakeup: Option<Timestamp>,
+}
+
+impl Decision {
+    fn wake_at(&mut self, at: Timestamp) {
+        self.next_wakeup = Some(self.next_wakeup.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    fn settle(&mut self, id: Option<TransitionId>, settled: Settled) {
+        self.settled.extend(id.map(|id| (id, settled)));
+    }
+}
+
+/// Decides about events, which come in their order, and about what waits. The state is that after the last decision that was committed.
+pub fn decide(state: &CoordinatorState, around: &Surroundings<'_>, events: &[AlertEvent], now: Timestamp) -> Decision {
+    let mut decision = Decision { state: state.clone(), notifications: vec![], settled: vec![], next_wakeup: None };
+    // What has run out meanwhile counts no more, whether or not somebody decided when it did.
+    forget(&mut decision.state, around, now);
+    for event in events {
+        take::take(&mut decision, event);
+    }
+    decision.state.sent.retain(|at| *at + send::MINUTE > now);
+    let waiting = hold::hold(&mut decision, around, now);
+    send::send(&mut decision, around, waiting, now);
+    forget(&mut decision.state, around, now);
+    decision
+}
+
+/// Forgets subjects of which nothing is open and nothing counts any more, and threads without alerts.
+fn forget(state: &mut CoordinatorState, around: &Surroundings<'_>, now: Timestamp) {
+    let cools = |at: Option<Timestamp>| at.is_some_and(|at| at + around.settings.cooldown > now);
+    state.tracked.retain(|_, tracked| {
+        tracked.openings.forget(now);
+        let inhibits = tracked.resolved_at.is_some_and(|at| at + around.settings.inhibition_tail > now);
+        tracked.fires()
+            || tracked.untold().is_some()
+            || tracked.unsettled.is_some()
+            || inhibits
+            || !tracked.openings.times().is_empty()
+            || [tracked.raise_told_at, tracked.resolve_told_at].into_iter().any(cools)
+            || tracked.flapping_told_at.is_some_and(|at| at + FLAP_PERIOD.max(around.settings.cooldown) > now)
+    });
+    let tracked = &state.tracked;
+    state.threads.retain(|rule, thread| {
+        let told = tracked.iter().any(|(AlertKey { rule: of, .. }, tracked)| of == rule && tracked.told == super::Told::Firing);
+        // The interval between messages outlives a thread: many that come and go are not a message each time.
+        let paces = |at: Option<Timestamp>| at.is_some_and(|at| at + around.settings.group_interval > now);
+        told || paces(thread.raised_sent_at) || paces(thread.resolved_sent_at)
+    });
+}

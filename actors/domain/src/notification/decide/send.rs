@@ -1,0 +1,166 @@
+//! Puts what waits into messages: by rule, kind and channels, within the limit of messages a minute.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::TimeDelta;
+
+use crate::alert::{AlertKey, Rule, Severity};
+use crate::notification::message::{Notification, NotificationKind, NotifiedAlert};
+use crate::notification::state::{Surroundings, Thread, Told};
+use crate::{ChannelId, Timestamp};
+
+use super::hold::Waiting;
+use super::{Decision, Settled};
+
+/// Period of the limit of messages.
+pub(super) const MINUTE: TimeDelta = TimeDelta::seconds(60);
+
+type GroupKey = (Rule, NotificationKind, BTreeSet<ChannelId>);
+
+/// Group of what waits: one message.
+struct Group {
+    kind: NotificationKind,
+    channels: BTreeSet<ChannelId>,
+    /// Rules and subjects, with the kind of the message of each, and its level of escalation.
+    keys: Vec<(AlertKey, NotificationKind, u8)>,
+    severity: Severity,
+    due: Timestamp,
+}
+
+/// Sends every group that is due, as far as the limit allows.
+pub(super) fn send(decision: &mut Decision, around: &Surroundings<'_>, waiting: Vec<Waiting>, now: Timestamp) {
+    let mut groups: BTreeMap<GroupKey, Group> = BTreeMap::new();
+    for Waiting { key, kind, channels, due, level } in waiting {
+        let severity = decision.state.tracked.get(&key).map_or(Severity::Info, |tracked| tracked.severity);
+        let due = paced(decision.state.threads.get(&key.rule), kind, around, due);
+        let group = groups.entry((key.rule, kind, channels.clone())).or_insert(Group { kind, channels, keys: vec![], severity, due });
+        group.severity = group.severity.max(severity);
+        group.due = group.due.min(due);
+        group.keys.push((key, kind, level));
+    }
+    let (mut due, later): (Vec<_>, Vec<_>) = groups.into_values().partition(|group| group.due <= now);
+    later.iter().for_each(|group| decision.wake_at(group.due));
+    if due.is_empty() {
+        return;
+    }
+    let most = usize::try_from(around.settings.per_minute_max.max(1)).unwrap_or(usize::MAX);
+    let slots = most.saturating_sub(decision.state.sent.len());
+    if slots == 0 {
+        if let Some(oldest) = decision.state.sent.first() {
+            decision.wake_at(*oldest + MINUTE);
+        }
+        return;
+    }
+    // The most severe first, then those that wait the longest; the rest is summed up in the last message of the minute.
+    due.sort_by_key(|group| (std::cmp::Reverse(group.severity), group.due));
+    let rest = if due.len() > slots { due.split_off(slots - 1) } else { vec![] };
+    for group in due {
+        emit(decision, group, now);
+    }
+    let summed = rest.into_iter().reduce(|mut all, mut group| {
+        all.channels.append(&mut group.channels);
+        all.keys.append(&mut group.keys);
+        all.severity = all.severity.max(group.severity);
+        all
+    });
+    if let Some(summed) = summed {
+        emit(decision, Group { kind: NotificationKind::Overflow, ..summed }, now);
+    }
+    // What was sent is told; of what fires, the next level may be due some time.
+    let escalates = around.routes.iter().any(|route| route.level > 0);
+    if escalates && decision.notifications.iter().any(|notification| notification.kind != NotificationKind::Resolved) {
+        decision.wake_at(now + around.settings.escalate_after);
+    }
+}
+
+/// When a group may be sent, given the last message of its kind about the rule.
+fn paced(thread: Option<&Thread>, kind: NotificationKind, around: &Surroundings<'_>, due: Timestamp) -> Timestamp {
+    let last = thread.and_then(|thread| match kind {
+        NotificationKind::Raised => thread.raised_sent_at,
+        NotificationKind::Resolved => thread.resolved_sent_at,
+        _ => None,
+    });
+    last.map_or(due, |last| due.max(last + around.settings.group_interval))
+}
+
+/// Makes the message of a group, and notes that people are told.
+fn emit(decision: &mut Decision, group: Group, now: Timestamp) {
+    let index = decision.notifications.len();
+    let state = &mut decision.state;
+    let mut alerts = Vec::with_capacity(group.keys.len());
+    let mut settled = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (key, kind, level) in &group.keys {
+        let Some(tracked) = state.tracked.get_mut(key) else { continue };
+        tracked.waiting_since = None;
+        match kind {
+            NotificationKind::Raised => {
+                (tracked.told, tracked.raise_told_at, tracked.level, tracked.level_told_at) = (Told::Firing, Some(now), 0, None);
+                tracked.told_to = group.channels.iter().copied().collect();
+                settled.push(tracked.unsettled.take());
+            }
+            NotificationKind::Resolved => {
+                (tracked.told, tracked.resolve_told_at) = (Told::Resolved, Some(now));
+                tracked.told_to.clear();
+                settled.push(tracked.unsettled.take());
+            }
+            NotificationKind::Escalated => {
+                tracked.level = *level;
+                tracked.level_told_at = Some(now);
+                let told: BTreeSet<_> = tracked.told_to.iter().copied().chain(group.channels.iter().copied()).collect();
+                tracked.told_to = told.into_iter().collect();
+            }
+            _ => tracked.flapping_told_at = Some(now),
+        }
+        if seen.insert(tracked.alert) {
+            alerts.push(NotifiedAlert {
+                alert: tracked.alert,
+                rule: key.rule,
+                subject: key.subject.clone(),
+                name: tracked.labels.name.clone(),
+                groups: tracked.labels.groups.clone(),
+                severity: tracked.severity,
+                reason: tracked.reason.clone(),
+                opened_at: tracked.opened_at,
+                resolved_at: tracked.resolved_at,
+            });
+        }
+    }
+    alerts.sort_by_key(|alert| (alert.opened_at, alert.alert));
+    let mut rules: BTreeMap<Rule, BTreeSet<NotificationKind>> = BTreeMap::new();
+    for (key, kind, _) in &group.keys {
+        rules.entry(key.rule).or_default().insert(*kind);
+    }
+    let mut begins_thread = false;
+    for (rule, kinds) in &rules {
+        let thread = state.threads.entry(*rule).or_insert_with(|| {
+            begins_thread = true;
+            Thread { began_at: now, raised_sent_at: None, resolved_sent_at: None }
+        });
+        if kinds.contains(&NotificationKind::Raised) {
+            thread.raised_sent_at = Some(now);
+        }
+        if kinds.contains(&NotificationKind::Resolved) {
+            thread.resolved_sent_at = Some(now);
+        }
+    }
+    let fires = |rule: Rule| state.tracked.iter().any(|(key, tracked)| key.rule == rule && tracked.told == Told::Firing);
+    let thread = match (group.kind, rules.first_key_value()) {
+        (NotificationKind::Overflow, _) | (_, None) => format!("overflow-{}", now.timestamp_millis()),
+        (_, Some((rule, _))) => state.threads.get(rule).map_or_else(String::new, |thread| thread.name(*rule)),
+    };
+    let ends_thread = group.kind == NotificationKind::Resolved && !rules.keys().any(|rule| fires(*rule));
+    state.sent.push(now);
+    decision.notifications.push(Notification {
+        kind: group.kind,
+        severity: group.severity,
+        channels: group.channels.into_iter().collect(),
+        thread,
+        begins_thread: begins_thread || group.kind == NotificationKind::Overflow,
+        ends_thread,
+        alerts,
+    });
+    for id in settled {
+        decision.settle(id, Settled::Notified(index));
+    }
+}

@@ -1,0 +1,20 @@
+//! Notifications: which changes of alerts people are told of, over which channel, when and in which words.
+
+mod channel;
+mod decide;
+mod delivery;
+mod message;
+pub mod render;
+mod route;
+mod state;
+mod target;
+
+pub use channel::{CHANNEL_NAME_MAX_CHARS, CHANNEL_SETTING_MAX_CHARS, CHANNEL_SETTINGS_MAX, CHANNELS_MAX, Channel};
+pub use decide::{Decision, Settled, decide};
+pub use delivery::{
+    AttemptOutcome, ChannelKind, DeliveryStep, GIVE_UP_AFTER, RETRY_AFTER_MAX, judge_smtp, judge_status, next_step, parse_retry_after,
+};
+pub use message::{LISTED_MAX, Message, Notification, NotificationKind, NotifiedAlert};
+pub use route::{DigestTime, LEVEL_MAX, ROUTES_MAX, Route, recipients};
+pub use state::{AlertEvent, CoordinatorState, NotificationSettings, Suppression, Surroundings, Thread, Told, Tracked, TransitionId};
+pub use target::{InwardAddress, inward};

@@ -1,0 +1,10 @@
+//! Notifications: channels and routes, the state of the coordinator, and the outbox.
+
+mod channel;
+mod coordinator;
+mod outbox;
+mod route;
+
+pub use channel::{ChannelRow, NewSecret};
+pub use coordinator::{CoordinatorInput, DecisionWrite};
+pub use outbox::{AttemptRecord, ChannelDelivery, ClaimedDelivery};

@@ -1,0 +1,255 @@
+//! Outbox: messages for channels are claimed, tried, tried again, delivered or given up.
+
+use std::collections::BTreeSet;
+
+use chrono::TimeDelta;
+use domain::notification::{DeliveryStep, Message, NotificationKind};
+use domain::{ChannelId, NotificationId, Timestamp};
+
+use super::coordinator::{from_json, queue};
+use crate::audit::{AuditEntry, append};
+use crate::channels;
+use crate::{Store, StoreError};
+
+/// Longest answer of a service that is kept, characters.
+const ANSWER_MAX_CHARS: usize = 500;
+
+/// Message for a channel that is to be tried now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedDelivery {
+    /// Id of the message: the same with each attempt.
+    pub notification: NotificationId,
+    /// Channel.
+    pub channel: ChannelId,
+    /// Message.
+    pub message: Message,
+    /// Number of this attempt.
+    pub attempt: u32,
+    /// When it was queued.
+    pub queued_at: Timestamp,
+}
+
+/// Outcome of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// Message.
+    pub notification: NotificationId,
+    /// Channel.
+    pub channel: ChannelId,
+    /// Number of the attempt: one that was made over again by another sender meanwhile says nothing.
+    pub attempt: u32,
+    /// What becomes of the message.
+    pub step: DeliveryStep,
+    /// Answer of the service, without secrets.
+    pub answer: String,
+    /// Time.
+    pub at: Timestamp,
+}
+
+/// Delivery of a channel, for its log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelDelivery {
+    /// Message.
+    pub notification: NotificationId,
+    /// Line that says it all.
+    pub headline: String,
+    /// State: `queued`, `delivered` or `dead`.
+    pub state: String,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// When it was queued.
+    pub queued_at: Timestamp,
+    /// When it is tried next, unless it has ended.
+    pub next_attempt_at: Option<Timestamp>,
+    /// Answer to the last attempt.
+    pub last_answer: Option<String>,
+    /// When it was delivered or given up.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl Store {
+    /// Claims at most `limit` messages that are due, at most `per_channel` of each channel, and keeps others from trying them for `held`. Messages of a
+    /// sender that died are due again after it.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn claim_deliveries(
+        &self,
+        per_channel: i64,
+        limit: i64,
+        held: TimeDelta,
+        now: Timestamp,
+    ) -> Result<Vec<ClaimedDelivery>, StoreError> {
+        let rows = sqlx::query!(
+            r#"WITH due AS (
+                 -- A channel with a long queue leaves room for the others.
+                 SELECT d.notification_id, d.channel_id
+                 FROM alert_channel c CROSS JOIN LATERAL (
+                     SELECT notification_id, channel_id, next_attempt_at FROM notification_delivery
+                     WHERE channel_id = c.channel_id AND state = 'queued' AND next_attempt_at <= $3 ORDER BY next_attempt_at LIMIT $1
+                 ) d WHERE c.enabled ORDER BY d.next_attempt_at LIMIT $2
+             ), locked AS (
+                 SELECT d.notification_id, d.channel_id FROM notification_delivery d JOIN due USING (notification_id, channel_id)
+                 WHERE d.state = 'queued' AND d.next_attempt_at <= $3 FOR NO KEY UPDATE OF d SKIP LOCKED
+             )
+             UPDATE notification_delivery d SET attempts = d.attempts + 1, last_attempt_at = $3, next_attempt_at = $4
+             FROM locked l JOIN notification n USING (notification_id)
+             WHERE d.notification_id = l.notification_id AND d.channel_id = l.channel_id
+             RETURNING d.notification_id, d.channel_id, d.attempts, d.queued_at, n.kind, n.severity, n.thread, n.begins_thread, n.ends_thread,
+                 n.headline, n.alert_count, n.alerts"#,
+            per_channel,
+            limit,
+            now,
+            now + held
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let mut claimed = Vec::with_capacity(rows.len());
+        for row in rows {
+            claimed.push(ClaimedDelivery {
+                notification: NotificationId(row.notification_id),
+                channel: ChannelId(row.channel_id),
+                message: Message {
+                    kind: NotificationKind::parse(&row.kind).ok_or(StoreError::Corrupt("notification.kind"))?,
+                    severity: row.severity.parse().map_err(|_| StoreError::Corrupt("notification.severity"))?,
+                    thread: row.thread,
+                    begins_thread: row.begins_thread,
+                    ends_thread: row.ends_thread,
+                    headline: row.headline,
+                    count: usize::try_from(row.alert_count).unwrap_or_default(),
+                    alerts: row.alerts.as_array().into_iter().flatten().filter_map(from_json).collect(),
+                },
+                attempt: row.attempts.unsigned_abs(),
+                queued_at: row.queued_at,
+            });
+        }
+        Ok(claimed)
+    }
+
+    /// Records the outcome of an attempt. Returns whether it counts: not after another sender has taken the message over.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn record_attempt(&self, record: &AttemptRecord) -> Result<bool, StoreError> {
+        let (state, next) = match record.step {
+            DeliveryStep::Done => ("delivered", None),
+            DeliveryStep::DeadLetter => ("dead", None),
+            DeliveryStep::RetryAt(at) => ("queued", Some(at)),
+        };
+        let answer: String = record.answer.chars().filter(|c| *c != '\0').take(ANSWER_MAX_CHARS).collect();
+        let recorded = sqlx::query!(
+            "UPDATE notification_delivery SET state = $4, next_attempt_at = coalesce($5, next_attempt_at), last_answer = $6,
+                 ended_at = CASE WHEN $4 <> 'queued' THEN $7::timestamptz END
+             WHERE notification_id = $1 AND channel_id = $2 AND attempts = $3 AND state = 'queued'",
+            record.notification.0,
+            record.channel.0,
+            i32::try_from(record.attempt).unwrap_or(i32::MAX),
+            state,
+            next,
+            answer,
+            record.at
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(recorded.rows_affected() == 1)
+    }
+
+    /// When the next message is due; `None`: nothing is queued.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn next_delivery_at(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(sqlx::query_scalar!(
+            "SELECT min(d.next_attempt_at) FROM notification_delivery d JOIN alert_channel c USING (channel_id)
+             WHERE d.state = 'queued' AND c.enabled"
+        )
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
+    /// The newest deliveries of a channel, at most `limit`; those that were given up, if `dead`.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn channel_deliveries(&self, channel: ChannelId, dead: bool, limit: i64) -> Result<Vec<ChannelDelivery>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT d.notification_id, n.headline, d.state, d.attempts, d.queued_at, d.next_attempt_at, d.last_answer, d.ended_at
+             FROM notification_delivery d JOIN notification n USING (notification_id)
+             WHERE d.channel_id = $1 AND (d.state = 'dead' OR NOT $2) ORDER BY d.queued_at DESC, d.notification_id DESC LIMIT $3",
+            channel.0,
+            dead,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let delivery = rows.into_iter().map(|row| ChannelDelivery {
+            notification: NotificationId(row.notification_id),
+            headline: row.headline,
+            next_attempt_at: row.ended_at.is_none().then_some(row.next_attempt_at),
+            state: row.state,
+            attempts: row.attempts.unsigned_abs(),
+            queued_at: row.queued_at,
+            last_answer: row.last_answer,
+            ended_at: row.ended_at,
+        });
+        Ok(delivery.collect())
+    }
+
+    /// Queues a message for a channel again that was given up. Returns whether there is one.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn resend_delivery(
+        &self,
+        id: NotificationId,
+        channel: ChannelId,
+        entry: &AuditEntry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        // The attempts go on counting: an outcome of one before is told from one after.
+        let queued = sqlx::query!(
+            "UPDATE notification_delivery SET state = 'queued', queued_at = $3, next_attempt_at = $3, ended_at = NULL
+             WHERE notification_id = $1 AND channel_id = $2 AND state = 'dead'",
+            id.0,
+            channel.0,
+            now
+        )
+        .execute(&mut *tx)
+        .await?;
+        if queued.rows_affected() == 0 {
+            return Ok(false);
+        }
+        sqlx::query!("SELECT pg_notify($1, '')", channels::ALERT).execute(&mut *tx).await?;
+        append(&mut tx, entry, now).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Puts a message of its own into the outbox: a test of a channel, a digest.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn queue_message(&self, id: NotificationId, message: &Message, to: &[ChannelId], now: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        queue(&mut tx, id, message, &to.iter().copied().collect::<BTreeSet<_>>(), now).await?;
+        sqlx::query!("SELECT pg_notify($1, '')", channels::ALERT).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Deletes at most `limit` messages that were made before this time and wait for no channel. Returns how many.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn purge_notifications(&self, before: Timestamp, limit: i64) -> Result<u64, StoreError> {
+        let purged = sqlx::query!(
+            "DELETE FROM notification WHERE notification_id = ANY(ARRAY(
+                 SELECT notification_id FROM notification n WHERE created_at < $1 AND NOT EXISTS (
+                     SELECT FROM notification_delivery d WHERE d.notification_id = n.notification_id AND d.state = 'queued') LIMIT $2))",
+            before,
+            limit
+        );
+        Ok(purged.execute(&self.pool).await?.rows_affected())
+    }
+}

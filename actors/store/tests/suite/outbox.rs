@@ -1,0 +1,139 @@
+//! The outbox: messages are tried by one sender at a time, again and again, until they are delivered or given up.
+
+use chrono::TimeDelta;
+use domain::alert::{Rule, Severity, Subject};
+use domain::audit::AuditAction;
+use domain::notification::{DeliveryStep, Message, NotificationKind, NotifiedAlert};
+use domain::{ChannelId, NotificationId};
+use store::{AttemptRecord, ClaimedDelivery};
+use test_database::TestDatabase;
+
+use crate::alert_setup::{add_channels, channel};
+use crate::alerts::alert;
+use crate::common::{at, device, entry, strings, uuid};
+
+const HELD: TimeDelta = TimeDelta::seconds(60);
+
+fn message() -> Message {
+    let one = NotifiedAlert {
+        alert: alert(1),
+        rule: Rule::DeviceOffline,
+        subject: Subject::Device(device(1)),
+        name: "till \"1\"".into(),
+        groups: strings(&["north"]),
+        severity: Severity::Warning,
+        reason: "no heartbeat".into(),
+        opened_at: at(0),
+        resolved_at: Some(at(60)),
+    };
+    Message {
+        kind: NotificationKind::Resolved,
+        severity: Severity::Warning,
+        thread: "device_offline-1".into(),
+        begins_thread: false,
+        ends_thread: true,
+        headline: "Resolved: 12 devices offline".into(),
+        count: 12,
+        alerts: vec![one.clone(), NotifiedAlert { resolved_at: None, rule: Rule::AppDown, ..one }],
+    }
+}
+
+fn id(number: u32) -> NotificationId {
+    NotificationId(uuid(number))
+}
+
+fn to(number: u32) -> ChannelId {
+    ChannelId(uuid(number))
+}
+
+async fn queue(db: &TestDatabase, number: u32, channels: &[u32], second: i64) {
+    let channels: Vec<_> = channels.iter().map(|number| to(*number)).collect();
+    db.store().queue_message(id(number), &message(), &channels, at(second)).await.unwrap();
+}
+
+async fn claim(db: &TestDatabase, second: i64) -> Vec<ClaimedDelivery> {
+    let mut claimed = db.store().claim_deliveries(10, 100, HELD, at(second)).await.unwrap();
+    claimed.sort_by_key(|delivery| (delivery.notification, delivery.channel));
+    claimed
+}
+
+async fn end(db: &TestDatabase, delivery: &ClaimedDelivery, step: DeliveryStep, second: i64) -> bool {
+    let ClaimedDelivery { notification, channel, attempt, .. } = *delivery;
+    let record = AttemptRecord { notification, channel, attempt, step, answer: "503 busy".into(), at: at(second) };
+    db.store().record_attempt(&record).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_message_is_sent_to_each_channel_as_it_was_queued() {
+    let db = TestDatabase::new().await;
+    add_channels(&db, 2).await;
+    queue(&db, 1, &[1, 2, 9], 0).await;
+    let claimed = claim(&db, 0).await;
+    let channels: Vec<_> = claimed.iter().map(|delivery| (delivery.channel, delivery.attempt)).collect();
+    assert_eq!(channels, [(to(1), 1), (to(2), 1)], "not to one that is gone");
+    assert_eq!((&claimed[0].message, claimed[0].queued_at), (&message(), at(0)));
+    assert!(claim(&db, 59).await.is_empty(), "one sender has them");
+    assert!(end(&db, &claimed[0], DeliveryStep::Done, 1).await);
+    assert!(!end(&db, &claimed[0], DeliveryStep::Done, 1).await, "once");
+    assert_eq!(db.store().next_delivery_at().await.unwrap(), Some(at(60)));
+    // The sender of the other dies: after a while another one takes it over, and the dead one's word does not count.
+    let again = claim(&db, 60).await;
+    assert_eq!((again.len(), again[0].channel, again[0].attempt), (1, to(2), 2));
+    assert!(!end(&db, &claimed[1], DeliveryStep::Done, 61).await);
+    assert!(end(&db, &again[0], DeliveryStep::RetryAt(at(90)), 61).await);
+    assert!(claim(&db, 89).await.is_empty());
+    assert_eq!(claim(&db, 90).await[0].attempt, 3);
+}
+
+#[tokio::test]
+async fn a_channel_that_is_down_delays_no_other() {
+    let db = TestDatabase::new().await;
+    add_channels(&db, 2).await;
+    for number in 1..=20 {
+        queue(&db, number, &[1], i64::from(number)).await;
+    }
+    queue(&db, 21, &[2], 30).await;
+    let claimed = db.store().claim_deliveries(5, 6, HELD, at(100)).await.unwrap();
+    let of = |channel| claimed.iter().filter(|delivery| delivery.channel == to(channel)).count();
+    assert_eq!((of(1), of(2)), (5, 1));
+    let off = domain::notification::Channel { enabled: false, ..channel(1) };
+    db.store().update_alert_channel(&off, &store::NewSecret::Kept, &entry(AuditAction::FlagSet), at(101)).await.unwrap();
+    assert!(claim(&db, 102).await.is_empty(), "one that is off waits");
+}
+
+#[tokio::test]
+async fn two_senders_share_the_work() {
+    let db = TestDatabase::new().await;
+    add_channels(&db, 1).await;
+    for number in 1..=10 {
+        queue(&db, number, &[1], 0).await;
+    }
+    let (other, store) = (db.another_store(2), db.store());
+    let (one, two) = tokio::join!(store.claim_deliveries(10, 10, HELD, at(1)), other.claim_deliveries(10, 10, HELD, at(1)));
+    let mut all: Vec<_> = one.unwrap().into_iter().chain(two.unwrap()).map(|delivery| delivery.notification).collect();
+    all.sort();
+    let before = all.len();
+    all.dedup();
+    assert_eq!((before, all.len()), (10, 10), "each once");
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_seen_and_can_be_sent_again() {
+    let db = TestDatabase::new().await;
+    add_channels(&db, 1).await;
+    queue(&db, 1, &[1], 0).await;
+    queue(&db, 2, &[1], 1).await;
+    let claimed = claim(&db, 1).await;
+    assert!(end(&db, &claimed[0], DeliveryStep::DeadLetter, 2).await);
+    let dead = db.store().channel_deliveries(to(1), true, 9).await.unwrap();
+    assert_eq!((dead.len(), dead[0].notification, dead[0].last_answer.as_deref()), (1, id(1), Some("503 busy")));
+    assert_eq!(db.store().channel_deliveries(to(1), false, 9).await.unwrap().len(), 2);
+    let by = entry(AuditAction::FlagSet);
+    assert!(db.store().resend_delivery(id(1), to(1), &by, at(10)).await.unwrap());
+    assert!(!db.store().resend_delivery(id(1), to(1), &by, at(10)).await.unwrap(), "it is queued");
+    let again = claim(&db, 10).await;
+    assert_eq!((again[0].notification, again[0].attempt, again[0].queued_at), (id(1), 2, at(10)), "a day begins anew");
+    assert_eq!(db.store().purge_notifications(at(100), 9).await.unwrap(), 0, "both wait");
+    assert!(end(&db, &again[0], DeliveryStep::Done, 11).await);
+    assert_eq!(db.store().purge_notifications(at(100), 9).await.unwrap(), 1);
+}
