@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use domain::ServiceError;
 use domain::access::{Origin, Principal};
 use serde::Deserialize;
-use services::ClientInfo;
+use services::{ClientInfo, run_detached};
 
 use crate::shell::{self, LoginPage};
 use crate::{Dashboard, cookies};
@@ -155,7 +155,8 @@ pub(crate) async fn login(
     }
     let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let client = ClientInfo { origin: origin(request_origin), user_agent };
-    match dashboard.system.auth.login(&form.username, &form.password, client).await {
+    let (system, username, password) = (Arc::clone(&dashboard.system), form.username.clone(), form.password.clone());
+    match run_detached(async move { system.auth.login(&username, &password, client).await }).await {
         Ok(signed_in) => {
             let mut response = Redirect::to(local_path(&form.next)).into_response();
             cookies::set(response.headers_mut(), &signed_in, dashboard.system.clock.now(), dashboard.secure_cookies);

@@ -16,7 +16,7 @@ use store::{AccountOutcome, NewUser, Store, StoreError};
 
 use super::access_trail::AccessTrail;
 use super::credential_cache::CredentialCache;
-use super::passwords::Passwords;
+use super::passwords::{Passwords, check_password};
 use super::sign_in_guard::SignInGuard;
 use crate::crypto::random_token;
 
@@ -223,15 +223,18 @@ impl AccountService {
     ) -> Result<(), ServiceError> {
         let (user_id, session_id) = person(principal)?;
         let username = principal.username();
+        // Before bcrypt is spent on the current one, which is free of charge as long as it is right.
+        check_password("new_password", new.expose_secret(), username)?;
         let counted = self.guard.attempt(username, Origin { address: Some(address), ..principal.origin() }).await?;
         match self.is_password_of(principal, user_id, current).await {
             Ok(true) => self.guard.succeeded(counted).await?,
             Ok(false) => {
+                counted.failed();
                 self.trail.sign_in_failed(username, Origin { address: Some(address), ..principal.origin() }).await;
                 return Err(Invalid::new("current_password", "wrong password").into());
             }
             Err(error) => {
-                self.guard.not_looked_at(counted).await;
+                self.guard.not_checked(counted).await;
                 return Err(error);
             }
         }

@@ -150,10 +150,10 @@ impl AgentService {
         {
             return Ok(verified.credentials);
         }
-        let counted = self.tokens.attempt(address)?;
+        let attempt = self.tokens.attempt(address).await?;
         let checked = self.look_up(token_id, secret, address).await;
-        if !matches!(checked, Ok(None)) {
-            counted.not_wrong();
+        if matches!(checked, Ok(None)) {
+            attempt.failed();
         }
         match checked? {
             Some(credential) => {

@@ -24,7 +24,7 @@ use store::{AddBuildOutcome, BuildAction, BuildActionOutcome, Store};
 
 use super::command_batches::{BatchDetails, BatchRequest};
 use super::commands::{CommandRequest, CommandService, IdempotencyKey};
-use super::device_edit::run_detached;
+use super::detached::run_detached;
 use crate::metrics::Metrics;
 
 /// Longest release notes, in characters; the same is a CHECK.

@@ -10,7 +10,7 @@ use store::{UpdateReport, UpdateReportOutcome};
 
 use super::agent::unknown_is_unauthorized;
 use super::agent_builds::AgentBuildService;
-use super::device_edit::run_detached;
+use super::detached::run_detached;
 
 /// Longest package name, in characters.
 const PACKAGE_MAX_CHARS: usize = 255;

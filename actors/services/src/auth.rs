@@ -16,12 +16,12 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::access_trail::AccessTrail;
-use super::standing::Standing;
 use super::credential_cache::CredentialCache;
 use super::known_addresses::KnownAddresses;
 use super::passwords::Passwords;
 use super::settings::AuthSettings;
 use super::sign_in_guard::SignInGuard;
+use super::standing::Standing;
 use super::throttle::address_of;
 use super::token_guard::TokenGuard;
 use crate::crypto::{Audience, TokenSigner, random_token, sha256};
@@ -108,7 +108,7 @@ impl AuthService {
         let address = address_of(&client.origin);
         let origin = client.origin.clone();
         let counted = self.guard.attempt(username, client.origin.clone()).await?;
-        let claim = self.addresses.claim(address, counted.recent_failures).await;
+        let claim = self.addresses.claim(address, counted.recent_failures()).await;
         match self.open(claim, username, password, client).await {
             Ok(signed_in) => {
                 self.addresses.signed_in(address);
@@ -118,13 +118,14 @@ impl AuthService {
                 Ok(signed_in)
             }
             Err(ServiceError::Unauthorized) => {
+                counted.failed();
                 self.metrics.logins.with_label_values(&["refused"]).inc();
                 tracing::warn!(event = "auth.login_refused", %address);
                 self.trail.sign_in_failed(username, origin).await;
                 Err(ServiceError::Unauthorized)
             }
             Err(error) => {
-                self.guard.not_looked_at(counted).await;
+                self.guard.not_checked(counted).await;
                 self.metrics.logins.with_label_values(&["failed"]).inc();
                 Err(error)
             }
@@ -240,13 +241,13 @@ impl AuthService {
     async fn authenticate_token(&self, bearer: &str, origin: Origin) -> Result<Principal, ServiceError> {
         let now = self.clock.now();
         let digest = sha256(bearer);
-        let counted = match self.credentials.has_verified(&digest) {
+        let attempt = match self.credentials.has_verified(&digest) {
             true => None,
-            false => Some(self.tokens.attempt(address_of(&origin))?),
+            false => Some(self.tokens.attempt(address_of(&origin)).await?),
         };
         let known = self.credentials.token(&self.store, digest, now).await;
-        if let Some(counted) = counted.filter(|_| !matches!(known, Ok(None))) {
-            counted.not_wrong();
+        if let Some(attempt) = attempt.filter(|_| matches!(known, Ok(None))) {
+            attempt.failed();
         }
         let known = known?.ok_or(ServiceError::Unauthorized)?;
         let token = known.who;

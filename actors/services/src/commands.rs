@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use store::{AuditEntry, CommandReport, CommandReportOutcome, IdempotencyRecord, InsertOutcome, NewCommands, Reporter, Store};
 
 use super::command_params::{ParamsText, params_text};
-use super::device_edit::run_detached;
+use super::detached::run_detached;
 use super::settings::CommandSettings;
 use super::table_pools::TablePools;
 

@@ -24,7 +24,7 @@ use store::{AuditEntry, CreateOutcome, IdempotencyRecord, NewDeployment, NewTask
 use super::commands::IdempotencyKey;
 use super::deployment_plan::{DeploymentPlan, PlannedTask};
 use super::deployment_target::{DeploymentScope, TargetResolver, aliases, shown};
-use super::device_edit::run_detached;
+use super::detached::run_detached;
 use super::table_pools::TablePools;
 
 /// Longest name, in characters.

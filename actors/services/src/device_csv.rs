@@ -23,8 +23,9 @@ use serde_json::json;
 use store::StatusThresholds;
 
 use super::access_trail::given;
+use super::detached::run_detached;
 use super::device_audit::{ActionsOutcome, AuditContext, filter_shown};
-use super::device_edit::{Mode, apply_actions, run_detached};
+use super::device_edit::{Mode, apply_actions};
 use super::devices::{DeviceDetails, DeviceService, cursor};
 use super::import_table::{FieldChange, ImportReport, Row, RowChange, read_table};
 

@@ -20,6 +20,7 @@ use link::messages::DeviceRequest;
 use store::{StatusThresholds, Store};
 use tokio::time::Instant;
 
+use super::detached::run_detached;
 use super::device_audit::{self, ActionsOutcome, AuditContext};
 use super::devices::{DeviceDetails, DeviceService};
 
@@ -301,14 +302,6 @@ pub(super) async fn target_ids(
     ids.sort_unstable();
     ids.dedup();
     Ok(ids)
-}
-
-/// Does work that must not stop half way, even if the caller hangs up: the store
-/// and the device's actor have to hear the same.
-pub(super) async fn run_detached<T: Send + 'static>(
-    work: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
-) -> Result<T, ServiceError> {
-    tokio::spawn(work).await.unwrap_or(Err(ServiceError::Internal))
 }
 
 /// Notifies the owner of a stored change. The store has notified every node, too, so an owner

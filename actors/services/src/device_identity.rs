@@ -8,7 +8,8 @@ use link::messages::DeviceRequest;
 use serde_json::json;
 use store::AuditEntry;
 
-use super::device_edit::{notify_owner, run_detached, shown};
+use super::detached::run_detached;
+use super::device_edit::{notify_owner, shown};
 use super::devices::{DeviceDetails, DeviceService};
 
 impl DeviceService {

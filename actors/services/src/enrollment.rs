@@ -92,7 +92,7 @@ impl EnrollmentService {
         metrics: Metrics,
     ) -> Self {
         let EnrollmentSettings { lifetime, retry_window, retries_max, failures } = settings;
-        let throttle = FailureThrottle::new(clock.clone(), failures, auth.failure_keys_max);
+        let throttle = FailureThrottle::new(clock.clone(), failures, auth.failure_keys_max, auth.bcrypt_wait);
         let device_token_bcrypt_cost = auth.device_token_bcrypt_cost;
         let kit = EnrollmentKit::new(kit, &master_key, &metrics.actors.pools);
         Self {
@@ -184,7 +184,7 @@ impl EnrollmentService {
         if let Err(ServiceError::Unauthorized) = result {
             // Only those who guess are slowed down; a good token works from wherever they sit.
             let key = counted_as(address_of(&origin)).to_string();
-            if let Err(throttled) = self.throttle.attempt(&key) {
+            if let Err(throttled) = self.throttle.failure(&key) {
                 result = Err(throttled);
             }
         }

@@ -156,7 +156,7 @@ impl EnrollmentService {
         };
         match found {
             Some(progress) => Ok(progress),
-            None => self.throttle.attempt(&address.to_string()).and(Err(ServiceError::Unauthorized)),
+            None => self.throttle.failure(&address.to_string()).and(Err(ServiceError::Unauthorized)),
         }
     }
 

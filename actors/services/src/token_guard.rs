@@ -8,7 +8,7 @@ use domain::ServiceError;
 use domain::rate::counted_as;
 
 use super::settings::AuthSettings;
-use super::throttle::FailureThrottle;
+use super::throttle::{AttemptInFlight, FailureThrottle};
 
 /// Counts tokens that are not known, per address (IPv6: per /64 network). Only those that this node has not verified before are
 /// asked about, so the devices and scripts that share an address with a guesser go on working.
@@ -17,32 +17,17 @@ pub(crate) struct TokenGuard {
     failures: Arc<FailureThrottle>,
 }
 
-/// A token that is being looked up, counted as wrong until told otherwise.
-#[must_use]
-pub(crate) struct CountedToken<'a> {
-    guard: &'a TokenGuard,
-    key: String,
-}
-
 impl TokenGuard {
     pub(crate) fn new(clock: Clock, settings: &AuthSettings) -> Self {
-        Self { failures: Arc::new(FailureThrottle::new(clock, settings.token_failures, settings.failure_keys_max)) }
+        let failures = FailureThrottle::new(clock, settings.token_failures, settings.failure_keys_max, settings.bcrypt_wait);
+        Self { failures: Arc::new(failures) }
     }
 
     /// Lets a look-up go on.
     ///
     /// # Errors
-    /// Throttled: too many wrong tokens came from this address.
-    pub(crate) fn attempt(&self, address: IpAddr) -> Result<CountedToken<'_>, ServiceError> {
-        let key = counted_as(address).to_string();
-        self.failures.attempt(&key)?;
-        Ok(CountedToken { guard: self, key })
-    }
-}
-
-impl CountedToken<'_> {
-    /// The token was not wrong: it fits, or could not be looked up.
-    pub(crate) fn not_wrong(self) {
-        self.guard.failures.succeeded(&self.key);
+    /// Throttled: too many wrong tokens came from this address. Overloaded: the look-ups before it took too long.
+    pub(crate) async fn attempt(&self, address: IpAddr) -> Result<AttemptInFlight, ServiceError> {
+        self.failures.attempt(&counted_as(address).to_string()).await
     }
 }

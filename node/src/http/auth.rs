@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use domain::ServiceError;
-use services::{ClientInfo, SignedIn};
+use services::{ClientInfo, SignedIn, run_detached};
 use wire::admin::{LoginRequest, LoginResponse, RefreshRequest};
 
 use super::extract::{Person, RequestOrigin};
@@ -30,7 +30,10 @@ pub(crate) async fn login(
     let request: LoginRequest = body::json(&app, &headers, body).await?;
     let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let client = ClientInfo { origin, user_agent };
-    Ok(Json(tokens(app.system.auth.login(&request.username, &request.password, client).await?)))
+    let system = Arc::clone(&app.system);
+    let LoginRequest { username, password } = request;
+    let signed_in = run_detached(async move { system.auth.login(&username, &password, client).await }).await?;
+    Ok(Json(tokens(signed_in)))
 }
 
 /// Exchanges a refresh token for the next pair.

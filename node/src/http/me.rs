@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use domain::SessionId;
+use services::run_detached;
 use wire::admin::Page;
 use wire::people::{ChangePassword, EndedSessions, Me, Session};
 
@@ -39,7 +40,8 @@ pub(crate) async fn change_password(
 ) -> Result<StatusCode, ApiError> {
     let request: ChangePassword = body::json(&app, &headers, body).await?;
     let (current, new) = (request.current_password.into(), request.new_password.into());
-    app.system.accounts.change_own_password(&principal, &current, &new, address).await?;
+    let system = Arc::clone(&app.system);
+    run_detached(async move { system.accounts.change_own_password(&principal, &current, &new, address).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -207,7 +207,7 @@ async fn rights_that_are_taken_while_a_body_arrives_are_not_used() {
         let name = format!("ann-{n}");
         bench.add_user(&name, "admin");
         let token = client.access_token(&name, PASSWORD).await.unwrap();
-        let id = client.get_json("/v1/me", &token).await.unwrap()["id"].as_str().unwrap().to_owned();
+        let id = client.get_json("/v1/me", &token).await.unwrap()["user_id"].as_str().unwrap().to_owned();
         let body = json!({"username": format!("by-{name}"), "role": "admin"}).to_string();
         let stream = begin(&bench, "/v1/users", &token, &body).await;
         let account = format!("/v1/users/{id}");
