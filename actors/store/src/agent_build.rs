@@ -96,7 +96,9 @@ impl Store {
     /// The database is unavailable.
     pub async fn agent_builds(&self, limit: i64) -> Result<Vec<AgentBuild>, StoreError> {
         let rows = sqlx::query!(
-            "SELECT b.*, a.version_name, a.sha256, a.size_bytes, a.signers_sha256
+            "SELECT b.build_id, b.apk_id, b.package, b.version_code, b.release_notes, b.state, b.rollout_percent, b.wifi_only, b.must_install,
+                 b.min_battery_pct, b.halt_reason, b.judged_installs, b.judged_failures, b.judged_verify_failures, b.created_by, b.created_at,
+                 b.promoted_by, b.promoted_at, b.changed_by, b.changed_at, b.nudged_by, b.nudged_at, a.version_name, a.sha256, a.size_bytes, a.signers_sha256
              FROM agent_build b JOIN apk a USING (apk_id) ORDER BY b.version_code DESC, b.build_id DESC LIMIT $1",
             limit
         )
@@ -111,7 +113,9 @@ impl Store {
     /// The database is unavailable.
     pub async fn circulating_agent_builds(&self, limit: i64) -> Result<Vec<AgentBuild>, StoreError> {
         let rows = sqlx::query!(
-            "SELECT b.*, a.version_name, a.sha256, a.size_bytes, a.signers_sha256
+            "SELECT b.build_id, b.apk_id, b.package, b.version_code, b.release_notes, b.state, b.rollout_percent, b.wifi_only, b.must_install,
+                 b.min_battery_pct, b.halt_reason, b.judged_installs, b.judged_failures, b.judged_verify_failures, b.created_by, b.created_at,
+                 b.promoted_by, b.promoted_at, b.changed_by, b.changed_at, b.nudged_by, b.nudged_at, a.version_name, a.sha256, a.size_bytes, a.signers_sha256
              FROM agent_build b JOIN apk a USING (apk_id)
              WHERE b.state = 'halted' OR (b.state = 'promoted' AND a.deleted_at IS NULL) ORDER BY b.version_code DESC LIMIT $1",
             limit
@@ -127,7 +131,9 @@ impl Store {
     /// The database is unavailable.
     pub async fn agent_build(&self, id: AgentBuildId) -> Result<Option<AgentBuild>, StoreError> {
         let row = sqlx::query!(
-            "SELECT b.*, a.version_name, a.sha256, a.size_bytes, a.signers_sha256
+            "SELECT b.build_id, b.apk_id, b.package, b.version_code, b.release_notes, b.state, b.rollout_percent, b.wifi_only, b.must_install,
+                 b.min_battery_pct, b.halt_reason, b.judged_installs, b.judged_failures, b.judged_verify_failures, b.created_by, b.created_at,
+                 b.promoted_by, b.promoted_at, b.changed_by, b.changed_at, b.nudged_by, b.nudged_at, a.version_name, a.sha256, a.size_bytes, a.signers_sha256
              FROM agent_build b JOIN apk a USING (apk_id) WHERE b.build_id = $1",
             id.0
         )

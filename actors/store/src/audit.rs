@@ -191,7 +191,11 @@ fn filtered(query: &mut QueryBuilder<Postgres>, filter: &AuditFilter) {
 
 /// Statement of a page, built at run time, so that each question is planned with the index that answers it.
 fn page_query(filter: &AuditFilter, older_than: Option<i64>, limit: i64) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new("SELECT * FROM audit_entry WHERE true");
+    let mut query = QueryBuilder::new(
+        "SELECT seq, at, actor_kind, actor_id, actor_name, action, target_kind, target_id, target_name, before, after, request_id, address, \
+             prev_hash, hash
+         FROM audit_entry WHERE true",
+    );
     filtered(&mut query, filter);
     if let Some(seq) = older_than {
         query.push(" AND seq < ").push_bind(seq);
@@ -266,8 +270,15 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn audit_batch(&self, after: i64, limit: i64) -> Result<Vec<ChainedEntry>, StoreError> {
-        let rows =
-            sqlx::query!("SELECT * FROM audit_entry WHERE seq > $1 ORDER BY seq LIMIT $2", after, limit).fetch_all(&self.pool).await?;
+        let rows = sqlx::query!(
+            "SELECT seq, at, actor_kind, actor_id, actor_name, action, target_kind, target_id, target_name, before, after, request_id, address,
+                 prev_hash, hash
+             FROM audit_entry WHERE seq > $1 ORDER BY seq LIMIT $2",
+            after,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
         let chained = rows.into_iter().map(|row| ChainedEntry {
             entry: Entry {
                 seq: row.seq,

@@ -72,7 +72,7 @@ impl Store {
         let now = sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(&mut *tx).await?;
         let devices: Vec<Uuid> = reports.iter().map(|report| report.device.0).collect();
         let found = sqlx::query!(
-            "SELECT t.deployment_id, t.device_id, t.canary, t.state, t.reason, t.reason_detail, t.stage, t.attempts, t.not_before, t.started_at,
+            "SELECT t.deployment_id, t.device_id, t.canary, t.state, t.reason, t.reason_detail, t.stage, t.progress_pct, t.attempts, t.not_before, t.started_at,
                  t.accepted_at, t.finished_at, t.error
              FROM deployment_task t JOIN (SELECT DISTINCT * FROM UNNEST($1::uuid[], $2::uuid[]) AS u(deployment_id, device_id)) w
                  ON t.deployment_id = w.deployment_id AND t.device_id = w.device_id
@@ -87,8 +87,8 @@ impl Store {
             // The time of the last report does not matter here.
             let task = task!(row, None);
             let accepted_at = row.accepted_at;
-            let row_of =
-                Row { task, progress_pct: None, message: None, installed_version: None, accepted_at, changed: false, outcome: None };
+            let progress_pct = row.progress_pct;
+            let row_of = Row { task, progress_pct, message: None, installed_version: None, accepted_at, changed: false, outcome: None };
             rows.insert((row.deployment_id, row.device_id), row_of);
         }
         let mut answers = Vec::with_capacity(reports.len());
@@ -98,9 +98,10 @@ impl Store {
                     match apply_report(options, run, blocked, &row.task, report.status, report.attempt, now) {
                         Err(refusal) => TaskReportOutcome::Refused(refusal),
                         Ok(ReportEffect::Nothing) => {
-                            // Progress within a stage is stored, too.
-                            row.changed |= report.progress_pct.is_some() && row.task.state == TaskState::Installing;
-                            row.progress_pct = report.progress_pct.or(row.progress_pct);
+                            // Progress within a stage is stored, too. What is no progress does not put off the end of the attempt.
+                            if row.task.state == TaskState::Installing && report.progress_pct > row.progress_pct {
+                                (row.progress_pct, row.changed) = (report.progress_pct, true);
+                            }
                             TaskReportOutcome::Nothing
                         }
                         Ok(ReportEffect::Changed(update)) => row.apply(report, update, now),

@@ -101,7 +101,8 @@ impl Store {
     /// The database is unavailable.
     pub async fn enroll_tokens(&self, query: TokenQuery, now: Timestamp) -> Result<Vec<EnrollToken>, StoreError> {
         let rows = sqlx::query!(
-            r#"SELECT t.*, u.username AS "username?" FROM enroll_token t LEFT JOIN app_user u ON u.user_id = t.created_by
+            r#"SELECT t.enroll_token_id, t.secret_sha256, t.alias, t.tags, t.groups, t.created_at, t.created_by, t.expires_at, t.used_at, t.device_id,
+                   t.revoked_at, u.username AS "username?" FROM enroll_token t LEFT JOIN app_user u ON u.user_id = t.created_by
                -- Ids are UUIDv7: their order is that of creation.
                WHERE ($1::uuid IS NULL OR t.enroll_token_id < $1)
                  AND ($2::text IS NULL OR $2 = CASE

@@ -300,7 +300,13 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn fleet_samples(&self, since: Timestamp) -> Result<Vec<FleetSample>, StoreError> {
-        Ok(sqlx::query_as!(FleetSample, "SELECT * FROM fleet_sample WHERE at >= $1 ORDER BY at", since).fetch_all(&self.pool).await?)
+        let samples = sqlx::query_as!(
+            FleetSample,
+            "SELECT at, devices, online, offline, never_seen, low_battery, app_down, heartbeats_per_second
+             FROM fleet_sample WHERE at >= $1 ORDER BY at",
+            since
+        );
+        Ok(samples.fetch_all(&self.pool).await?)
     }
 
     /// Deletes at most `limit` samples of the fleet from before this time, oldest first. Returns how many.

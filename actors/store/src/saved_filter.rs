@@ -39,7 +39,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn saved_filters(&self, viewer: UserId, limit: i64) -> Result<Vec<SavedFilter>, StoreError> {
         let rows = sqlx::query!(
-            "SELECT f.*, u.username FROM saved_filter f JOIN app_user u ON u.user_id = f.owner
+            "SELECT f.saved_filter_id, f.owner, f.name, f.filter, f.shared, f.created_at, f.changed_at, u.username FROM saved_filter f JOIN app_user u ON u.user_id = f.owner
              WHERE f.owner = $1 OR f.shared ORDER BY f.owner <> $1, f.name, f.saved_filter_id LIMIT $2",
             viewer.0,
             limit
@@ -55,7 +55,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn saved_filter(&self, id: SavedFilterId, viewer: UserId) -> Result<Option<SavedFilter>, StoreError> {
         let row = sqlx::query!(
-            "SELECT f.*, u.username FROM saved_filter f JOIN app_user u ON u.user_id = f.owner
+            "SELECT f.saved_filter_id, f.owner, f.name, f.filter, f.shared, f.created_at, f.changed_at, u.username FROM saved_filter f JOIN app_user u ON u.user_id = f.owner
              WHERE f.saved_filter_id = $1 AND (f.owner = $2 OR f.shared)",
             id.0,
             viewer.0
@@ -106,7 +106,7 @@ impl Store {
         let before = sqlx::query!(
             "UPDATE saved_filter f SET name = $3, filter = $4, shared = $5, changed_at = $6,
                  name_canonical = CASE WHEN f.name = $3 THEN f.name_canonical ELSE $7 END
-             FROM (SELECT * FROM saved_filter WHERE saved_filter_id = $1 AND owner = $2 FOR UPDATE) b
+             FROM (SELECT saved_filter_id, name, filter, shared FROM saved_filter WHERE saved_filter_id = $1 AND owner = $2 FOR UPDATE) b
              WHERE f.saved_filter_id = b.saved_filter_id RETURNING b.name, b.filter, b.shared",
             filter.id.0,
             filter.owner.0,

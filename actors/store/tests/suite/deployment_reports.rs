@@ -45,7 +45,13 @@ async fn an_installation_goes_forward_to_its_end() {
     let half = TaskReport { progress_pct: Some(50), message: Some("half".into()), ..reported(id, ids[0], DOWNLOADING) };
     assert!(is_now(&record(&db, std::slice::from_ref(&half)).await[0], TaskState::Installing));
     let more = TaskReport { progress_pct: Some(75), message: None, ..half.clone() };
-    assert_eq!(record(&db, &[more]).await, [TaskReportOutcome::Nothing], "the stage is the same");
+    assert_eq!(record(&db, std::slice::from_ref(&more)).await, [TaskReportOutcome::Nothing], "the stage is the same");
+    let reported_at = || db.value::<chrono::DateTime<chrono::Utc>>("SELECT max(reported_at) FROM deployment_task");
+    let progressed_at = reported_at().await;
+    for again in [more.clone(), half.clone(), TaskReport { progress_pct: None, ..more }] {
+        assert_eq!(record(&db, &[again]).await, [TaskReportOutcome::Nothing]);
+    }
+    assert_eq!(reported_at().await, progressed_at, "who repeats itself makes no progress");
     let row = task(&db, id, ids[0]).await;
     assert_eq!((row.progress_pct, row.message.as_deref(), row.accepted_at), (Some(75), Some("half"), accepted_at));
     assert_eq!(report(&db, id, ids[0], ACCEPTED).await, TaskReportOutcome::Refused(Refusal::Backwards(Stage::Downloading)));
