@@ -25,8 +25,9 @@ impl Store {
     /// The database is unavailable, or an applied migration differs from ours.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let mut connection = self.pool.connect_alone().await?;
-        // Each statement has its end at the server; a server that is silent has none.
         let longest = connection.patience() * (2 * u32::try_from(MIGRATOR.iter().count()).unwrap_or(u32::MAX) + STATEMENTS_BESIDE);
+        // A migration that goes through a large table takes as long as it takes. Its locks still have their timeout.
+        sqlx::query("SET statement_timeout = 0").execute(connection.raw()).await?;
         tokio::time::timeout(longest, MIGRATOR.run(connection.raw())).await.map_err(|_| StoreError::TimedOut(longest))??;
         drop(connection);
         for NameCollision { kind, name, first } in self.assign_canonical_names().await? {
