@@ -11,7 +11,7 @@ use super::sections::{Config, Metrics};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum MetricsSetting {
-    /// By the address that the node listens on.
+    /// By whether others reach the node.
     Auto,
     /// Whoever asks.
     Open,
@@ -25,7 +25,7 @@ pub(crate) enum MetricsSetting {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum DocsSetting {
-    /// By the address that the node listens on.
+    /// By whether others reach the node.
     Auto,
     /// Whoever asks.
     Open,
@@ -64,7 +64,18 @@ impl Metrics {
 }
 
 impl Config {
-    /// Whether only this machine reaches the node.
+    /// Whether only this machine reaches the node: nothing else is listened on, and no proxy is announced that hands on what others ask.
+    fn is_private(&self) -> bool {
+        let is_local = url::Url::parse(&self.public_url()).is_ok_and(|url| match url.host() {
+            Some(url::Host::Domain(name)) => name == "localhost",
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => std::net::IpAddr::V6(address).to_canonical().is_loopback(),
+            None => false,
+        });
+        self.is_loopback() && is_local && self.http.trusted_proxies.is_empty()
+    }
+
+    /// Whether the node listens on an address of this machine alone.
     pub(crate) fn is_loopback(&self) -> bool {
         self.http.listen.ip().to_canonical().is_loopback()
     }
@@ -73,7 +84,7 @@ impl Config {
     pub(crate) fn metrics_access(&self) -> MetricsAccess {
         match (self.metrics.access, self.metrics.address()) {
             (MetricsSetting::Open, _) => MetricsAccess::Open,
-            (MetricsSetting::Auto, _) if self.is_loopback() => MetricsAccess::Open,
+            (MetricsSetting::Auto, _) if self.is_private() => MetricsAccess::Open,
             (MetricsSetting::Listener, Ok(address)) => MetricsAccess::Listener(address),
             // The address was checked when it was read.
             _ => MetricsAccess::Token,
@@ -84,7 +95,7 @@ impl Config {
     pub(crate) fn docs_access(&self) -> DocsAccess {
         match self.http.docs_access {
             DocsSetting::Open => DocsAccess::Open,
-            DocsSetting::Auto if self.is_loopback() => DocsAccess::Open,
+            DocsSetting::Auto if self.is_private() => DocsAccess::Open,
             DocsSetting::Auto | DocsSetting::SignIn => DocsAccess::SignIn,
         }
     }
@@ -106,6 +117,15 @@ mod tests {
             assert_eq!(access(&[("NEXMDM__HTTP__LISTEN", listen)]), (MetricsAccess::Token, DocsAccess::SignIn), "{listen}");
         }
         assert_eq!(access(&[("NEXMDM__HTTP__LISTEN", "[::1]:80")]), (MetricsAccess::Open, DocsAccess::Open));
+        for (url, access_of) in [
+            ("http://localhost:8080", (MetricsAccess::Open, DocsAccess::Open)),
+            ("http://127.0.0.1:8080", (MetricsAccess::Open, DocsAccess::Open)),
+            ("https://mdm.example.com", (MetricsAccess::Token, DocsAccess::SignIn)),
+        ] {
+            assert_eq!(access(&[("NEXMDM__HTTP__PUBLIC_URL", url)]), access_of, "{url}");
+        }
+        let proxied = access(&[("NEXMDM__HTTP__TRUSTED_PROXIES", "127.0.0.1")]);
+        assert_eq!(proxied, (MetricsAccess::Token, DocsAccess::SignIn), "what a proxy hands on comes from elsewhere");
         let open = [("NEXMDM__HTTP__LISTEN", "0.0.0.0:80"), ("NEXMDM__METRICS__ACCESS", "open"), ("NEXMDM__HTTP__DOCS_ACCESS", "open")];
         assert_eq!(access(&open), (MetricsAccess::Open, DocsAccess::Open));
         let closed = [("NEXMDM__METRICS__ACCESS", "listener"), ("NEXMDM__HTTP__DOCS_ACCESS", "sign_in")];
