@@ -16,10 +16,14 @@ const ACCESS_UNTIL: &str = "nexmdm_access_until";
 /// domain can plant one (RFC 6265bis, section 4.1.3.2).
 const HOST_PREFIX: &str = "__Host-";
 
-/// The value of a cookie that the browser sent: that of this host alone, else the one without the prefix, which plain HTTP and
-/// earlier builds set.
+/// The value of a cookie that the browser sent: that of this host alone; from a browser that has none of these, the one without the
+/// prefix, which plain HTTP and earlier builds set. Beside them it may be another host's.
 pub(crate) fn read<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    sent(headers, &format!("{HOST_PREFIX}{name}")).or_else(|| sent(headers, name))
+    let own = |name: &str| sent(headers, &format!("{HOST_PREFIX}{name}"));
+    match own(name) {
+        None if own(ACCESS).is_none() && own(REFRESH).is_none() => sent(headers, name),
+        found => found,
+    }
 }
 
 fn sent<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -98,6 +102,17 @@ mod tests {
 
     fn written(headers: &HeaderMap) -> Vec<&str> {
         headers.get_all(header::SET_COOKIE).iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_cookie_that_another_host_may_have_planted_is_not_read_beside_ours() {
+        let read_of = |cookies: &'static str, name| {
+            let headers = HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_static(cookies))]);
+            read(&headers, name).map(str::to_owned)
+        };
+        assert_eq!(read_of("__Host-nexmdm_refresh=own; nexmdm_access=planted", ACCESS), None);
+        assert_eq!(read_of("nexmdm_access=planted; __Host-nexmdm_access=own", ACCESS).as_deref(), Some("own"));
+        assert_eq!(read_of("nexmdm_access=own", ACCESS).as_deref(), Some("own"), "of plain HTTP, or of an earlier build");
     }
 
     #[test]

@@ -18,8 +18,11 @@ use crate::{Dashboard, shell, signin};
 
 /// Largest file that a page takes.
 pub(crate) const UPLOAD_BYTES_MAX: usize = 8 << 20;
-/// Time without a byte after which an upload is given up; the whole of it has the time of any request of the dashboard.
+/// Time without a byte after which an upload is given up.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
+
+/// Longest time that an upload takes; the largest file needs 9 KB/s.
+const UPLOADED_WITHIN: Duration = Duration::from_secs(900);
 
 /// `POST /live/upload`: answers the number under which a page of the same person finds the file.
 pub(crate) async fn upload(
@@ -29,7 +32,10 @@ pub(crate) async fn upload(
     body: Body,
 ) -> Response {
     let answer = match signin::principal(&dashboard, request_origin, &headers).await {
-        Ok(principal) => received(&dashboard, &principal, &headers, body).await,
+        Ok(principal) => match tokio::time::timeout(UPLOADED_WITHIN, received(&dashboard, &principal, &headers, body)).await {
+            Ok(received) => received,
+            Err(_) => Err(UploadRefusal::Stalled),
+        },
         Err(error) => Err(error.into()),
     };
     shell::protect(match answer {
@@ -40,7 +46,9 @@ pub(crate) async fn upload(
             (StatusCode::PAYLOAD_TOO_LARGE, format!("The file is larger than {limit}.")).into_response()
         }
         Err(UploadRefusal::CutOff) => (StatusCode::BAD_REQUEST, "The upload was cut off. Try again.").into_response(),
-        Err(UploadRefusal::Stalled) => (StatusCode::REQUEST_TIMEOUT, "The upload stood still. Try again.").into_response(),
+        Err(UploadRefusal::Stalled) => {
+            (StatusCode::REQUEST_TIMEOUT, "The upload stood still, or took longer than 15 minutes. Try again.").into_response()
+        }
         Err(UploadRefusal::TooMany) => {
             (StatusCode::SERVICE_UNAVAILABLE, "Too many uploads are in progress. Try again in a moment.").into_response()
         }

@@ -91,6 +91,9 @@ pub struct DashboardOptions {
     pub limits: Vec<Limit>,
 }
 
+/// Path that files chosen on a page are uploaded to, as the routes below have it.
+pub const UPLOAD_PATH: &str = "/live/upload";
+
 /// A limit in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {

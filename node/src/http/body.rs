@@ -84,8 +84,11 @@ pub(crate) async fn let_go(body: &mut BodyDataStream) {
     let _ = tokio::time::timeout(LET_GO_TIME, reading).await;
 }
 
-/// Ends a request of the dashboard that does not arrive, or is not answered, in time.
+/// Ends a request of the dashboard that does not arrive, or is not answered, in time. A file that is uploaded has time limits of its own.
 pub(crate) async fn deadline(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if request.uri().path() == web_dioxus::UPLOAD_PATH {
+        return next.run(request).await;
+    }
     let patience = app.body_timeout() + Duration::from_millis(app.config.auth.bcrypt_wait_ms);
     match tokio::time::timeout(patience, next.run(request)).await {
         Ok(response) => response,
