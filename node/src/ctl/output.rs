@@ -154,7 +154,9 @@ fn text(value: &Value) -> String {
         Value::String(text) => excerpt(text, usize::MAX),
         Value::Array(items) if items.is_empty() => "-".into(),
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
-        Value::Object(fields) => fields.iter().map(|(name, value)| format!("{name} {}", text(value))).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| format!("{} {}", excerpt(name, usize::MAX), text(value))).collect::<Vec<_>>().join(", ")
+        }
     }
 }
 
@@ -169,6 +171,11 @@ mod tests {
         let shown = table(&rows, &[("ALIAS", "/alias"), ("BATTERY", "/last/battery_pct")], None).0.to_string();
         let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines, [vec!["ALIAS", "BATTERY"], vec!["shop-1", "83"], vec!["sh\u{fffd}[2Jop-2\u{fffd}", "-"]]);
+    }
+
+    #[test]
+    fn keys_of_devices_move_no_cursor_either() {
+        assert_eq!(text(&json!({"\u{1b}]0;x\u{7}": "\u{1b}[2J"})), "\u{fffd}]0;x\u{fffd} \u{fffd}[2J");
     }
 
     #[test]
