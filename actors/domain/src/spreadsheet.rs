@@ -51,6 +51,9 @@ pub fn joined(entries: &[String]) -> String {
     cell
 }
 
+/// Largest cell of tags or groups, in bytes: more than the longest list that is taken, every character of which is escaped.
+const CELL_MAX_BYTES: usize = 32 << 10;
+
 /// The entries of a cell, as [`label_list`] reads lists; an escaped separator belongs to its entry, as [`joined`] writes it.
 pub fn split(cell: &str) -> Vec<String> {
     if !cell.contains(ESCAPE) {
@@ -118,7 +121,14 @@ pub fn import_row(cells: ImportCells<'_>) -> Result<(RowTarget, DevicePatch), Ve
     let alias = wanted.and_then(|(field, alias)| crate::text::alias(field, &alias).map_err(&mut keep).ok());
     let mut labels = |field: &str, cell: Option<&str>| {
         // The cell as it stands: an entry may begin or end with blanks only where they are trimmed anyway.
-        let labels = cell.map(|cell| crate::text::labels(field, split(plain(cell)))).transpose();
+        let read = |cell: &str| match cell.len() {
+            // Split, each entry would be a text of its own.
+            bytes if bytes > CELL_MAX_BYTES => {
+                Err(Invalid::new(field, format!("{bytes} bytes are more than the {CELL_MAX_BYTES} of a cell")))
+            }
+            _ => crate::text::labels(field, split(plain(cell))),
+        };
+        let labels = cell.map(read).transpose();
         labels.map_err(&mut keep).ok().flatten().map(LabelChange::Set)
     };
     let patch = DevicePatch { alias, tags: labels("tags", cells.tags), groups: labels("groups", cells.groups), monitored: None };
@@ -132,6 +142,14 @@ pub fn import_row(cells: ImportCells<'_>) -> Result<(RowTarget, DevicePatch), Ve
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_cell_is_not_split_into_more_than_anybody_may_have() {
+        let row = |tags: &str| import_row(ImportCells { alias: Some("kiosk"), tags: Some(tags), ..ImportCells::default() });
+        let problem = row(&"a|".repeat(10_000_000)).unwrap_err().remove(0);
+        assert_eq!((problem.field.as_str(), problem.problem.as_str()), ("tags", "20000000 bytes are more than the 32768 of a cell"));
+        assert!(row(&vec!["é".repeat(64); 2].join("|")).is_ok());
+    }
 
     #[test]
     fn what_a_spreadsheet_takes_for_a_formula_begins_with_a_mark() {

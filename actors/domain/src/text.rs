@@ -53,7 +53,7 @@ pub fn opaque(field: &str, value: &str, max_chars: usize) -> Result<(), Invalid>
 fn within(field: &str, value: &str, max_chars: usize) -> Result<(), Invalid> {
     // A character takes at most four bytes, so long input is refused without counting it.
     if value.len() > max_chars && (value.len() > max_chars * 4 || value.chars().count() > max_chars) {
-        return Err(Invalid::new(field, format!("{} bytes are more than the {max_chars} characters allowed", value.len())));
+        return Err(Invalid::new(field, format!("{} characters are more than the {max_chars} allowed", value.chars().count())));
     }
     Ok(())
 }

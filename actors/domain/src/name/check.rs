@@ -59,7 +59,7 @@ fn checked(field: &str, value: &str, max_chars: usize, is_account: bool) -> Resu
         return Err(Invalid::new(field, format!("empty; must have 1..{max_chars} characters")));
     }
     // A character takes at most four bytes, and composing makes fewer of them: long input is refused without looking at it.
-    let too_long = || Invalid::new(field, format!("{} bytes are more than the {max_chars} characters allowed", trimmed.len()));
+    let too_long = || Invalid::new(field, format!("{} characters are more than the {max_chars} allowed", trimmed.chars().count()));
     if trimmed.len() > max_chars * 12 {
         return Err(too_long());
     }
@@ -201,7 +201,7 @@ mod tests {
         assert!(problem(&format!("a{}", "\u{301}".repeat(6))).contains("marks on a letter"));
         assert!(problem("a\u{ffff}").contains("position 1"));
         assert!(problem("  \u{a0}").starts_with("empty"));
-        assert!(problem(&"x".repeat(21)).contains("20 characters") && problem(&"x".repeat(10_000_000)).len() < 100);
+        assert!(problem(&"x".repeat(21)).contains("more than the 20") && problem(&"x".repeat(10_000_000)).len() < 100);
     }
 
     #[test]

@@ -85,7 +85,7 @@ fn what_is_taken_of_a_value_is_what_its_row_says() {
         ("network.ssid", Text("\u{feff}"), None, Some("invisible character at position 0 (U+FEFF)")),
         ("network.ssid", Text("شبكة"), Some("شبكة"), None),
         ("network.ssid", Text(&long), Some(&cut), Some("longer than 64 characters; cut")),
-        ("network.ip", Text(&long), None, Some("70 bytes are more than the 64 characters allowed")),
+        ("network.ip", Text(&long), None, Some("70 characters are more than the 64 allowed")),
         ("network.ssid", Whole(7), Some("7"), None),
         ("system.android_version", Whole(13), Some("13"), None),
         ("system.android_version", Fraction(8.1), Some("8.1"), None),
