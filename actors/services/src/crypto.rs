@@ -19,17 +19,22 @@ pub const PASSWORD_MAX_BYTES: usize = 72;
 /// Shortest password, in characters.
 pub const PASSWORD_MIN_CHARS: usize = 10;
 
-/// 256 random bits as URL-safe text of 43 characters.
+/// 256 random bits as URL-safe text of 43 characters, the first of which is no hyphen: a command line would take the text for an option.
 ///
 /// # Errors
 /// The operating system gives no randomness.
 pub fn random_token() -> Result<String, ServiceError> {
     let mut bytes = [0; 32];
-    rand::rngs::SysRng.try_fill_bytes(&mut bytes).map_err(|cause| {
-        tracing::error!(event = "random.failed", %cause);
-        ServiceError::Internal
-    })?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes))
+    loop {
+        rand::rngs::SysRng.try_fill_bytes(&mut bytes).map_err(|cause| {
+            tracing::error!(event = "random.failed", %cause);
+            ServiceError::Internal
+        })?;
+        let token = URL_SAFE_NO_PAD.encode(bytes);
+        if !token.starts_with('-') {
+            return Ok(token);
+        }
+    }
 }
 
 /// SHA-256 of a token, for looking it up without keeping it.
@@ -245,5 +250,6 @@ mod tests {
     fn random_tokens_are_43_characters_and_differ() {
         let (a, b) = (random_token().unwrap(), random_token().unwrap());
         assert!(a.len() == 43 && a != b);
+        assert!((0..2_000).all(|_| !random_token().unwrap().starts_with('-')), "no option of a command line");
     }
 }
