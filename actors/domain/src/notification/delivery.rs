@@ -73,7 +73,7 @@ pub fn judge_status(status: u16, retry_after: Option<Duration>) -> AttemptOutcom
     }
 }
 
-/// Meaning of a reply of SMTP: 4xx is a no for now, as greylisting gives it.
+/// Meaning of a reply of SMTP: 4xx is a transient refusal (RFC 5321, section 4.2.1), as greylisting gives it.
 pub fn judge_smtp(code: u16) -> AttemptOutcome {
     match code {
         200..=299 => AttemptOutcome::Delivered,
