@@ -68,16 +68,16 @@ impl Store {
     pub async fn assign_canonical_names(&self) -> Result<Vec<NameCollision>, StoreError> {
         let mut tx = self.begin().await?;
         sqlx::query!("SELECT pg_advisory_xact_lock($1)", LOCK).execute(&mut *tx).await?;
-        let mut told: Vec<_> = collisions("account", accounts(&mut tx).await?).collect();
-        told.extend(collisions("alias", aliases(&mut tx).await?));
-        told.extend(collisions("saved filter", saved_filters(&mut tx).await?));
+        let mut notified: Vec<_> = collisions("account", accounts(&mut tx).await?).collect();
+        notified.extend(collisions("alias", aliases(&mut tx).await?));
+        notified.extend(collisions("saved filter", saved_filters(&mut tx).await?));
         tx.commit().await?;
         let mut after = Uuid::nil();
         while let Some(last) = self.assign_labels(after).await? {
             after = last;
         }
         self.assign_audit_names().await?;
-        Ok(told)
+        Ok(notified)
     }
 
     /// Canonical forms of tags and groups, of the devices behind `after`. Returns the last of them, if there are any.

@@ -110,8 +110,8 @@ impl Listener {
         loop {
             match self.0.next().await? {
                 None => return Ok(Notification::Missed),
-                Some(told) => {
-                    if let Some(notice) = notice(&told) {
+                Some(notified) => {
+                    if let Some(notice) = notice(&notified) {
                         return Ok(notice);
                     }
                 }
@@ -121,21 +121,21 @@ impl Listener {
 
     /// Returns a notification that has arrived already.
     pub fn waiting(&mut self) -> Option<Notification> {
-        std::iter::from_fn(|| self.0.waiting()).find_map(|told| notice(&told))
+        std::iter::from_fn(|| self.0.waiting()).find_map(|notified| notice(&notified))
     }
 }
 
-fn notice(told: &PgNotification) -> Option<Notification> {
-    match told.channel() {
+fn notice(notified: &PgNotification) -> Option<Notification> {
+    match notified.channel() {
         channels::PLACEMENT => Some(Notification::Placement),
-        channels::DEVICE => Some(Notification::Device(told.payload().to_owned())),
+        channels::DEVICE => Some(Notification::Device(notified.payload().to_owned())),
         channels::ACCOUNT => Some(Notification::Account),
-        channels::COMMAND => Some(match told.payload().split_once(':') {
+        channels::COMMAND => Some(match notified.payload().split_once(':') {
             Some(("deployment", id)) => Notification::DeploymentCommands(id.to_owned()),
             Some((_, batch)) => Notification::CommandBatch(batch.to_owned()),
-            None => Notification::Command(told.payload().to_owned()),
+            None => Notification::Command(notified.payload().to_owned()),
         }),
-        channels::DEPLOYMENT => Some(Notification::Deployment(told.payload().to_owned())),
+        channels::DEPLOYMENT => Some(Notification::Deployment(notified.payload().to_owned())),
         _ => None,
     }
 }

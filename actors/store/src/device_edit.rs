@@ -1,7 +1,7 @@
 //! Changes of devices by people: read under a lock and written as a set; the decisions are made by the caller.
 //!
 //! However many devices a call touches, it takes the same few statements. What happened to each is
-//! recorded in the same transaction, and every node is told of it when it commits.
+//! recorded in the same transaction, and every node is notified of it when it commits.
 
 use std::collections::HashMap;
 
@@ -332,11 +332,11 @@ mod tests {
         let before = Editable { alias: "a".into(), tags: vec!["x".into()], groups: vec![], monitored: None };
         let app = MonitoredApp { package: "a.b".into(), stale_after_s: None };
         let after = Editable { tags: vec![], monitored: Some(app), ..before.clone() };
-        let told: Value = serde_json::from_str(&differences(&before, &after)).unwrap();
+        let notified: Value = serde_json::from_str(&differences(&before, &after)).unwrap();
         let wanted = json!({
             "tags": {"before": ["x"], "after": []},
             "monitored_app": {"before": null, "after": {"package": "a.b", "stale_after_s": null}},
         });
-        assert_eq!(told, wanted);
+        assert_eq!(notified, wanted);
     }
 }

@@ -202,8 +202,8 @@ mod tests {
         let mut rows = [row(2, 10, 1), repeat, row(1, 20, 2), row(1, 20, 3), row(1, 0, 4), row(2, 30, 5)];
         rows.sort_by_key(|row| (row.device_id, row.status.order()));
         let rows = newest_of_buckets(&rows);
-        let told: Vec<_> =
+        let notified: Vec<_> =
             rows.iter().zip(newest_flags(&rows)).map(|(row, n)| (row.status.telemetry.seq, row.fcm_token.is_some(), n)).collect();
-        assert_eq!(told, [(Some(4), false, false), (Some(3), true, true), (Some(1), false, false), (Some(5), false, true)]);
+        assert_eq!(notified, [(Some(4), false, false), (Some(3), true, true), (Some(1), false, false), (Some(5), false, true)]);
     }
 }

@@ -1,4 +1,4 @@
-//! Notifications: which changes of alerts people are told of, over which channel, when and in which words.
+//! Notifications: which changes of alerts people are notified of, over which channel, when and in which words.
 
 mod channel;
 mod decide;
@@ -16,5 +16,5 @@ pub use delivery::{
 };
 pub use message::{LISTED_MAX, Message, Notification, NotificationKind, NotifiedAlert};
 pub use route::{DigestTime, LEVEL_MAX, ROUTES_MAX, Route, recipients};
-pub use state::{AlertEvent, CoordinatorState, NotificationSettings, Suppression, Surroundings, Thread, Told, Tracked, TransitionId};
+pub use state::{AlertEvent, CoordinatorState, NotificationSettings, Notified, Suppression, Surroundings, Thread, Tracked, TransitionId};
 pub use target::{InwardAddress, inward};

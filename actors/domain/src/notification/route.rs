@@ -1,4 +1,4 @@
-//! Routes: which alerts a channel is told of, and when.
+//! Routes: which alerts a channel is notified of, and when.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ pub struct Route {
     pub groups: Vec<String>,
     /// Hours of the day in which it leads there; `None`: always.
     pub hours: Option<MaintenanceWindow>,
-    /// Level of escalation: 0 is told at once, the others when nobody acknowledges.
+    /// Level of escalation: 0 is notified at once, the others when nobody acknowledges.
     pub level: u8,
     /// Time of the day at which a digest of the last day is sent, instead of single messages.
     pub digest: Option<DigestTime>,
@@ -106,7 +106,7 @@ impl Route {
     }
 }
 
-/// Channels that are told at once of an alert, at a level of escalation.
+/// Channels that are notified at once of an alert, at a level of escalation.
 pub fn recipients(routes: &[Route], alert: &MatchedAlert<'_>, level: u8, now: Timestamp) -> BTreeSet<ChannelId> {
     let leads = |route: &&Route| route.digest.is_none() && route.level == level && route.is_open(now) && route.takes(alert);
     routes.iter().filter(leads).map(|route| route.channel).collect()
@@ -157,12 +157,12 @@ mod tests {
             Route { level: 1, ..route(7) },
             Route { digest: Some(DigestTime::parse("08:00", "UTC").unwrap()), ..route(8) },
         ];
-        let told = |level, now: &str| -> Vec<u128> {
+        let notified = |level, now: &str| -> Vec<u128> {
             recipients(&routes, &alert, level, at(now)).into_iter().map(|channel| channel.0.as_u128()).collect()
         };
-        assert_eq!(told(0, "2026-11-30T12:00:00Z"), [1, 4, 6]);
-        assert_eq!(told(0, "2026-11-30T20:00:00Z"), [1, 4], "after hours in Berlin");
-        assert_eq!(told(1, "2026-11-30T20:00:00Z"), [7]);
+        assert_eq!(notified(0, "2026-11-30T12:00:00Z"), [1, 4, 6]);
+        assert_eq!(notified(0, "2026-11-30T20:00:00Z"), [1, 4], "after hours in Berlin");
+        assert_eq!(notified(1, "2026-11-30T20:00:00Z"), [7]);
         assert_eq!(opens_at(&routes, &alert, 0, at("2026-11-30T20:00:00Z")), Some(at("2026-12-01T08:00:00Z")));
     }
 

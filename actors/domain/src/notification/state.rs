@@ -1,4 +1,4 @@
-//! State of the coordinator: what people have been told of each rule and subject, and what waits to be told. It is what the database holds, row
+//! State of the coordinator: what people have been notified of for each rule and subject, and what waits to be notified. It is what the database holds, row
 //! by row, so that any node goes on where another ended.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ pub struct NotificationSettings {
     pub group_interval: TimeDelta,
     /// Shortest time between two messages of a kind about the same rule and subject.
     pub cooldown: TimeDelta,
-    /// Time without an acknowledgement after which the next level of routes is told.
+    /// Time without an acknowledgement after which the next level of routes is notified.
     pub escalate_after: TimeDelta,
     /// Openings within an hour above which an alert flaps.
     pub flap_limit: usize,
@@ -112,10 +112,10 @@ pub struct AlertEvent {
     pub at: Timestamp,
 }
 
-/// What people have been told of a rule and subject.
+/// What people have been notified of a rule and subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
-pub enum Told {
+pub enum Notified {
     /// Nothing.
     Nothing,
     /// That it fires.
@@ -124,7 +124,7 @@ pub enum Told {
     Resolved,
 }
 
-named!(pub Told, parse -> Option);
+named!(pub Notified, parse -> Option);
 
 /// State of the notifications of a rule and subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,20 +143,20 @@ pub struct Tracked {
     pub resolved_at: Option<Timestamp>,
     /// Whether a person looks after it.
     pub acknowledged: bool,
-    /// What people have been told last.
-    pub told: Told,
-    /// Channels that were told that it fires.
-    pub told_to: Vec<ChannelId>,
-    /// When they were told last that it fires.
-    pub raise_told_at: Option<Timestamp>,
-    /// When they were told last that it is resolved.
-    pub resolve_told_at: Option<Timestamp>,
-    /// When they were told last that it flaps.
-    pub flapping_told_at: Option<Timestamp>,
-    /// Level of routes that was told.
+    /// What people have been notified of last.
+    pub notified: Notified,
+    /// Channels that were notified that it fires.
+    pub notified_channels: Vec<ChannelId>,
+    /// When they were notified last that it fires.
+    pub raise_notified_at: Option<Timestamp>,
+    /// When they were notified last that it is resolved.
+    pub resolve_notified_at: Option<Timestamp>,
+    /// When they were notified last that it flaps.
+    pub flapping_notified_at: Option<Timestamp>,
+    /// Level of routes that was notified.
     pub level: u8,
-    /// When that level was told.
-    pub level_told_at: Option<Timestamp>,
+    /// When that level was notified.
+    pub level_notified_at: Option<Timestamp>,
     /// Since when it waits for others of its group; `None`: it does not, or is held.
     pub waiting_since: Option<Timestamp>,
     /// Why it is held.
@@ -173,19 +173,19 @@ impl Tracked {
         self.resolved_at.is_none()
     }
 
-    /// What people ought to be told, unless they have been.
-    pub(super) fn untold(&self) -> Option<Untold> {
-        match (self.fires(), self.told) {
-            (true, Told::Nothing | Told::Resolved) => Some(Untold::Raise),
-            (false, Told::Firing) => Some(Untold::Resolve),
+    /// What people ought to be notified of, unless they have been.
+    pub(super) fn pending_notice(&self) -> Option<PendingNotice> {
+        match (self.fires(), self.notified) {
+            (true, Notified::Nothing | Notified::Resolved) => Some(PendingNotice::Raise),
+            (false, Notified::Firing) => Some(PendingNotice::Resolve),
             _ => None,
         }
     }
 }
 
-/// Something that people ought to be told.
+/// Something that people ought to be notified of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Untold {
+pub(super) enum PendingNotice {
     Raise,
     Resolve,
 }
@@ -211,7 +211,7 @@ impl Thread {
 /// State of the coordinator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CoordinatorState {
-    /// Rules and subjects that fire, wait, or were told of lately.
+    /// Rules and subjects that fire, wait, or were notified of lately.
     pub tracked: BTreeMap<AlertKey, Tracked>,
     /// Threads of messages by rule.
     pub threads: BTreeMap<Rule, Thread>,

@@ -66,25 +66,25 @@ impl Telemetry {
     }
 
     /// Takes a watched package from what a device sent: whether it is installed, its version name and version code.
-    pub fn take_app(&mut self, package: &str, told: [Option<Sent<'_>>; 3], at: Timestamp) {
+    pub fn take_app(&mut self, package: &str, notified: [Option<Sent<'_>>; 3], at: Timestamp) {
         if self.apps.len() >= APPS_MAX {
             return self.note_unusable(APPS, package, format!("more than the {APPS_MAX} packages allowed; left out"), at);
         }
         if let Err(invalid) = line(APPS, package, WatchedApp::PACKAGE_MAX_CHARS) {
             return self.note_unusable(APPS, package, format!("package name: {}", invalid.problem), at);
         }
-        let [installed, version_name, version_code] = told;
+        let [installed, version_name, version_code] = notified;
         let installed = installed.map(sent::plain::<bool>);
-        let name = version_name.map(|told| sent::text(told, WatchedApp::VERSION_MAX_CHARS, true));
-        let code = version_code.map(|told| sent::number::<i64>(told, 0, i64::MAX, None, false));
+        let name = version_name.map(|notified| sent::text(notified, WatchedApp::VERSION_MAX_CHARS, true));
+        let code = version_code.map(|notified| sent::number::<i64>(notified, 0, i64::MAX, None, false));
         let problems = [
-            ("installed", told[0], installed.as_ref().and_then(|taken| taken.problem.clone())),
-            ("version_name", told[1], name.as_ref().and_then(|taken| taken.problem.clone())),
-            ("version_code", told[2], code.as_ref().and_then(|taken| taken.problem.clone())),
+            ("installed", notified[0], installed.as_ref().and_then(|taken| taken.problem.clone())),
+            ("version_name", notified[1], name.as_ref().and_then(|taken| taken.problem.clone())),
+            ("version_code", notified[2], code.as_ref().and_then(|taken| taken.problem.clone())),
         ];
-        for (part, told, problem) in problems {
-            if let Some((told, problem)) = told.zip(problem) {
-                self.note_unusable(APPS, told, format!("{part} of {}: {problem}", shown(package)), at);
+        for (part, notified, problem) in problems {
+            if let Some((notified, problem)) = notified.zip(problem) {
+                self.note_unusable(APPS, notified, format!("{part} of {}: {problem}", shown(package)), at);
             }
         }
         self.apps.push(WatchedApp {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::alert::{AlertKey, Openings, Rule, SubjectLabels, TransitionKind};
-use domain::notification::{AlertEvent, CoordinatorState, Decision, Message, NotifiedAlert, Settled, Thread, Told, Tracked, TransitionId};
+use domain::notification::{
+    AlertEvent, CoordinatorState, Decision, Message, Notified, NotifiedAlert, Settled, Thread, Tracked, TransitionId,
+};
 use domain::shard::ShardLease;
 use domain::{AlertId, ChannelId, NotificationId, Timestamp};
 use serde_json::{Value, json};
@@ -57,7 +59,7 @@ impl Store {
         Ok(CoordinatorInput { decisions, state, events })
     }
 
-    /// Stores a decision: what people are told now, the messages in the outbox, and what each change of an alert has come to. `false`: the shard
+    /// Stores a decision: what people are notified now, the messages in the outbox, and what each change of an alert has come to. `false`: the shard
     /// has another owner now, or another decision was stored meanwhile; nothing is stored then.
     ///
     /// # Errors
@@ -103,8 +105,8 @@ impl Store {
 async fn tracked(tx: &mut Transaction) -> Result<BTreeMap<AlertKey, Tracked>, StoreError> {
     let rows = sqlx::query!(
         "SELECT rule, subject_kind, subject_id, alert_id, severity, subject_name, groups, tags, reason, opened_at,
-                resolved_at, acknowledged, told, told_to, raise_told_at, resolve_told_at, flapping_told_at, level,
-                level_told_at, waiting_since, held, openings, unsettled
+                resolved_at, acknowledged, notified, notified_channels, raise_notified_at, resolve_notified_at, flapping_notified_at, level,
+                level_notified_at, waiting_since, held, openings, unsettled
              FROM alert_notice"
     )
     .fetch_all(&mut **tx)
@@ -121,13 +123,13 @@ async fn tracked(tx: &mut Transaction) -> Result<BTreeMap<AlertKey, Tracked>, St
             opened_at: row.opened_at,
             resolved_at: row.resolved_at,
             acknowledged: row.acknowledged,
-            told: Told::parse(&row.told).ok_or(StoreError::Corrupt("alert_notice.told"))?,
-            told_to: row.told_to.into_iter().map(ChannelId).collect(),
-            raise_told_at: row.raise_told_at,
-            resolve_told_at: row.resolve_told_at,
-            flapping_told_at: row.flapping_told_at,
+            notified: Notified::parse(&row.notified).ok_or(StoreError::Corrupt("alert_notice.notified"))?,
+            notified_channels: row.notified_channels.into_iter().map(ChannelId).collect(),
+            raise_notified_at: row.raise_notified_at,
+            resolve_notified_at: row.resolve_notified_at,
+            flapping_notified_at: row.flapping_notified_at,
             level: row.level.try_into().unwrap_or_default(),
-            level_told_at: row.level_told_at,
+            level_notified_at: row.level_notified_at,
             waiting_since: row.waiting_since,
             held: row.held.as_deref().and_then(domain::notification::Suppression::parse),
             openings: Openings::stored(row.openings),
@@ -206,22 +208,22 @@ async fn write_tracked(tx: &mut Transaction, write: &DecisionWrite<'_>) -> Resul
     let list = |values: Vec<String>| json!(values).to_string();
     sqlx::query!(
         "INSERT INTO alert_notice (rule, subject_kind, subject_id, alert_id, severity, subject_name, groups, tags, reason, opened_at, resolved_at,
-             acknowledged, told, told_to, raise_told_at, resolve_told_at, flapping_told_at, level, level_told_at, waiting_since, held, openings,
+             acknowledged, notified, notified_channels, raise_notified_at, resolve_notified_at, flapping_notified_at, level, level_notified_at, waiting_since, held, openings,
              unsettled)
          SELECT n.rule, n.kind, n.subject, n.alert_id, n.severity, n.name, ARRAY(SELECT jsonb_array_elements_text(n.groups::jsonb)),
-             ARRAY(SELECT jsonb_array_elements_text(n.tags::jsonb)), n.reason, n.opened_at, n.resolved_at, n.acknowledged, n.told,
-             ARRAY(SELECT jsonb_array_elements_text(n.told_to::jsonb)::uuid), n.raise_told_at, n.resolve_told_at, n.flapping_told_at, n.level,
-             n.level_told_at, n.waiting_since, n.held, ARRAY(SELECT jsonb_array_elements_text(n.openings::jsonb)::timestamptz), n.unsettled
+             ARRAY(SELECT jsonb_array_elements_text(n.tags::jsonb)), n.reason, n.opened_at, n.resolved_at, n.acknowledged, n.notified,
+             ARRAY(SELECT jsonb_array_elements_text(n.notified_channels::jsonb)::uuid), n.raise_notified_at, n.resolve_notified_at, n.flapping_notified_at, n.level,
+             n.level_notified_at, n.waiting_since, n.held, ARRAY(SELECT jsonb_array_elements_text(n.openings::jsonb)::timestamptz), n.unsettled
          FROM UNNEST($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::timestamptz[],
              $11::timestamptz[], $12::boolean[], $13::text[], $14::text[], $15::timestamptz[], $16::timestamptz[], $17::timestamptz[],
              $18::smallint[], $19::timestamptz[], $20::timestamptz[], $21::text[], $22::text[], $23::bigint[])
-             AS n(rule, kind, subject, alert_id, severity, name, groups, tags, reason, opened_at, resolved_at, acknowledged, told, told_to,
-                  raise_told_at, resolve_told_at, flapping_told_at, level, level_told_at, waiting_since, held, openings, unsettled)
+             AS n(rule, kind, subject, alert_id, severity, name, groups, tags, reason, opened_at, resolved_at, acknowledged, notified, notified_channels,
+                  raise_notified_at, resolve_notified_at, flapping_notified_at, level, level_notified_at, waiting_since, held, openings, unsettled)
          ON CONFLICT (rule, subject_kind, subject_id) DO UPDATE SET alert_id = excluded.alert_id, severity = excluded.severity,
              subject_name = excluded.subject_name, groups = excluded.groups, tags = excluded.tags, reason = excluded.reason,
-             opened_at = excluded.opened_at, resolved_at = excluded.resolved_at, acknowledged = excluded.acknowledged, told = excluded.told,
-             told_to = excluded.told_to, raise_told_at = excluded.raise_told_at, resolve_told_at = excluded.resolve_told_at,
-             flapping_told_at = excluded.flapping_told_at, level = excluded.level, level_told_at = excluded.level_told_at,
+             opened_at = excluded.opened_at, resolved_at = excluded.resolved_at, acknowledged = excluded.acknowledged, notified = excluded.notified,
+             notified_channels = excluded.notified_channels, raise_notified_at = excluded.raise_notified_at, resolve_notified_at = excluded.resolve_notified_at,
+             flapping_notified_at = excluded.flapping_notified_at, level = excluded.level, level_notified_at = excluded.level_notified_at,
              waiting_since = excluded.waiting_since, held = excluded.held, openings = excluded.openings, unsettled = excluded.unsettled",
         &column!(key, _row => key.rule.as_str().to_owned()),
         &column!(key, _row => key.subject.kind().as_str().to_owned()),
@@ -235,13 +237,13 @@ async fn write_tracked(tx: &mut Transaction, write: &DecisionWrite<'_>) -> Resul
         &column!(_key, row => row.opened_at),
         &column!(_key, row => row.resolved_at) as &[Option<Timestamp>],
         &column!(_key, row => row.acknowledged),
-        &column!(_key, row => row.told.as_str().to_owned()),
-        &column!(_key, row => list(row.told_to.iter().map(ToString::to_string).collect())),
-        &column!(_key, row => row.raise_told_at) as &[Option<Timestamp>],
-        &column!(_key, row => row.resolve_told_at) as &[Option<Timestamp>],
-        &column!(_key, row => row.flapping_told_at) as &[Option<Timestamp>],
+        &column!(_key, row => row.notified.as_str().to_owned()),
+        &column!(_key, row => list(row.notified_channels.iter().map(ToString::to_string).collect())),
+        &column!(_key, row => row.raise_notified_at) as &[Option<Timestamp>],
+        &column!(_key, row => row.resolve_notified_at) as &[Option<Timestamp>],
+        &column!(_key, row => row.flapping_notified_at) as &[Option<Timestamp>],
         &column!(_key, row => i16::from(row.level)),
-        &column!(_key, row => row.level_told_at) as &[Option<Timestamp>],
+        &column!(_key, row => row.level_notified_at) as &[Option<Timestamp>],
         &column!(_key, row => row.waiting_since) as &[Option<Timestamp>],
         &column!(_key, row => row.held.map(|held| held.as_str().to_owned())) as &[Option<String>],
         &column!(_key, row => list(row.openings.times().iter().map(chrono::DateTime::to_rfc3339).collect())),

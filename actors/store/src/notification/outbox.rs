@@ -207,7 +207,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
-        // The attempts go on counting: an outcome of one before is told from one after.
+        // The attempts go on counting: an outcome of one before differs from one after.
         let queued = sqlx::query!(
             "UPDATE notification_delivery SET state = 'queued', queued_at = $3, next_attempt_at = $3, ended_at = NULL
              WHERE notification_id = $1 AND channel_id = $2 AND state = 'dead'",

@@ -145,10 +145,11 @@ async fn a_reported_success_holds_no_slot_and_is_confirmed_or_taken_back() {
     assert_eq!(confirming.count(), 3);
 
     let failed = |code: ErrorCode| TaskChange::Finish(TaskState::Failed, code.into());
-    let told = |changed: ChangedTask| ChangedTask { detail: Some("heartbeat shows version code 1, 10 was installed".into()), ..changed };
+    let notified =
+        |changed: ChangedTask| ChangedTask { detail: Some("heartbeat shows version code 1, 10 was installed".into()), ..changed };
     let changes = vec![
         changed(ids[0], TaskState::Confirming, 1, TaskChange::Finish(TaskState::Succeeded, TaskReason::Confirmed.into())),
-        told(changed(ids[1], TaskState::Confirming, 1, failed(ErrorCode::Reverted))),
+        notified(changed(ids[1], TaskState::Confirming, 1, failed(ErrorCode::Reverted))),
         changed(ids[2], TaskState::Confirming, 1, failed(ErrorCode::Unconfirmed)),
     ];
     let applied = apply(&db, &ApplyPlan { changes, ..plan(&db, id).await }).await;
@@ -161,13 +162,13 @@ async fn a_reported_success_holds_no_slot_and_is_confirmed_or_taken_back() {
     finished.sort_by_key(|(_, reason)| Reason::as_str(*reason));
     assert_eq!(finished, ends);
     // What a heartbeat had confirmed is taken back by the next one.
-    let again = told(changed(ids[0], TaskState::Succeeded, 1, failed(ErrorCode::Reverted)));
+    let again = notified(changed(ids[0], TaskState::Succeeded, 1, failed(ErrorCode::Reverted)));
     apply(&db, &ApplyPlan { changes: vec![again], ..plan(&db, id).await }).await;
     let wanted = ["failed reverted", "failed reverted", "failed unconfirmed", "skipped device_deleted", "skipped deadline"];
     assert_eq!(states(&db, id).await, wanted);
     let tasks = db.store().deployment_tasks(id, TaskQuery::default(), None, 9).await.unwrap();
-    let told = (tasks[1].error.as_deref(), tasks[1].detail.as_deref());
-    assert_eq!(told, (Some("reverted"), Some("heartbeat shows version code 1, 10 was installed")));
+    let notified = (tasks[1].error.as_deref(), tasks[1].detail.as_deref());
+    assert_eq!(notified, (Some("reverted"), Some("heartbeat shows version code 1, 10 was installed")));
     assert_eq!(attempts(&db, id).await, ["failed", "failed", "failed", "taken_back"]);
     assert_eq!(events(&db, id).await, ["created", "task_reverted", "task_failed", "task_reverted"]);
     finish().await;
@@ -206,9 +207,9 @@ async fn changes_of_all_kinds_each_get_their_own_values() {
     ];
     assert_eq!(states(&db, id).await, wanted);
     let tasks = db.store().deployment_tasks(id, TaskQuery::default(), None, 9).await.unwrap();
-    let told: Vec<_> = tasks.iter().map(|task| (task.error.as_deref(), task.not_before, task.finished_at)).collect();
+    let notified: Vec<_> = tasks.iter().map(|task| (task.error.as_deref(), task.not_before, task.finished_at)).collect();
     assert_eq!(
-        told,
+        notified,
         [
             (None, None, None),
             (Some("timeout"), Some(at(900)), None),

@@ -33,9 +33,9 @@ async fn a_deployment_is_stored_with_its_tasks_in_their_order() {
     assert_eq!((row.target_sdk, row.native_abis), (None, domain::abi::AbiSet::of(["arm64-v8a", "x86"])));
     assert_eq!(db.value::<i32>("SELECT shard_id FROM deployment").await, i32::from(shard_of_deployment(new.id).0));
     let tasks = db.store().deployment_tasks(new.id, TaskQuery::default(), None, 9).await.unwrap();
-    let told: Vec<_> = tasks.iter().map(|task| (task.position, task.device_id, task.canary, task.state, task.finished_at)).collect();
+    let notified: Vec<_> = tasks.iter().map(|task| (task.position, task.device_id, task.canary, task.state, task.finished_at)).collect();
     assert_eq!(
-        told,
+        notified,
         [
             (0, ids[2], true, TaskState::Queued, None),
             (1, ids[0], false, TaskState::Queued, None),
@@ -169,8 +169,8 @@ async fn a_rollback_cancels_what_it_takes_back_and_comes_alone() {
     assert_eq!(db.store().taken_back_by(old).await.unwrap(), Some(made));
     assert_eq!(states(&db, old).await, ["canceled canceled", "canceled canceled", "installing", "confirming"]);
     assert_eq!(run(&db, old).await, "canceled rollout");
-    let told = actions(&db).await;
-    assert_eq!(told[told.len() - 2..], ["deployment.canceled", "deployment.created"]);
+    let notified = actions(&db).await;
+    assert_eq!(notified[notified.len() - 2..], ["deployment.canceled", "deployment.created"]);
     // Once it has finished, it may be taken back again.
     db.execute(&format!("UPDATE deployment SET state = 'finished', finished_at = now() WHERE deployment_id = '{by}'")).await;
     assert_eq!(db.store().taken_back_by(old).await.unwrap(), None);

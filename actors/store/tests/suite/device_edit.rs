@@ -34,14 +34,14 @@ async fn an_edit_stores_every_value_and_tells_what_changed() {
     let edited = Editable { alias: "new".into(), tags: strings(&["x", "y\"'"]), groups: strings(&["g"]), monitored: Some(app) };
     let labelled = Editable { tags: strings(&["z"]), ..b.editable.clone() };
     work.edit(&[(&a, &edited), (&b, &labelled)], Some("anna"), at(5)).await.unwrap();
-    assert!(listener.waiting().is_none(), "nothing is told before the commit");
+    assert!(listener.waiting().is_none(), "nothing is notified before the commit");
     work.commit().await.unwrap();
     let mut work = db.store().device_work().await.unwrap();
     assert_eq!(record(&mut work, ids[0]).await.editable, edited);
     assert_eq!(record(&mut work, ids[1]).await.editable, labelled);
-    let mut told = vec![listener.next().await.unwrap(), listener.next().await.unwrap()];
-    told.sort_by_key(|notification| format!("{notification:?}"));
-    assert_eq!(told, [Notification::Device(ids[0].to_string()), Notification::Device(ids[1].to_string())]);
+    let mut notified = vec![listener.next().await.unwrap(), listener.next().await.unwrap()];
+    notified.sort_by_key(|notification| format!("{notification:?}"));
+    assert_eq!(notified, [Notification::Device(ids[0].to_string()), Notification::Device(ids[1].to_string())]);
     let event = db.store().device_events(ids[1], &[EventKind::Edited], None, 9).await.unwrap().remove(0);
     assert_eq!((event.at, event.actor.as_deref()), (at(5), Some("anna")));
     assert_eq!(event.detail, json!({ "tags": { "before": [], "after": ["z"] } }));
@@ -154,9 +154,9 @@ async fn devices_are_removed_for_good_in_the_order_of_their_deletion() {
     assert_eq!(left().await, ["d1", "d4"]);
     assert_eq!(db.value::<i64>("SELECT count(*) FROM device_last_status").await, 0);
     assert_eq!(db.value::<i64>("SELECT count(*) FROM heartbeats").await, 1, "history outlives devices");
-    let told: Vec<Option<String>> = db.values("SELECT before FROM audit_entry WHERE action = 'devices.purged' ORDER BY seq").await;
-    assert_eq!(told.len(), 2);
-    assert!(told[0].as_ref().unwrap().contains("\"alias\":\"d2\""), "{told:?}");
+    let notified: Vec<Option<String>> = db.values("SELECT before FROM audit_entry WHERE action = 'devices.purged' ORDER BY seq").await;
+    assert_eq!(notified.len(), 2);
+    assert!(notified[0].as_ref().unwrap().contains("\"alias\":\"d2\""), "{notified:?}");
     // A token that enrolled a removed device stays used.
     let again = db.store().enroll(domain::EnrollTokenId(ids[1].0), &new_device(9, "x"), Default::default(), at(5)).await.unwrap();
     assert_eq!(again, store::EnrollOutcome::Refused);

@@ -17,11 +17,11 @@ async fn a_flag_is_off_until_it_is_set() {
     store.set_flag(Flag::DeploymentsKillSwitch, false, &console(), at(3)).await.unwrap();
     assert_eq!(store.flags().await.unwrap(), Flags { deployments_enabled: true, kill_switch: false });
     let rows = store.flag_rows().await.unwrap();
-    let told: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.enabled, row.updated_at, row.updated_by.as_str())).collect();
-    assert_eq!(told, [("deployments.enabled", true, at(2), "console"), ("deployments.kill_switch", false, at(3), "console")]);
+    let notified: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.enabled, row.updated_at, row.updated_by.as_str())).collect();
+    assert_eq!(notified, [("deployments.enabled", true, at(2), "console"), ("deployments.kill_switch", false, at(3), "console")]);
     assert_eq!(actions(&db).await, ["flag.set"; 3]);
-    let told: Vec<Option<String>> = db.values("SELECT before || after FROM audit_entry ORDER BY seq").await;
-    assert_eq!(told[2].as_deref(), Some(r#"{"enabled":true}{"enabled":false}"#));
+    let notified: Vec<Option<String>> = db.values("SELECT before || after FROM audit_entry ORDER BY seq").await;
+    assert_eq!(notified[2].as_deref(), Some(r#"{"enabled":true}{"enabled":false}"#));
 }
 
 #[tokio::test]

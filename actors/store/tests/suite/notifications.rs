@@ -168,7 +168,7 @@ async fn of_two_coordinators_only_the_one_with_the_epoch_acts() {
 }
 
 #[tokio::test]
-async fn what_was_not_told_has_its_cause() {
+async fn what_was_not_notified_has_its_cause() {
     let db = TestDatabase::new().await;
     let routes = add_channels(&db, 1).await;
     record(&db, 1, 1, open(), 0).await;

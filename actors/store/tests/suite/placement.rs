@@ -173,7 +173,7 @@ async fn shards_of_living_nodes_are_counted() {
 }
 
 #[tokio::test]
-async fn moves_of_one_second_are_told_together_newest_first() {
+async fn moves_of_one_second_are_notified_together_newest_first() {
     let db = TestDatabase::new().await;
     let a = join(&db, 1).await;
     claim(&db, a, &[1, 2, 3], true).await;
@@ -181,9 +181,10 @@ async fn moves_of_one_second_are_told_together_newest_first() {
     db.store().leave_cluster(a).await.unwrap();
     let b = join(&db, 2).await;
     claim(&db, b, &[1], true).await;
-    let told = db.store().shard_moves(9).await.unwrap();
-    let told: Vec<_> = told.iter().map(|moves| (moves.from.as_deref(), moves.to.as_str(), moves.reason.as_str(), moves.shards)).collect();
-    assert_eq!(told, [(Some("n1"), "n2", "left", 1), (None, "n1", "free", 3)]);
+    let notified = db.store().shard_moves(9).await.unwrap();
+    let notified: Vec<_> =
+        notified.iter().map(|moves| (moves.from.as_deref(), moves.to.as_str(), moves.reason.as_str(), moves.shards)).collect();
+    assert_eq!(notified, [(Some("n1"), "n2", "left", 1), (None, "n1", "free", 3)]);
     assert_eq!(db.store().shard_moves(1).await.unwrap().len(), 1);
     db.execute("UPDATE shard_move SET moved_at = now() - interval '8 days' WHERE epoch = 1").await;
     assert_eq!(db.store().shard_moves(9).await.unwrap().len(), 1, "of the last week");

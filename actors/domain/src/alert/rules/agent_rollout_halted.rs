@@ -15,7 +15,7 @@ mod tests {
     use super::super::tests::*;
 
     #[test]
-    fn a_halt_is_told() {
+    fn a_halt_is_notified() {
         for (halted, verdict) in
             [(None, "unknown"), (Some(false), "ok"), (Some(true), "the rollout is halted because devices failed to update")]
         {

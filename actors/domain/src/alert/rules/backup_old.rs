@@ -12,7 +12,7 @@ mod tests {
     use super::super::tests::*;
 
     #[test]
-    fn an_old_backup_is_told() {
+    fn an_old_backup_is_notified() {
         const HOUR: i64 = 3_600;
         let facts = SystemFacts { backup_at: Some(second(0)), ..SystemFacts::default() };
         let judged = |now| At { now, ..At::default() }.of_system(Rule::BackupOld, &facts);

@@ -21,7 +21,7 @@ mod tests {
     use super::super::tests::*;
 
     #[test]
-    fn the_end_is_told_ahead() {
+    fn the_end_is_notified_ahead() {
         const DAY: i64 = 86_400;
         let facts = SystemFacts { certificate_expires_at: Some(second(30 * DAY)), ..SystemFacts::default() };
         let judged = |now| At { now, ..At::default() }.of_system(Rule::CertificateExpiring, &facts);

@@ -10,7 +10,7 @@ pub(super) fn evaluate(system: &SystemFacts, at: &Judging<'_>) -> Evaluation {
         return Evaluation::OK;
     }
     let settle = quantity::duration(at.settle.num_seconds());
-    Evaluation::firing(format!("the cluster has started; silent devices are told after {settle}")).until(settled_at)
+    Evaluation::firing(format!("the cluster has started; silent devices are reported after {settle}")).until(settled_at)
 }
 
 #[cfg(test)]
@@ -18,10 +18,10 @@ mod tests {
     use super::super::tests::*;
 
     #[test]
-    fn a_start_is_told_until_liveness_is_judged() {
+    fn a_start_is_notified_until_liveness_is_judged() {
         let started = SystemFacts { cluster_started_at: Some(second(0)), ..SystemFacts::default() };
         let judged = |now| At { now, ..At::default() }.of_system(Rule::ClusterStarted, &started);
-        assert_eq!(judged(1), ("the cluster has started; silent devices are told after 5 min".into(), Some(300)));
+        assert_eq!(judged(1), ("the cluster has started; silent devices are reported after 5 min".into(), Some(300)));
         assert_eq!(judged(300).0, "ok");
     }
 }

@@ -18,7 +18,7 @@ mod tests {
     use crate::alert::Lasting;
 
     #[test]
-    fn an_outage_is_told_after_some_seconds() {
+    fn an_outage_is_notified_after_some_seconds() {
         for (away, now, verdict) in [
             (None, 20, "unknown"),
             (Some(Lasting::Not), 20, "ok"),

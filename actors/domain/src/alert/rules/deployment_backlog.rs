@@ -19,7 +19,7 @@ mod tests {
     use super::super::tests::*;
 
     #[test]
-    fn waiting_tasks_without_progress_are_told() {
+    fn waiting_tasks_without_progress_are_notified() {
         let stalled = DeploymentFacts { open: 12, progress_at: Some(second(0)), ..DeploymentFacts::default() };
         let judged = |facts: &DeploymentFacts, now| At { now, ..At::default() }.of_deployment(Rule::DeploymentBacklog, facts);
         assert_eq!(judged(&stalled, 3_599), ("ok".into(), Some(3_600)));

@@ -16,7 +16,7 @@ mod tests {
     use super::super::tests::*;
 
     #[test]
-    fn a_long_pause_is_told() {
+    fn a_long_pause_is_notified() {
         let paused = DeploymentFacts { paused_at: Some(second(0)), ..DeploymentFacts::default() };
         let judged = |facts: &DeploymentFacts, now| At { now, ..At::default() }.of_deployment(Rule::DeploymentPaused, facts);
         assert_eq!(judged(&paused, 3_599), ("ok".into(), Some(3_600)));

@@ -18,7 +18,7 @@ mod tests {
     use super::super::tests::*;
 
     #[test]
-    fn a_ghost_is_told_after_a_day() {
+    fn a_ghost_is_notified_after_a_day() {
         let ghost = Device::new();
         assert_eq!(At { now: 86_399, ..At::default() }.of_device(Rule::NeverSeen, &ghost), ("ok".into(), Some(86_400)));
         assert_eq!(At { now: 86_400, ..At::default() }.of_device(Rule::NeverSeen, &ghost).0, "enrolled 1 d ago and never seen, limit 1 d");

@@ -19,7 +19,7 @@ mod tests {
     use super::super::tests::*;
 
     #[test]
-    fn an_expired_node_is_told_until_it_is_back_or_forgotten() {
+    fn an_expired_node_is_notified_until_it_is_back_or_forgotten() {
         let lost = NodeFacts { expired_at: Some(second(0)), shards: 86 };
         let judged = |facts: &NodeFacts, now| At { now, ..At::default() }.of_node(Rule::NodeLost, facts);
         assert_eq!(judged(&lost, 1), ("its lease ran out; it owned 86 shards, which others take over".into(), Some(86_400)));

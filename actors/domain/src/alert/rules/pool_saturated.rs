@@ -18,7 +18,7 @@ mod tests {
     use crate::alert::Lasting;
 
     #[test]
-    fn a_full_pool_is_told_once_it_stays_full() {
+    fn a_full_pool_is_notified_once_it_stays_full() {
         for (full, verdict) in [
             (None, "unknown"),
             (Some(Lasting::Not), "ok"),

@@ -17,7 +17,7 @@ mod tests {
     use crate::alert::PushHealth;
 
     #[test]
-    fn a_quota_that_is_used_up_is_told() {
+    fn a_quota_that_is_used_up_is_notified() {
         for (push, verdict) in [
             (None, "unknown"),
             (Some(PushHealth::Refused), "unknown"),

@@ -16,7 +16,7 @@ mod tests {
     use crate::alert::PushHealth;
 
     #[test]
-    fn a_refusal_is_told_and_a_quota_is_another_rule() {
+    fn a_refusal_is_notified_and_a_quota_is_another_rule() {
         for (push, verdict) in [
             (None, "unknown"),
             (Some(PushHealth::Ok), "ok"),

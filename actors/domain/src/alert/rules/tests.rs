@@ -159,7 +159,7 @@ fn without_data_no_rule_fires_and_each_knows_its_kind_of_subject() {
 }
 
 proptest! {
-    /// What is not told raises nothing and clears nothing, whatever the time; and a deadline is always ahead.
+    /// What is unknown raises nothing and clears nothing, whatever the time; and a deadline is always ahead.
     #[test]
     fn deadlines_are_ahead_and_silence_is_no_news(now in -1_000_000_i64..1_000_000, seen in proptest::option::of(-1_000_000_i64..1_000_000), since in -1_000_000_i64..1_000_000, firing: bool) {
         let device = Device { last_seen_at: seen.map(second), ..Device::new() };

@@ -1,10 +1,10 @@
-//! Finds out what people ought to be told, and what of it is held for a cause.
+//! Finds out what people ought to be notified of, and what of it is held for a cause.
 
 use std::collections::BTreeSet;
 
 use crate::alert::{AlertKey, AlertWindow, FLAP_PERIOD, MatchedAlert, Matcher, Rule, Silence};
 use crate::notification::route::{opens_at, recipients};
-use crate::notification::state::{Suppression, Surroundings, Tracked, Untold};
+use crate::notification::state::{PendingNotice, Suppression, Surroundings, Tracked};
 use crate::notification::{LEVEL_MAX, NotificationKind};
 use crate::{ChannelId, Timestamp};
 
@@ -51,7 +51,7 @@ impl<'a> Muting<'a> {
     }
 }
 
-/// Holds what is not to be told now, and answers what else there is.
+/// Holds what is not to be notified now, and answers what else there is.
 pub(super) fn hold(decision: &mut Decision, around: &Surroundings<'_>, now: Timestamp) -> Vec<Waiting> {
     let inhibitors = inhibitors(decision, around, now);
     let muting = Muting::at(around, now);
@@ -61,24 +61,24 @@ pub(super) fn hold(decision: &mut Decision, around: &Surroundings<'_>, now: Time
         let labels = tracked.labels.clone();
         let alert = MatchedAlert { key, severity: tracked.severity, labels: &labels };
         let muted = muting.of(&alert);
-        let untold = tracked.untold();
-        let Some(untold) = untold else {
+        let pending_notice = tracked.pending_notice();
+        let Some(pending_notice) = pending_notice else {
             (tracked.waiting_since, tracked.held) = (None, None);
             waiting.extend(escalation(tracked, &alert, muted, around, now, &mut wakeups));
             continue;
         };
-        let is_raise = untold == Untold::Raise;
+        let is_raise = pending_notice == PendingNotice::Raise;
         let inhibited = inhibitors.iter().find(|(rule, _)| is_raise && key.rule.is_inhibited_by(*rule)).map(|(_, until)| *until);
         let flapping = tracked.openings.flapping_until(around.settings.flap_limit, now);
-        let last = if is_raise { tracked.raise_told_at } else { tracked.resolve_told_at };
+        let last = if is_raise { tracked.raise_notified_at } else { tracked.resolve_notified_at };
         let cools_until = last.map(|at| at + around.settings.cooldown).filter(|until| *until > now);
-        let channels = match untold {
-            Untold::Raise => recipients(around.routes, &alert, 0, now),
-            Untold::Resolve => tracked.told_to.iter().copied().filter(|channel| known.contains(channel)).collect(),
+        let channels = match pending_notice {
+            PendingNotice::Raise => recipients(around.routes, &alert, 0, now),
+            PendingNotice::Resolve => tracked.notified_channels.iter().copied().filter(|channel| known.contains(channel)).collect(),
         };
-        // What is told to nobody any more cannot be taken back.
+        // What is notified to nobody any more cannot be taken back.
         if !is_raise && channels.is_empty() {
-            tracked.told = crate::notification::Told::Resolved;
+            tracked.notified = crate::notification::Notified::Resolved;
             (tracked.waiting_since, tracked.held) = (None, None);
             settled.push((tracked.unsettled.take(), Settled::Suppressed(Suppression::NoRoute)));
             continue;
@@ -98,7 +98,7 @@ pub(super) fn hold(decision: &mut Decision, around: &Surroundings<'_>, now: Time
                 if cause == Suppression::Flapping {
                     let channels = recipients(around.routes, &alert, 0, now);
                     let again =
-                        tracked.flapping_told_at.map(|at| at + FLAP_PERIOD.max(around.settings.cooldown)).filter(|again| *again > now);
+                        tracked.flapping_notified_at.map(|at| at + FLAP_PERIOD.max(around.settings.cooldown)).filter(|again| *again > now);
                     wakeups.extend(again);
                     if again.is_none() && !channels.is_empty() {
                         waiting.push(Waiting { key: key.clone(), kind: NotificationKind::Flapping, channels, due: now, level: 0 });
@@ -139,12 +139,12 @@ fn escalation(
     now: Timestamp,
     wakeups: &mut Vec<Timestamp>,
 ) -> Option<Waiting> {
-    let told_at = tracked.level_told_at.or(tracked.raise_told_at)?;
+    let notified_at = tracked.level_notified_at.or(tracked.raise_notified_at)?;
     let level = tracked.level + 1;
     if !tracked.fires() || tracked.acknowledged || level > LEVEL_MAX || !around.routes.iter().any(|route| route.level >= level) {
         return None;
     }
-    let due = told_at + around.settings.escalate_after;
+    let due = notified_at + around.settings.escalate_after;
     if due > now {
         wakeups.push(due);
         return None;

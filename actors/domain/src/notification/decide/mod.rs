@@ -1,11 +1,11 @@
-//! The coordinator's decision: who is told what of the changes of alerts.
+//! The coordinator's decision: who is notified of which changes of alerts.
 //!
 //! ```text
-//! change of an alert --take--> what people ought to be told --hold--> held, for a named cause, until some time
+//! change of an alert --take--> what people ought to be notified of --hold--> held, for a named cause, until some time
 //!                                                          \--------> waits for its group --send--> notification
 //! ```
-//! What people have been told is compared with what is: nothing is lost when a coordinator dies, since the next one finds the difference. A raise
-//! that was held is told later if it still fires; one that is over by then is not, and the cause stands on both changes.
+//! What people have been notified of is compared with what is: nothing is lost when a coordinator dies, since the next one finds the difference. A raise
+//! that was held is notified later if it still fires; one that is over by then is not, and the cause stands on both changes.
 
 mod hold;
 mod send;
@@ -75,18 +75,18 @@ fn forget(state: &mut CoordinatorState, around: &Surroundings<'_>, now: Timestam
         tracked.openings.forget(now);
         let inhibits = tracked.resolved_at.is_some_and(|at| at + around.settings.inhibition_tail > now);
         tracked.fires()
-            || tracked.untold().is_some()
+            || tracked.pending_notice().is_some()
             || tracked.unsettled.is_some()
             || inhibits
             || !tracked.openings.times().is_empty()
-            || [tracked.raise_told_at, tracked.resolve_told_at].into_iter().any(cools)
-            || tracked.flapping_told_at.is_some_and(|at| at + FLAP_PERIOD.max(around.settings.cooldown) > now)
+            || [tracked.raise_notified_at, tracked.resolve_notified_at].into_iter().any(cools)
+            || tracked.flapping_notified_at.is_some_and(|at| at + FLAP_PERIOD.max(around.settings.cooldown) > now)
     });
     let tracked = &state.tracked;
     state.threads.retain(|rule, thread| {
-        let told = tracked.iter().any(|(AlertKey { rule: of, .. }, tracked)| of == rule && tracked.told == super::Told::Firing);
+        let notified = tracked.iter().any(|(AlertKey { rule: of, .. }, tracked)| of == rule && tracked.notified == super::Notified::Firing);
         // The interval between messages outlives a thread: many that come and go are not a message each time.
         let paces = |at: Option<Timestamp>| at.is_some_and(|at| at + around.settings.group_interval > now);
-        told || paces(thread.raised_sent_at) || paces(thread.resolved_sent_at)
+        notified || paces(thread.raised_sent_at) || paces(thread.resolved_sent_at)
     });
 }

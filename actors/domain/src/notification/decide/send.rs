@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use crate::alert::{AlertKey, Rule, Severity};
 use crate::notification::message::{Notification, NotificationKind, NotifiedAlert};
-use crate::notification::state::{Surroundings, Thread, Told};
+use crate::notification::state::{Notified, Surroundings, Thread};
 use crate::{ChannelId, Timestamp};
 
 use super::hold::Waiting;
@@ -66,7 +66,7 @@ pub(super) fn send(decision: &mut Decision, around: &Surroundings<'_>, waiting: 
     if let Some(summed) = summed {
         emit(decision, Group { kind: NotificationKind::Overflow, ..summed }, now);
     }
-    // What was sent is told; of what fires, the next level may be due some time.
+    // What was sent is notified; of what fires, the next level may be due some time.
     let escalates = around.routes.iter().any(|route| route.level > 0);
     if escalates && decision.notifications.iter().any(|notification| notification.kind != NotificationKind::Resolved) {
         decision.wake_at(now + around.settings.escalate_after);
@@ -83,7 +83,7 @@ fn paced(thread: Option<&Thread>, kind: NotificationKind, around: &Surroundings<
     last.map_or(due, |last| due.max(last + around.settings.group_interval))
 }
 
-/// Makes the message of a group, and notes that people are told.
+/// Makes the message of a group, and notes that people are notified.
 fn emit(decision: &mut Decision, group: Group, now: Timestamp) {
     let index = decision.notifications.len();
     let state = &mut decision.state;
@@ -95,22 +95,23 @@ fn emit(decision: &mut Decision, group: Group, now: Timestamp) {
         tracked.waiting_since = None;
         match kind {
             NotificationKind::Raised => {
-                (tracked.told, tracked.raise_told_at, tracked.level, tracked.level_told_at) = (Told::Firing, Some(now), 0, None);
-                tracked.told_to = group.channels.iter().copied().collect();
+                (tracked.notified, tracked.raise_notified_at, tracked.level, tracked.level_notified_at) =
+                    (Notified::Firing, Some(now), 0, None);
+                tracked.notified_channels = group.channels.iter().copied().collect();
                 settled.push(tracked.unsettled.take());
             }
             NotificationKind::Resolved => {
-                (tracked.told, tracked.resolve_told_at) = (Told::Resolved, Some(now));
-                tracked.told_to.clear();
+                (tracked.notified, tracked.resolve_notified_at) = (Notified::Resolved, Some(now));
+                tracked.notified_channels.clear();
                 settled.push(tracked.unsettled.take());
             }
             NotificationKind::Escalated => {
                 tracked.level = *level;
-                tracked.level_told_at = Some(now);
-                let told: BTreeSet<_> = tracked.told_to.iter().copied().chain(group.channels.iter().copied()).collect();
-                tracked.told_to = told.into_iter().collect();
+                tracked.level_notified_at = Some(now);
+                let notified: BTreeSet<_> = tracked.notified_channels.iter().copied().chain(group.channels.iter().copied()).collect();
+                tracked.notified_channels = notified.into_iter().collect();
             }
-            _ => tracked.flapping_told_at = Some(now),
+            _ => tracked.flapping_notified_at = Some(now),
         }
         if seen.insert(tracked.alert) {
             alerts.push(NotifiedAlert {
@@ -144,7 +145,7 @@ fn emit(decision: &mut Decision, group: Group, now: Timestamp) {
             thread.resolved_sent_at = Some(now);
         }
     }
-    let fires = |rule: Rule| state.tracked.iter().any(|(key, tracked)| key.rule == rule && tracked.told == Told::Firing);
+    let fires = |rule: Rule| state.tracked.iter().any(|(key, tracked)| key.rule == rule && tracked.notified == Notified::Firing);
     let thread = match (group.kind, rules.first_key_value()) {
         (NotificationKind::Overflow, _) | (_, None) => format!("overflow-{}", now.timestamp_millis()),
         (_, Some((rule, _))) => state.threads.get(rule).map_or_else(String::new, |thread| thread.name(*rule)),

@@ -1,7 +1,7 @@
 //! Takes changes of alerts into the state.
 
 use crate::alert::TransitionKind;
-use crate::notification::state::{AlertEvent, Suppression, Told, Tracked};
+use crate::notification::state::{AlertEvent, Notified, Suppression, Tracked};
 
 use super::{Decision, Settled};
 
@@ -29,13 +29,13 @@ fn raised(decision: &mut Decision, event: &AlertEvent) {
         opened_at: event.at,
         resolved_at: None,
         acknowledged: false,
-        told: Told::Nothing,
-        told_to: vec![],
-        raise_told_at: None,
-        resolve_told_at: None,
-        flapping_told_at: None,
+        notified: Notified::Nothing,
+        notified_channels: vec![],
+        raise_notified_at: None,
+        resolve_notified_at: None,
+        flapping_notified_at: None,
         level: 0,
-        level_told_at: None,
+        level_notified_at: None,
         waiting_since: None,
         held: None,
         openings: Default::default(),
@@ -53,11 +53,11 @@ fn raised(decision: &mut Decision, event: &AlertEvent) {
     let cause = Settled::Suppressed(tracked.held.take().unwrap_or(Suppression::Superseded));
     tracked.waiting_since = None;
     // People believe that it fires, and so it does: neither the resolve nor this raise is news.
-    let known = tracked.told == Told::Firing;
+    let known = tracked.notified == Notified::Firing;
     if !known {
         tracked.unsettled = Some(event.id);
         tracked.level = 0;
-        tracked.level_told_at = None;
+        tracked.level_notified_at = None;
     }
     decision.settle(before, cause);
     if known {
@@ -75,8 +75,8 @@ fn resolved(decision: &mut Decision, event: &AlertEvent) {
     let before = tracked.unsettled.take();
     let cause = tracked.held.take().map_or(superseded, Settled::Suppressed);
     tracked.waiting_since = None;
-    // People were not told that it fires: neither the raise nor this resolve is news.
-    let known = tracked.told == Told::Firing;
+    // People were not notified that it fires: neither the raise nor this resolve is news.
+    let known = tracked.notified == Notified::Firing;
     if known {
         tracked.unsettled = Some(event.id);
     }

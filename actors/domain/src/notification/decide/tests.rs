@@ -137,7 +137,7 @@ impl World {
     }
 
     /// Kind, headline and second of each message so far, without repeats of the subject's id.
-    fn told(&self) -> Vec<(i64, NotificationKind, usize)> {
+    fn notified(&self) -> Vec<(i64, NotificationKind, usize)> {
         self.sent.iter().map(|(second, message)| (*second, message.kind, message.alerts.len())).collect()
     }
 
@@ -164,7 +164,7 @@ fn many_at_once_are_one_message_and_so_is_their_return() {
         world.decide(n as i64 / 20);
     }
     world.run_until(100);
-    assert_eq!(world.told(), [(15, Raised, 143)], "15 s after the first");
+    assert_eq!(world.notified(), [(15, Raised, 143)], "15 s after the first");
     assert_eq!(world.sent[0].1.headline(), "143 devices offline, 140 of them in group north, since 10:42 UTC");
     assert!(world.sent[0].1.begins_thread);
     for key in &keys {
@@ -172,7 +172,7 @@ fn many_at_once_are_one_message_and_so_is_their_return() {
     }
     world.decide(600);
     world.run_until(1_000);
-    assert_eq!(world.told()[1..], [(615, Resolved, 143)]);
+    assert_eq!(world.notified()[1..], [(615, Resolved, 143)]);
     let (raised, resolved) = (&world.sent[0].1, &world.sent[1].1);
     assert_eq!(resolved.headline(), "Resolved: 143 devices offline, 140 of them in group north, after up to 10 min");
     assert!(resolved.ends_thread && !resolved.begins_thread && resolved.thread == raised.thread);
@@ -181,7 +181,7 @@ fn many_at_once_are_one_message_and_so_is_their_return() {
 }
 
 #[test]
-fn what_is_over_within_the_group_wait_is_not_told() {
+fn what_is_over_within_the_group_wait_is_not_notified() {
     let mut world = World::new();
     let key = device(Rule::AppDown, 1);
     let raise = world.raise(&key, 0);
@@ -189,7 +189,7 @@ fn what_is_over_within_the_group_wait_is_not_told() {
     let resolve = world.resolve(&key, 10);
     world.decide(10);
     world.run_until(10_000);
-    assert_eq!(world.told(), []);
+    assert_eq!(world.notified(), []);
     assert_eq!(world.outcome(raise), Some(CAUSE(Suppression::Superseded)));
     assert_eq!(world.outcome(resolve), Some(CAUSE(Suppression::Superseded)));
     world.decide(10_001);
@@ -197,16 +197,16 @@ fn what_is_over_within_the_group_wait_is_not_told() {
 }
 
 #[test]
-fn without_a_group_wait_it_is_told_at_once() {
+fn without_a_group_wait_it_is_notified_at_once() {
     let mut world = World::new();
     world.settings.group_wait = TimeDelta::zero();
     world.raise(&device(Rule::AppDown, 1), 0);
     world.decide(0);
-    assert_eq!(world.told(), [(0, Raised, 1)]);
+    assert_eq!(world.notified(), [(0, Raised, 1)]);
 }
 
 #[test]
-fn within_the_cooldown_the_same_is_told_again_only_if_it_still_holds() {
+fn within_the_cooldown_the_same_is_notified_again_only_if_it_still_holds() {
     let mut world = World::new();
     let key = device(Rule::DeviceOffline, 1);
     world.raise(&key, 0);
@@ -215,7 +215,7 @@ fn within_the_cooldown_the_same_is_told_again_only_if_it_still_holds() {
     world.resolve(&key, 100);
     world.decide(100);
     world.run_until(115);
-    assert_eq!(world.told(), [(15, Raised, 1), (115, Resolved, 1)]);
+    assert_eq!(world.notified(), [(15, Raised, 1), (115, Resolved, 1)]);
     // Raised again and over again: neither is news.
     let raise = world.raise(&key, 200);
     world.decide(200);
@@ -223,19 +223,19 @@ fn within_the_cooldown_the_same_is_told_again_only_if_it_still_holds() {
     world.decide(300);
     assert_eq!(world.outcome(raise), Some(CAUSE(Suppression::Cooldown)));
     assert_eq!(world.outcome(resolve), Some(CAUSE(Suppression::Cooldown)));
-    // Raised again and lasting: told when the cooldown is over.
+    // Raised again and lasting: notified when the cooldown is over.
     let lasting = world.raise(&key, 400);
     world.decide(400);
     assert_eq!(world.state.tracked[&key].held, Some(Suppression::Cooldown));
     world.run_until(1_814);
     assert_eq!(world.sent.len(), 2);
     world.run_until(1_830);
-    assert_eq!(world.told()[2..], [(1_830, Raised, 1)], "30 min after the first, and its group's wait");
+    assert_eq!(world.notified()[2..], [(1_830, Raised, 1)], "30 min after the first, and its group's wait");
     assert_eq!(world.outcome(lasting), Some(Settled::Notified(0)));
 }
 
 #[test]
-fn a_silence_holds_and_what_still_fires_at_its_end_is_told() {
+fn a_silence_holds_and_what_still_fires_at_its_end_is_notified() {
     let mut world = World::new();
     let (brief, lasting, other) = (device(Rule::DeviceOffline, 1), device(Rule::DeviceOffline, 2), device(Rule::LowBattery, 3));
     world.silences = vec![silence(Matcher { rules: vec![Rule::DeviceOffline], ..Matcher::default() }, 0, 3_600)];
@@ -243,13 +243,13 @@ fn a_silence_holds_and_what_still_fires_at_its_end_is_told() {
     world.raise(&other, 10);
     world.decide(10);
     world.run_until(30);
-    assert_eq!(world.told(), [(25, Raised, 1)], "what the silence does not match");
+    assert_eq!(world.notified(), [(25, Raised, 1)], "what the silence does not match");
     let resolve = world.resolve(&brief, 60);
     world.decide(60);
     assert_eq!(world.outcome(raise), Some(CAUSE(Suppression::Silenced)));
     assert_eq!(world.outcome(resolve), Some(CAUSE(Suppression::Silenced)));
     world.run_until(4_000);
-    assert_eq!(world.told()[1..], [(3_615, Raised, 1)]);
+    assert_eq!(world.notified()[1..], [(3_615, Raised, 1)]);
     assert_eq!(world.sent[1].1.alerts[0].subject, lasting.subject);
 }
 
@@ -271,7 +271,7 @@ fn a_maintenance_window_holds_by_its_name() {
     assert_eq!(world.state.tracked[&key].held, Some(Suppression::MaintenanceWindow));
     assert_eq!(world.wakeup, Some(at(18 * 60)), "11:00");
     world.run_until(18 * 60 + 15);
-    assert_eq!(world.told(), [(18 * 60 + 15, Raised, 1)]);
+    assert_eq!(world.notified(), [(18 * 60 + 15, Raised, 1)]);
 }
 
 #[test]
@@ -286,16 +286,16 @@ fn a_silent_fleet_is_one_alert_and_not_a_thousand() {
     world.raise(&fleet, 5);
     world.decide(5);
     world.run_until(300);
-    assert_eq!(world.told(), [(20, Raised, 1)]);
+    assert_eq!(world.notified(), [(20, Raised, 1)]);
     assert_eq!(world.sent[0].1.alerts[0].rule, Rule::FleetSilent);
-    // All but one come back; the one is told once the inhibition is over.
+    // All but one come back; the one is notified once the inhibition is over.
     for key in &keys[1..] {
         world.resolve(key, 400);
     }
     world.resolve(&fleet, 400);
     world.decide(400);
     world.run_until(2_000);
-    assert_eq!(world.told()[1..], [(415, Resolved, 1), (535, Raised, 1)]);
+    assert_eq!(world.notified()[1..], [(415, Resolved, 1), (535, Raised, 1)]);
     let inhibited = world.settled.iter().filter(|(.., outcome)| *outcome == CAUSE(Suppression::Inhibited)).count();
     assert_eq!(inhibited, 2 * 999);
 }
@@ -320,7 +320,7 @@ fn what_flaps_is_said_to_flap_once() {
     calm.settings.cooldown = TimeDelta::minutes(30);
     calm.sent.clear();
     calm.run_until(100_000);
-    assert!(calm.sent.is_empty(), "it was told that it is resolved, and so it is");
+    assert!(calm.sent.is_empty(), "people were notified that it is resolved, and so it is");
 }
 
 #[test]
@@ -335,7 +335,7 @@ fn what_nobody_acknowledges_goes_to_the_next_level_and_its_end_to_everybody() {
     world.acknowledge(&seen, 60);
     world.decide(60);
     world.run_until(20_000);
-    assert_eq!(world.told(), [(15, Raised, 2), (1_815, Escalated, 1), (3_615, Escalated, 1)]);
+    assert_eq!(world.notified(), [(15, Raised, 2), (1_815, Escalated, 1), (3_615, Escalated, 1)]);
     assert_eq!(world.sent[1].1.alerts[0].subject, unseen.subject);
     assert_eq!((world.sent[1].1.channels.clone(), world.sent[2].1.channels.clone()), (vec![channel(2)], vec![channel(3)]));
     world.resolve(&unseen, 20_001);
@@ -356,7 +356,7 @@ fn without_a_route_it_waits_for_one() {
     world.routes.push(route(2));
     world.decide(100);
     world.run_until(200);
-    assert_eq!(world.told(), [(115, Raised, 1)]);
+    assert_eq!(world.notified(), [(115, Raised, 1)]);
     // Its channel is removed: there is nobody to whom the resolve is news.
     world.routes.clear();
     let resolve = world.resolve(&key, 300);
@@ -390,7 +390,7 @@ fn what_exceeds_the_limit_is_summed_up_in_one_message() {
     world.run_until(74);
     assert_eq!(world.sent.len(), 3, "the minute is full");
     world.run_until(100);
-    assert_eq!(world.told()[3..], [(76, Raised, 1)]);
+    assert_eq!(world.notified()[3..], [(76, Raised, 1)]);
 }
 
 #[test]

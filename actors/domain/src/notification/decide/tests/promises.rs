@@ -112,12 +112,12 @@ proptest! {
             prop_assert_eq!(outcome.len(), 1, "{:?} of {:?}, raised: {}: {:?}", id, key, raises, outcome);
             prop_assert_ne!(outcome[0], Settled::Noted);
         }
-        // What people were told of each: raise and resolve by turns, each no sooner than the cooldown after the last of its kind.
+        // What people were notified of each: raise and resolve by turns, each no sooner than the cooldown after the last of its kind.
         let mut last: BTreeMap<(AlertKey, bool), i64> = BTreeMap::new();
         let mut believed: BTreeMap<AlertKey, bool> = BTreeMap::new();
         for (second, id, settled) in &world.settled {
             if let (Settled::Notified(_), Some((key, raises))) = (settled, changes.get(id)) {
-                prop_assert_eq!(believed.insert(key.clone(), *raises).unwrap_or(false), !raises, "{:?} told twice in a row", key);
+                prop_assert_eq!(believed.insert(key.clone(), *raises).unwrap_or(false), !raises, "{:?} notified twice in a row", key);
                 if let Some(before) = last.insert((key.clone(), *raises), *second) {
                     prop_assert!(second - before >= settings.cooldown.num_seconds(), "{:?} at {} and {}", key, before, second);
                 }
@@ -141,10 +141,10 @@ proptest! {
     }
 
     /// A decision depends on what the database holds alone: one that takes over at any time, and decides for no reason, changes nothing of what people
-    /// are told.
+    /// are notified.
     #[test]
     fn another_coordinator_goes_on_with_the_same_result(steps in prop::collection::vec(step(), 1..60), settings in settings()) {
-        let told = |failovers: bool| {
+        let notified = |failovers: bool| {
             let (mut world, keys) = (World::new(), keys());
             world.settings = settings;
             world.routes = vec![route(1), Route { level: 1, ..route(2) }];
@@ -172,7 +172,7 @@ proptest! {
             world.run_until(now + 100_000);
             world.sent
         };
-        prop_assert_eq!(told(false), told(true));
+        prop_assert_eq!(notified(false), notified(true));
     }
 
     /// A wakeup is ahead, so that nobody spins.
@@ -200,7 +200,7 @@ proptest! {
 }
 
 #[test]
-fn an_overflow_counts_as_told() {
+fn an_overflow_counts_as_notified() {
     let settings = NotificationSettings { per_minute_max: 1, ..NotificationSettings::default() };
     let (world, changes) = run(vec![Step::Toggle(0), Step::Toggle(4), Step::Toggle(8), Step::Pass(100)], settings);
     let raised = &world.sent[0].1;
