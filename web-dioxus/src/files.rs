@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use domain::access::Principal;
 use domain::{CommandBatchId, DeploymentId, ServiceError};
 use futures_util::StreamExt;
+use services::Revalidation;
 
 use crate::audit_url::AuditUrl;
 use crate::signin::OriginExtension;
@@ -82,7 +83,7 @@ async fn received(dashboard: &Dashboard, principal: &Principal, headers: &Header
     let id = services::crypto::random_token()?;
     let (mut pieces, mut file) = (body.into_data_stream(), Vec::new());
     while let Some(piece) = tokio::time::timeout(STALLED_AFTER, pieces.next()).await.map_err(|_| UploadRefusal::Stalled)? {
-        let piece = piece.map_err(|_| UploadRefusal::CutOff)?;
+        let piece = piece.map_err(|error| broken_off(&error))?;
         if file.len() + piece.len() > UPLOAD_BYTES_MAX {
             return Err(UploadRefusal::TooLarge);
         }
@@ -90,6 +91,11 @@ async fn received(dashboard: &Dashboard, principal: &Principal, headers: &Header
     }
     dashboard.uploads.keep(id.clone(), user, file, Instant::now()).ok_or(UploadRefusal::TooMany)?;
     Ok(id)
+}
+
+/// Reason why a body ended early.
+fn broken_off(error: &(dyn std::error::Error + 'static)) -> UploadRefusal {
+    Revalidation::within(error).map_or(UploadRefusal::CutOff, |lost| lost.refusal().into())
 }
 
 /// `GET /export/devices.csv`: the devices of an address as a table.

@@ -1,5 +1,7 @@
 //! Uploads of APKs: whole with one call, or in parts through any node; then parsed, verified and judged.
 
+use std::error::Error;
+
 use apk::UploadedFile;
 use bytes::Bytes;
 use domain::access::{Permission, Principal};
@@ -14,6 +16,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::ApkService;
+use crate::revalidation::Revalidation;
 
 /// Longest name of a file, in characters.
 const FILE_NAME_MAX_CHARS: usize = 255;
@@ -82,7 +85,7 @@ impl ApkService {
     ///
     /// # Errors
     /// Forbidden, too large, cut off, too slow; not an APK, or one that is not taken; too many uploads at a time.
-    pub async fn upload_whole<E>(
+    pub async fn upload_whole<E: Error + 'static>(
         &self,
         principal: &Principal,
         facts: UploadFacts,
@@ -208,7 +211,7 @@ impl ApkService {
     ///
     /// # Errors
     /// As [`Self::upload_whole`]; or that is not where the upload stands, or the part is too small.
-    pub async fn add_part<E>(
+    pub async fn add_part<E: Error + 'static>(
         &self,
         principal: &Principal,
         id: ApkUploadId,
@@ -379,12 +382,20 @@ impl ApkService {
 }
 
 /// The next piece of a body, if it comes in time.
-async fn next<E>(patience: &mut Patience, body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin)) -> Result<Option<Bytes>, UploadError> {
+async fn next<E: Error + 'static>(
+    patience: &mut Patience,
+    body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
+) -> Result<Option<Bytes>, UploadError> {
     let requested = Instant::now();
     let Ok(piece) = tokio::time::timeout(patience.left(), body.next()).await else { return Err(UploadError::Stalled) };
-    let piece = piece.transpose().map_err(|_| UploadError::CutOff)?;
+    let piece = piece.transpose().map_err(|error| broken_off(&error))?;
     patience.moved(piece.as_ref().map_or(0, Bytes::len), requested.elapsed());
     Ok(piece)
+}
+
+/// Reason why a body ended early.
+fn broken_off(error: &(dyn Error + 'static)) -> UploadError {
+    Revalidation::within(error).map_or(UploadError::CutOff, |lost| lost.refusal().into())
 }
 
 fn refused(refusal: &Refusal) -> ServiceError {

@@ -42,6 +42,7 @@ pub mod metrics;
 mod packages;
 mod passwords;
 mod people;
+mod revalidation;
 pub mod settings;
 mod sign_in_guard;
 mod standing;
@@ -84,5 +85,6 @@ pub use history::{DeviceHistory, EventPage, EventView, FLEET_HOURS_DEFAULT, FLEE
 pub use import_table::{FieldChange, IMPORT_ROWS_MAX, ImportReport, RowChange, RowProblem};
 pub use passwords::check_password;
 use people::{People, PeopleParts};
+pub use revalidation::Revalidation;
 pub use system::System;
 pub use table_pools::{ReadSettings, TablePools, TableSettings};

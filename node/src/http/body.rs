@@ -13,10 +13,10 @@ use futures_util::StreamExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use services::Revalidation;
 use wire::unique;
 
 use super::content_coding::ContentCoding;
-use super::revalidation::Revalidation;
 use super::{ApiError, App};
 
 /// Limits for reading a body that is refused.

@@ -302,6 +302,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .merge(
             dashboard
                 .method_not_allowed_fallback(api_error::method_not_allowed)
+                .layer(from_fn_with_state(Arc::clone(app), revalidation::revalidate_browser))
                 .layer(from_fn_with_state(Arc::clone(app), body::deadline))
                 .layer(from_fn_with_state(Arc::clone(app), host::check))
                 .layer(limited(RouteClass::Page)),

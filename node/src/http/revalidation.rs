@@ -1,7 +1,6 @@
 //! Request bodies that are complete only while the credentials of a person or script hold: whoever lost rights while a body was on
 //! its way does not act with them.
 
-use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -9,48 +8,14 @@ use std::task::{Context, Poll, ready};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use domain::ServiceError;
 use domain::access::Principal;
 use hyper::body::{Frame, SizeHint};
+use services::Revalidation;
 
-use super::App;
-use super::extract::{Caller, Known};
-
-/// Error at the end of a body.
-#[derive(Debug)]
-pub(super) enum Revalidation {
-    /// The credentials no longer hold, or grant something else than when the request began.
-    Lost,
-    /// The database could not say.
-    Unknown,
-}
-
-impl fmt::Display for Revalidation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Lost => "the credentials no longer hold",
-            Self::Unknown => "the credentials could not be checked again",
-        })
-    }
-}
-
-impl std::error::Error for Revalidation {}
-
-impl Revalidation {
-    /// The one within an error of a body, whatever wraps it.
-    pub(super) fn within<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
-        std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
-    }
-
-    /// What the caller is answered.
-    pub(super) fn refusal(&self) -> ServiceError {
-        match self {
-            Self::Lost => ServiceError::Unauthorized,
-            Self::Unknown => ServiceError::Unavailable,
-        }
-    }
-}
+use super::extract::{Caller, Known, origin_of};
+use super::{ApiError, App};
 
 /// Checks the caller of a request once more when its body is complete.
 pub(crate) async fn revalidate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
@@ -60,6 +25,19 @@ pub(crate) async fn revalidate(State(app): State<Arc<App>>, mut request: Request
         request = request.map(|body| Body::new(Revalidated { body, app, caller, stage: Stage::Arriving }));
     }
     next.run(request).await
+}
+
+/// The same for a browser, which is known by its cookie before any handler asks: each request with a body passes through here.
+pub(crate) async fn revalidate_browser(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if let Some(token) = web_dioxus::access_token(request.headers()).filter(|_| !request.body().is_end_stream()) {
+        match app.system.auth.authenticate(token, origin_of(request.extensions())).await {
+            Ok(principal) => Caller::note(request.extensions(), Known::Person(principal)),
+            // Nobody's; the form of the sign-in is for those, too.
+            Err(ServiceError::Unauthorized) => {}
+            Err(error) => return ApiError::from(error).into_response(),
+        }
+    }
+    revalidate(State(app), request, next).await
 }
 
 struct Revalidated {
@@ -124,17 +102,5 @@ impl HttpBody for Revalidated {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_is_found_in_whatever_wraps_it() {
-        let wrapped = axum::Error::new(axum::Error::new(Revalidation::Lost));
-        assert!(matches!(Revalidation::within(&wrapped), Some(Revalidation::Lost)));
-        assert!(Revalidation::within(&std::io::Error::other("cut off")).is_none());
     }
 }

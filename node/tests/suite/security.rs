@@ -171,12 +171,16 @@ async fn what_is_taken_away_is_in_the_trail() {
     }
 }
 
-/// Begins a request and returns once its caller is known and its body is waited for.
+/// Begins a request of a script and returns once its caller is known and its body is waited for.
 async fn begin(bench: &Bench, path: &str, token: &str, body: &str) -> TcpStream {
+    begin_as(bench, path, &format!("host: x\r\nauthorization: Bearer {token}\r\n"), body).await
+}
+
+/// Begins a request with these headers and returns once its caller is known and its body is waited for.
+async fn begin_as(bench: &Bench, path: &str, headers: &str, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(bench.node.url().trim_start_matches("http://").to_owned()).await.unwrap();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\nexpect: 100-continue\r\n\
-         content-length: {}\r\n\r\n",
+        "POST {path} HTTP/1.1\r\n{headers}connection: close\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -228,6 +232,32 @@ async fn rights_that_are_taken_while_a_body_arrives_are_not_used() {
     change(Method::DELETE, format!("/v1/api-tokens/{}", made["id"].as_str().unwrap()), admin, Value::Null).await;
     assert_eq!(complete(stream, &body).await, "401", "an API token");
     assert_eq!(bench.sql("SELECT count(*) FROM app_user WHERE username LIKE 'by-%'"), "1");
+}
+
+#[tokio::test]
+async fn files_of_a_page_whose_sign_in_ends_while_they_arrive_are_not_taken() {
+    let bench = Bench::start().await;
+    let client = &bench.client;
+    bench.add_user("ann", "operator");
+    let own = format!("127.0.0.1:{}", bench.node.port());
+    let (table, part) = ("alias,tags\nkiosk,a\n", "x".repeat(100));
+    for (path, body) in [("/live/upload", table), ("/live/apk-uploads/", part.as_str())] {
+        for (ends, status) in [(false, "200"), (true, "401")] {
+            let token = client.access_token("ann", PASSWORD).await.unwrap();
+            let mut path = path.to_owned();
+            if path.ends_with('/') {
+                let file = json!({"file_name": "till.apk", "size_bytes": body.len()});
+                path += client.post("/v1/apk-uploads", Some(&token), &file).await.unwrap().json()["upload_id"].as_str().unwrap();
+            }
+            let headers = format!("host: {own}\r\norigin: http://{own}\r\ncookie: nexmdm_access={token}\r\nupload-offset: 0\r\n");
+            let stream = begin_as(&bench, &path, &headers, body).await;
+            if ends {
+                assert_eq!(client.post("/v1/auth/logout", Some(&token), &json!({})).await.unwrap().status, 204);
+            }
+            assert_eq!(complete(stream, body).await, status, "{path}, ended: {ends}");
+        }
+    }
+    assert_eq!(bench.sql("SELECT sum(received) FROM apk_upload"), "100");
 }
 
 #[tokio::test]
