@@ -166,8 +166,23 @@ impl DeviceRouter {
             };
             match answer {
                 Err(ServiceError::NotOwner) if Instant::now() < until => self.moved(until).await,
-                answer => return answer,
+                answer => return answer.map_err(|error| self.doubted(error)),
             }
+        }
+    }
+
+    /// Whether what this node does not find is not there. A node without a lease may have been led to a server that lags behind.
+    pub fn is_certain(&self) -> bool {
+        self.0.ownership.lease_holds() && !self.0.store.reads_are_doubtful()
+    }
+
+    /// The refusal of a device: one that may be wrong is none, as an agent that is refused often enough forgets who it is.
+    fn doubted(&self, error: ServiceError) -> ServiceError {
+        match error {
+            ServiceError::Unauthorized | ServiceError::DeviceDeleted | ServiceError::NotFound(_) if !self.is_certain() => {
+                ServiceError::Unavailable
+            }
+            other => other,
         }
     }
 
@@ -184,11 +199,12 @@ impl DeviceRouter {
     }
 
     async fn check_stored(&self, credentials: DeviceCredentials) -> Result<(), ServiceError> {
-        match self.0.store.device_access(credentials.device_id).await? {
-            Some(access) if access.deleted => Err(ServiceError::DeviceDeleted),
-            Some(access) if access.generation == credentials.generation => Ok(()),
-            _ => Err(ServiceError::Unauthorized),
-        }
+        let refused = match self.0.store.device_access(credentials.device_id).await? {
+            Some(access) if access.deleted => ServiceError::DeviceDeleted,
+            Some(access) if access.generation == credentials.generation => return Ok(()),
+            _ => ServiceError::Unauthorized,
+        };
+        Err(self.doubted(refused))
     }
 
     /// The live state of a device, read from its actor.
@@ -225,11 +241,12 @@ impl DeviceRouter {
                 _ => (Arc::clone(&self.0.name), open.iter().map(|_| Err(ServiceError::NotOwner)).collect()),
             };
             for (at, answer) in open.iter().zip(round) {
-                answers[*at] = answer.map(|ack| Acknowledged {
+                let acknowledged = answer.map(|ack| Acknowledged {
                     outcome: ack.outcome,
                     owner: ack.epoch.map(|epoch| (Arc::clone(&owner), epoch)),
                     commands: ack.commands,
                 });
+                answers[*at] = acknowledged.map_err(|error| self.doubted(error));
             }
             // An owner that has lost its database is as good as one that cannot be reached.
             let tried_elsewhere = owner != self.0.name;

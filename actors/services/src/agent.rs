@@ -152,6 +152,9 @@ impl AgentService {
         }
         let attempt = self.tokens.attempt(address).await?;
         let checked = self.look_up(token_id, secret, address).await;
+        if matches!(checked, Ok(None)) && !self.router.is_certain() {
+            return Err(ServiceError::Unavailable);
+        }
         if matches!(checked, Ok(None)) {
             attempt.failed();
         }

@@ -92,10 +92,10 @@ impl AuthService {
         credentials: Arc<CredentialCache>,
         tokens: TokenGuard,
         trail: Arc<AccessTrail>,
+        standing: Standing,
         metrics: Metrics,
     ) -> Self {
         let addresses = KnownAddresses::new(clock.clone(), store.clone(), &settings);
-        let standing = Standing::new(clock.clone(), store.clone(), Arc::clone(&credentials));
         Self { standing, clock, store, signer, settings, passwords, guard, addresses, credentials, tokens, trail, metrics }
     }
 
@@ -246,10 +246,13 @@ impl AuthService {
             false => Some(self.tokens.attempt(address_of(&origin)).await?),
         };
         let known = self.credentials.token(&self.store, digest, now).await;
-        if let Some(attempt) = attempt.filter(|_| matches!(known, Ok(None))) {
-            attempt.failed();
-        }
-        let known = known?.ok_or(ServiceError::Unauthorized)?;
+        let Some(known) = known? else {
+            let refused = self.standing.not_found();
+            if let (Some(attempt), ServiceError::Unauthorized) = (attempt, &refused) {
+                attempt.failed();
+            }
+            return Err(refused);
+        };
         let token = known.who;
         if token.expires_at <= now {
             return Err(ServiceError::Unauthorized);
@@ -282,7 +285,7 @@ impl AuthService {
         let now = self.clock.now();
         let claims: AccessClaims = self.signer.verify(Audience::Admin, access_token, now)?;
         let session_id = SessionId(claims.sid);
-        let known = self.credentials.session(&self.store, session_id, now).await?.ok_or(ServiceError::Unauthorized)?;
+        let known = self.credentials.session(&self.store, session_id, now).await?.ok_or_else(|| self.standing.not_found())?;
         let session = known.who;
         if session.expires_at <= now || session.user_id.0 != claims.sub {
             return Err(ServiceError::Unauthorized);

@@ -21,6 +21,7 @@ use crate::credential_cache::CredentialCache;
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
+use crate::standing::Standing;
 use crate::token_guard::TokenGuard;
 use crate::{AccountService, EnrollmentService, People, PeopleParts};
 
@@ -45,7 +46,7 @@ impl Console {
         let ownership = Arc::new(Ownership::new(clock.clone()));
         // Nothing runs here and nobody is reached from here.
         let router = DeviceRouter::new(RouterParts {
-            ownership,
+            ownership: Arc::clone(&ownership),
             directory: Arc::default(),
             shards: Arc::default(),
             view: watch::channel(ClusterView::unknown(NodeId(Uuid::nil()))).1,
@@ -59,12 +60,14 @@ impl Console {
         let trail = Arc::new(AccessTrail::new(clock.clone(), store.clone(), settings.auth.refusals_audited_per_minute, metrics.clone()));
         let pool = Pool::new(PoolName::Passwords, settings.auth.bcrypt, &metrics.actors.pools);
         let bcrypt = Bcrypt::new(pool, settings.auth.bcrypt_wait);
+        let credentials = Arc::new(CredentialCache::new(settings.auth.session_cache_ttl));
         let People { accounts, .. } = PeopleParts {
             clock: clock.clone(),
             store: store.clone(),
             signer: Arc::new(TokenSigner::new(&secrets.jwt_key)),
             bcrypt: bcrypt.clone(),
-            credentials: Arc::new(CredentialCache::new(settings.auth.session_cache_ttl)),
+            standing: Standing::new(clock.clone(), store.clone(), Arc::clone(&credentials), ownership),
+            credentials,
             tokens: TokenGuard::new(clock.clone(), &settings.auth),
             trail,
             settings: settings.auth.clone(),

@@ -10,6 +10,7 @@ use super::credential_cache::CredentialCache;
 use super::passwords::Passwords;
 use super::settings::AuthSettings;
 use super::sign_in_guard::SignInGuard;
+use super::standing::Standing;
 use super::token_guard::TokenGuard;
 use super::{AccountService, ApiTokenService, AuthService};
 use crate::crypto::{Bcrypt, TokenSigner};
@@ -25,6 +26,7 @@ pub(crate) struct PeopleParts {
     pub(crate) credentials: Arc<CredentialCache>,
     pub(crate) tokens: TokenGuard,
     pub(crate) trail: Arc<AccessTrail>,
+    pub(crate) standing: Standing,
     pub(crate) metrics: Metrics,
 }
 
@@ -38,7 +40,7 @@ pub(crate) struct People {
 impl PeopleParts {
     /// The services; all of them count the same failures and forget at the same moment.
     pub(crate) fn services(self) -> People {
-        let Self { clock, store, signer, bcrypt, settings, credentials, tokens, trail, metrics } = self;
+        let Self { clock, store, signer, bcrypt, settings, credentials, tokens, trail, standing, metrics } = self;
         let passwords = Arc::new(Passwords::new(bcrypt, settings.password_bcrypt_cost));
         let guard = Arc::new(SignInGuard::new(clock.clone(), store.clone(), &settings, metrics.clone()));
         People {
@@ -58,7 +60,7 @@ impl PeopleParts {
                 settings.api_token_lifetime,
                 settings.api_tokens_per_user_max,
             ),
-            auth: AuthService::new(clock, store, signer, settings, passwords, guard, credentials, tokens, trail, metrics),
+            auth: AuthService::new(clock, store, signer, settings, passwords, guard, credentials, tokens, trail, standing, metrics),
         }
     }
 }

@@ -110,8 +110,8 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
     let pools = &metrics.actors.pools;
     let bcrypt_of_people = Bcrypt::new(Pool::new(PoolName::Passwords, auth.bcrypt, pools), auth.bcrypt_wait);
     let bcrypt = Bcrypt::new(Pool::new(PoolName::DeviceTokens, auth.device_bcrypt, pools), auth.bcrypt_wait);
-    let standing = Standing::new(clock.clone(), store.clone(), Arc::clone(&credentials));
-    let tables = TablePools::new(tables, reads, standing, pools);
+    let standing = Standing::new(clock.clone(), store.clone(), Arc::clone(&credentials), Arc::clone(&runtime.ownership));
+    let tables = TablePools::new(tables, reads, standing.clone(), pools);
     let signer = Arc::new(signer);
     let tokens = TokenGuard::new(clock.clone(), &auth);
     let trail = Arc::new(AccessTrail::new(clock.clone(), store.clone(), auth.refusals_audited_per_minute, metrics.clone()));
@@ -124,6 +124,7 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
         credentials,
         tokens: tokens.clone(),
         trail: Arc::clone(&trail),
+        standing: standing.clone(),
         metrics: metrics.clone(),
     }
     .services();

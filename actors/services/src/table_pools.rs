@@ -122,8 +122,9 @@ mod tests {
             "postgres://127.0.0.1:1/none",
             store::PoolOptions { max_connections: 1, acquire_timeout: wait, statement_timeout: wait, answer_grace: wait },
         );
+        let ownership = std::sync::Arc::new(actors::ownership::Ownership::new(clock::Clock::system()));
         let credentials = std::sync::Arc::new(crate::credential_cache::CredentialCache::new(wait));
-        let standing = Standing::new(clock::Clock::system(), store.unwrap(), credentials);
+        let standing = Standing::new(clock::Clock::system(), store.unwrap(), credentials, ownership);
         TablePools::new(tables, reads, standing, &PoolMetrics::register(&prometheus::Registry::new()).unwrap())
     }
 

@@ -140,8 +140,9 @@ impl From<StoreError> for ServiceError {
 
 /// Classes 08 (connection), 53 (resources), 57 (operator intervention, which
 /// includes statement timeouts, shutdown and start-up), codes 25006 (a standby), 25P03 (we were
-/// too slow within a transaction) and 40P01 (a deadlock, of which one side is ended and may try again): appendix A of the PostgreSQL manual.
+/// too slow within a transaction), 40001 and 40P01 (two transactions in each other's way, of which one is ended and may try again), 55P03 (a lock
+/// that did not come in time) and 58030 (the server's disk fails): appendix A of the PostgreSQL manual.
 fn is_outage(error: &dyn DatabaseError) -> bool {
-    let single = ["25006", "25P03", "40P01"];
+    let single = ["25006", "25P03", "40001", "40P01", "55P03", "58030"];
     error.code().is_some_and(|code| ["08", "53", "57"].iter().any(|class| code.starts_with(class)) || single.contains(&code.as_ref()))
 }

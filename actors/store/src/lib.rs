@@ -136,6 +136,8 @@ fn session_settings(statement_timeout: Duration) -> String {
         ("tcp_keepalives_count", "3"),
         canonical::KEEPS_CANONICAL_NAMES,
         ("timezone", "UTC"),
+        // What is counted under a lock is read after it; a default of the database or role must not take an older state for it.
+        ("default_transaction_isolation", "read committed"),
         // A batch statement is planned once; a generic plan is as good and costs nothing again.
         ("plan_cache_mode", "force_generic_plan"),
         // Statements here are short: starting a worker takes longer than it saves.
@@ -210,6 +212,12 @@ impl Store {
     /// Use of the pool.
     pub fn pool_use(&self) -> PoolUse {
         PoolUse { open: self.pool.open(), idle: self.pool.idle(), given_up: self.pool.given_up() }
+    }
+
+    /// Whether a connection led to a server that only reads a moment ago, as a standby does that a fail-over has passed: what is not found may
+    /// well be there.
+    pub fn reads_are_doubtful(&self) -> bool {
+        self.pool.reads_are_doubtful()
     }
 
     /// Closes every connection, waiting for those in use.

@@ -248,3 +248,28 @@ async fn a_killed_private_database_is_started_again() {
     let acknowledged = load.finish().await;
     check(&acknowledged, |statement| bench.sql(statement));
 }
+
+/// During a fail-over the name of the database, or a proxy, leads to a server that does not write, which may know less than the one before.
+#[tokio::test]
+async fn a_database_that_does_not_write_refuses_no_credential_and_is_left_once_another_does() {
+    let bench = Bench::start().await;
+    let client = &bench.client;
+    let device = bench.enroll("kiosk").await;
+    let unknown = (format!("{}.wrong", uuid::Uuid::now_v7()), format!("nxm_{}", "x".repeat(43)));
+    let refused = async || {
+        let session = client.post("/v1/agent/session", Some(&unknown.0), &serde_json::json!({})).await.unwrap().status;
+        (session, client.get("/v1/devices", Some(&unknown.1)).await.unwrap().status)
+    };
+    assert_eq!(refused().await, (401, 401));
+    bench.sql("ALTER DATABASE nexmdm SET default_transaction_read_only = on");
+    bench.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'nexmdm' AND pid <> pg_backend_pid()");
+    let ready = async || client.get("/readyz", None).await.unwrap().status == 200;
+    eventually("the node is not ready", async || (!ready().await).then_some(())).await;
+    assert_eq!(refused().await, (503, 503), "they may be good");
+    assert_eq!(client.heartbeat(&device.session_token, &crate::common::heartbeat(0, 5)).await.unwrap().status, 503);
+
+    bench.sql("BEGIN READ WRITE; ALTER DATABASE nexmdm RESET default_transaction_read_only; COMMIT");
+    eventually("the node is ready", async || ready().await.then_some(())).await;
+    eventually("what is unknown is refused", async || (refused().await == (401, 401)).then_some(())).await;
+    assert_eq!(client.heartbeat(&device.session_token, &crate::common::heartbeat(0, 5)).await.unwrap().status, 200);
+}

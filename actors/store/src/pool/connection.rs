@@ -11,6 +11,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::bounded::answer;
 use super::{Counted, Pool, farewell};
 
+/// SQLSTATE of a statement that would write where nothing is written.
+const READ_ONLY: &str = "25006";
+
 /// How far a connection has come with what it was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
@@ -27,6 +30,8 @@ pub(super) struct State {
     progress: Progress,
     /// Whether a transaction is open, or may be.
     pub(super) in_transaction: bool,
+    /// Whether the server takes no writes by it.
+    is_read_only: bool,
     /// Longest wait for an answer.
     pub(super) patience: Duration,
     /// Until when the statement under way has to be answered.
@@ -87,7 +92,13 @@ impl State {
     pub(super) fn fail(&mut self, error: &sqlx::Error) {
         match error {
             // Some of these stand in the way of the rest of the answer; it is read when the connection is returned.
-            sqlx::Error::Database(_) => self.answered_at = Instant::now(),
+            sqlx::Error::Database(refused) => {
+                self.answered_at = Instant::now();
+                if refused.code().is_some_and(|code| code == READ_ONLY) {
+                    self.is_read_only = true;
+                    self.counted.shared.met_read_only();
+                }
+            }
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
                 self.progress = Progress::Lost
             }
@@ -124,14 +135,19 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(super) fn new(raw: PgConnection, patience: Duration, counted: Counted) -> Self {
+    pub(super) fn new(raw: PgConnection, patience: Duration, is_read_only: bool, counted: Counted) -> Self {
         let now = Instant::now();
-        let state = State { progress: Progress::Settled, in_transaction: false, patience, due: now, answered_at: now, counted };
+        let progress = Progress::Settled;
+        let state = State { progress, in_transaction: false, is_read_only, patience, due: now, answered_at: now, counted };
         Self { raw, state, made_at: now }
     }
 
     pub(super) fn is_settled(&self) -> bool {
         self.state.progress == Progress::Settled && !self.state.in_transaction
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        self.state.is_read_only
     }
 
     pub(super) fn answered_at(&self) -> Instant {

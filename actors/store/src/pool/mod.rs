@@ -5,6 +5,9 @@
 //! statement, BEGIN, COMMIT                                             answer_timeout, which is longer than the server's own limit
 //! return    what was left unfinished is rolled back in the background  answer_timeout
 //! ```
+//! A connection to a server that only reads is used once and closed: after a fail-over the name or the proxy may lead to a standby for a moment,
+//! and whoever kept that connection would read an old state, and write nothing, long after the primary is back.
+//!
 //! Once one connection was given up, those that lie idle are closed, and what others wait for has to come within a grace: the path is the same.
 //!
 //! A path that falls silent (a firewall that drops, a host that stands still) sends nothing, so that only time tells. `sqlx`'s own pool
@@ -22,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, PgConnection, Row as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -40,6 +43,10 @@ const IDLE_MAX: Duration = Duration::from_secs(600);
 const AGE_MAX: Duration = Duration::from_secs(1800);
 /// How long the farewell of a connection may take.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long what is read counts as perhaps old, after a connection led to a server that only reads.
+const READS_DOUBTED_FOR: Duration = Duration::from_secs(5);
+/// Whether a new connection leads to a server, or a database, that only reads.
+const IS_READ_ONLY: &str = "SELECT (pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on')::text";
 /// Pauses between attempts to connect to a server that refuses or is starting.
 const CONNECT_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(300));
 
@@ -73,6 +80,8 @@ struct Shared {
     /// When a connection was last given up; none that has not answered since is used again.
     silent_at: watch::Sender<Option<Instant>>,
     given_up: Arc<AtomicU64>,
+    /// When a connection last led to a server that only reads.
+    read_only_at: Mutex<Option<Instant>>,
 }
 
 struct Idle {
@@ -105,22 +114,25 @@ impl Pool {
     pub(crate) fn new(connect: PgConnectOptions, settings: String, limits: Limits, given_up: Arc<AtomicU64>) -> Self {
         Self(Arc::new(Shared {
             connect,
-            settings,
+            settings: settings + IS_READ_ONLY,
             limits,
             permits: Arc::new(Semaphore::new(limits.connections as usize)),
             idle: Mutex::default(),
             open: watch::Sender::new(0),
             silent_at: watch::Sender::new(None),
             given_up,
+            read_only_at: Mutex::default(),
         }))
     }
 
-    /// Takes a connection.
+    /// Takes a connection. Where the time runs out, the error is the reason why the last one was not made, if there was one.
     pub(crate) async fn acquire(&self) -> Result<PooledConnection, sqlx::Error> {
-        timeout(self.0.limits.acquire, self.take()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        let mut refused = None;
+        let taken = timeout(self.0.limits.acquire, self.take(&mut refused)).await;
+        taken.unwrap_or_else(|_| Err(refused.unwrap_or(sqlx::Error::PoolTimedOut)))
     }
 
-    async fn take(&self) -> Result<PooledConnection, sqlx::Error> {
+    async fn take(&self, refused: &mut Option<sqlx::Error>) -> Result<PooledConnection, sqlx::Error> {
         let mut permit = Arc::clone(&self.0.permits).acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
         while let Some(Idle { connection, since }) = self.0.pop_idle() {
             let mut connection = PooledConnection::new(self.clone(), connection, permit);
@@ -134,7 +146,8 @@ impl Pool {
             match self.connect(1).await {
                 Ok(connection) => return Ok(PooledConnection::new(self.clone(), connection, permit)),
                 Err(cause) if is_passing(&cause) && !self.0.permits.is_closed() => {
-                    tracing::debug!(event = "database.connect_failed", %cause)
+                    tracing::debug!(event = "database.connect_failed", %cause);
+                    *refused = Some(cause);
                 }
                 Err(cause) => return Err(cause),
             }
@@ -146,9 +159,13 @@ impl Pool {
     /// A new connection that is set up. It may take for ever: callers end the wait.
     async fn connect(&self, of_open: u32) -> Result<Connection, sqlx::Error> {
         let counted = Counted::new(&self.0, of_open);
-        let mut raw = self.0.connect.connect().await?;
-        sqlx::raw_sql(AssertSqlSafe(self.0.settings.as_str())).execute(&mut raw).await?;
-        Ok(Connection::new(raw, self.0.limits.answer, counted))
+        let mut raw = self.0.connect.connect().await.map_err(|error| self.0.placed(error))?;
+        let row = sqlx::raw_sql(AssertSqlSafe(self.0.settings.as_str())).fetch_one(&mut raw).await?;
+        let is_read_only = row.try_get::<String, _>(0)? == "true";
+        if is_read_only {
+            self.0.met_read_only();
+        }
+        Ok(Connection::new(raw, self.0.limits.answer, is_read_only, counted))
     }
 
     /// A connection beside the pool, closed when it is dropped.
@@ -174,6 +191,11 @@ impl Pool {
     /// Connections that were given up because the database did not answer in time.
     pub(crate) fn given_up(&self) -> u64 {
         self.0.given_up.load(Ordering::Relaxed)
+    }
+
+    /// Whether a connection led to a server that only reads a moment ago: what is read may be an old state.
+    pub(crate) fn reads_are_doubtful(&self) -> bool {
+        self.0.read_only_at().is_some_and(|at| at.elapsed() < READS_DOUBTED_FOR)
     }
 
     /// The count of those.
@@ -209,6 +231,7 @@ impl Shared {
 
     fn is_trusted(&self, connection: &Connection) -> bool {
         connection.is_settled()
+            && !connection.is_read_only()
             && self.silent_at.borrow().is_none_or(|silent| connection.answered_at() > silent)
             && connection.age() < AGE_MAX
     }
@@ -236,6 +259,30 @@ impl Shared {
             superfluous.into_iter().for_each(|idle| idle.connection.part());
         }
         drop(permit);
+    }
+
+    fn read_only_at(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        // A time is whole after each change, as the list above.
+        self.read_only_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection leads to a server that only reads.
+    fn met_read_only(&self) {
+        let before = self.read_only_at().replace(Instant::now());
+        if before.is_none_or(|at| at.elapsed() >= READS_DOUBTED_FOR) {
+            tracing::warn!(event = "database.read_only", remedy = "let DATABASE_URL lead to a primary that takes writes");
+        }
+    }
+
+    /// The error of an attempt to connect, with the place that was tried.
+    fn placed(&self, error: sqlx::Error) -> sqlx::Error {
+        match error {
+            sqlx::Error::Io(cause) => {
+                let (host, port) = (self.connect.get_host(), self.connect.get_port());
+                sqlx::Error::Io(std::io::Error::new(cause.kind(), format!("{cause} ({host}, port {port})")))
+            }
+            other => other,
+        }
     }
 
     /// One connection did not answer in time: the others that lie idle go the same way, and are closed too.

@@ -37,6 +37,7 @@ mod outbox;
 mod packages;
 mod partitions;
 mod placement;
+mod read_only;
 mod saved_filters;
 mod server_checks;
 mod sessions;
