@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use clock::{Clock, Moment};
 use dashmap::DashMap;
-use domain::device::{AppStatus, Connectivity, DevicePolicy, DeviceView};
+use domain::device::{AppStatus, ClockLag, Connectivity, DevicePolicy, DeviceView};
 use domain::distribution::{Counter, Distributions};
 use domain::name::Skeleton;
 use domain::query::{DeviceFilter, Sort};
@@ -61,9 +61,17 @@ pub struct FleetStats {
 /// A device as it is shown.
 struct FleetEntry {
     view: DeviceView,
+    /// Lag of its clock, as far as this node saw its heartbeats.
+    clock_lag: Option<ClockLag>,
     epoch: Epoch,
     /// This node's own device said so.
     own: bool,
+}
+
+/// Lag of a device's clock with this view after the one that is shown.
+fn clock_lag(shown: Option<&FleetEntry>, view: &DeviceView) -> Option<ClockLag> {
+    let before = shown.and_then(|shown| Some((shown.view.last.as_deref()?, shown.clock_lag)));
+    ClockLag::after(before, view.last.as_deref()?)
 }
 
 /// The newest view of every device of the cluster.
@@ -116,10 +124,11 @@ impl FleetView {
     /// Shows the newest view of a device of this node.
     pub fn publish(&self, view: DeviceView, epoch: Epoch) {
         let id = view.identity.id;
-        if self.devices.get(&id).is_some_and(|shown| shown.epoch > epoch) {
-            return;
-        }
-        self.devices.insert(id, FleetEntry { view, epoch, own: true });
+        let clock_lag = match self.devices.get(&id) {
+            Some(shown) if shown.epoch > epoch => return,
+            shown => clock_lag(shown.as_deref(), &view),
+        };
+        self.devices.insert(id, FleetEntry { view, clock_lag, epoch, own: true });
         self.log().note(id, epoch);
         self.changed();
     }
@@ -208,10 +217,11 @@ impl FleetView {
         for Change { device, epoch, view } in changes {
             match view {
                 Some(view) => {
-                    let newer = self.devices.get(&device).is_none_or(|shown| shown.epoch <= epoch && !(shown.own && shown.epoch == epoch));
-                    if newer {
-                        self.devices.insert(device, FleetEntry { view, epoch, own: false });
-                    }
+                    let clock_lag = match self.devices.get(&device) {
+                        Some(shown) if shown.epoch > epoch || (shown.own && shown.epoch == epoch) => continue,
+                        shown => clock_lag(shown.as_deref(), &view),
+                    };
+                    self.devices.insert(device, FleetEntry { view, clock_lag, epoch, own: false });
                 }
                 None => drop(self.devices.remove_if(&device, |_, shown| shown.epoch <= epoch)),
             }
@@ -317,6 +327,11 @@ impl FleetView {
     /// The view of one device.
     pub fn device(&self, id: DeviceId) -> Option<DeviceView> {
         self.devices.get(&id).map(|shown| shown.view.clone())
+    }
+
+    /// The view of one device, and the lag of its clock as far as this node saw its heartbeats.
+    pub(crate) fn device_with_clock(&self, id: DeviceId) -> Option<(DeviceView, Option<ClockLag>)> {
+        self.devices.get(&id).map(|shown| (shown.view.clone(), shown.clock_lag))
     }
 
     /// The views of these devices, in their order; those that are gone are left out.

@@ -74,11 +74,11 @@ pub(crate) struct DeploymentContext {
 
 /// State of a device in the fleet view, for a deployment of this package.
 pub fn snapshot_of(view: &FleetView, package: &str, id: DeviceId) -> Option<DeviceSnapshot> {
-    let shown = view.device(id)?;
+    let (shown, clock_lag) = view.device_with_clock(id)?;
     let online = shown.connectivity == Connectivity::Online;
     let snapshot = match (&shown.last, shown.last_seen_at) {
         (Some(last), Some(seen)) => DeviceSnapshot::of(last, package, seen, online),
         _ => DeviceSnapshot { online, ..DeviceSnapshot::default() },
     };
-    Some(DeviceSnapshot { identity_conflict: shown.conflict_at.is_some(), ..snapshot })
+    Some(DeviceSnapshot { identity_conflict: shown.conflict_at.is_some(), clock_lag, ..snapshot })
 }

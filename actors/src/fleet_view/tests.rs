@@ -90,3 +90,30 @@ fn what_a_peer_has_not_loaded_yet_is_missing_and_stays_in_view() {
     fleet.remove_deleted(&[id(2)]);
     assert!(fleet.device(id(2)).is_none() && fleet.revision() != revision);
 }
+
+#[test]
+fn the_lag_of_a_clock_is_known_from_the_views_that_came() {
+    use domain::device::{ClockLag, LastStatus};
+    use domain::heartbeat::Telemetry;
+
+    let at = |second| chrono::DateTime::from_timestamp(1_795_000_000 + second, 0).unwrap();
+    let seen = |seq: i64, told: i64, received: i64| {
+        let telemetry = Telemetry { boot_id: Some("a".into()), seq: Some(seq), ..Telemetry::default() };
+        let last = LastStatus { bucket_at: at(told), received_at: at(received), device_time: Some(at(told)), clock_rejected: false, telemetry };
+        DeviceView { last: Some(Arc::new(last)), ..view(1) }
+    };
+    let fleet = fleet();
+    let lag = || fleet.device_with_clock(id(1)).unwrap().1;
+    let known = |since, least| Some(ClockLag { since: at(since), least: chrono::TimeDelta::seconds(least) });
+    fleet.publish(view(1), Epoch(1));
+    assert_eq!(lag(), None);
+    fleet.publish(seen(1, 0, 130), Epoch(1));
+    // The device moves to another node, and its heartbeats go on.
+    let change = |view| vec![Change { device: id(1), epoch: Epoch(2), view: Some(view) }];
+    fleet.take_over(change(seen(2, 10, 130)));
+    assert_eq!(lag(), known(130, 120));
+    fleet.take_over(change(DeviceView { connectivity: Connectivity::Offline, ..seen(2, 10, 130) }));
+    assert_eq!(lag(), known(130, 120));
+    fleet.publish(seen(3, 0, 10), Epoch(1));
+    assert_eq!(lag(), known(130, 120), "an older epoch changes nothing");
+}

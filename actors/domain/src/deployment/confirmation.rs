@@ -38,7 +38,7 @@ pub fn confirmation(task: &Task, version_code: i64, snapshot: Option<&DeviceSnap
     let reported_at = if task.state == TaskState::Succeeded { task.finished_at } else { task.reported_at };
     let reported_at = reported_at.or(task.started_at).unwrap_or(now);
     let due = reported_at + within;
-    let status = snapshot.and_then(|snapshot| Some((snapshot.heartbeat_at?, snapshot.composed_at?, snapshot.installed)));
+    let status = snapshot.and_then(|snapshot| Some((snapshot.heartbeat_at?, snapshot.composed_at(reported_at)?, snapshot.installed)));
     if let Some((received_at, composed_at, installed)) = status {
         let later = received_at.min(composed_at) >= reported_at + COMPOSED_AFTER;
         match installed {
@@ -58,6 +58,7 @@ pub fn confirmation(task: &Task, version_code: i64, snapshot: Option<&DeviceSnap
 mod tests {
     use super::*;
     use crate::DeviceId;
+    use crate::device::ClockLag;
     use proptest::prelude::*;
 
     fn at(second: i64) -> Timestamp {
@@ -110,6 +111,33 @@ mod tests {
         }
         assert_eq!(confirmation(&reported(100), 2, None, TimeDelta::seconds(900), at(500)), pending);
         assert_eq!(confirmation(&reported(100), 2, None, TimeDelta::seconds(900), at(1_000)), Unconfirmed);
+    }
+
+    #[test]
+    fn a_clock_that_is_known_to_be_slow_delays_no_verdict() {
+        use Confirmation::{NotNamed, Pending, Reverted};
+        use InstalledVersion::{Code, Unknown};
+        let pending = Pending(at(1_000));
+        // Reported at 100 s; the clock is slow by two minutes, as heartbeats show since this second.
+        for (n, (since, received, composed, installed, want)) in [
+            (0, 111, -9, Code(1), Reverted(Code(1))),
+            (0, 111, -9, Unknown, NotNamed),
+            (0, 111, -9, Code(2), Confirmation::Confirmed),
+            // It waited on the device.
+            (0, 130, -25, Code(1), pending),
+            (0, 900, -20, Code(1), pending),
+            // All that is known of the clock may have waited.
+            (100, 111, -9, Code(1), pending),
+            (105, 900, 700, Code(1), Reverted(Code(1))),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let clock_lag = Some(ClockLag { since: at(since), least: TimeDelta::seconds(120) });
+            let snapshot = DeviceSnapshot { clock_lag, ..heartbeat(received, composed, installed) };
+            let found = confirmation(&reported(100), 2, Some(&snapshot), TimeDelta::seconds(900), at(received));
+            assert_eq!(found, want, "row {n}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use chrono::{SecondsFormat, TimeDelta};
 use super::{ErrorCode, Options, Reason, Run, TaskReason};
 use crate::Timestamp;
 use crate::abi::AbiSet;
-use crate::device::LastStatus;
+use crate::device::{ClockLag, LastStatus};
 use crate::heartbeat::Transport;
 
 /// Version of the package that the last heartbeat shows.
@@ -47,6 +47,8 @@ pub struct DeviceSnapshot {
     pub heartbeat_at: Option<Timestamp>,
     /// When that heartbeat was composed: by the device's clock where it is usable.
     pub composed_at: Option<Timestamp>,
+    /// Lag of that clock.
+    pub clock_lag: Option<ClockLag>,
     /// Charge, percent.
     pub battery_pct: Option<i16>,
     /// Whether the device is charging.
@@ -70,6 +72,13 @@ pub struct DeviceSnapshot {
 }
 
 impl DeviceSnapshot {
+    /// When the heartbeat was composed, by the server's clock as far as heartbeats from before `reported_at` show the lag of the device's: one that
+    /// came later may have waited on the device for that long.
+    pub fn composed_at(&self, reported_at: Timestamp) -> Option<Timestamp> {
+        let lag = self.clock_lag.filter(|lag| lag.since < reported_at).map(|lag| lag.least);
+        Some(self.composed_at? + lag.unwrap_or_default())
+    }
+
     /// State of a device from its last heartbeat; `seen_at` is when it was last heard of.
     pub fn of(last: &LastStatus, package: &str, seen_at: Timestamp, online: bool) -> Self {
         let telemetry = &last.telemetry;
@@ -84,6 +93,7 @@ impl DeviceSnapshot {
             received_at: Some(seen_at),
             heartbeat_at: Some(last.received_at),
             composed_at: last.device_time.filter(|_| !last.clock_rejected).or(Some(last.received_at)),
+            clock_lag: None,
             battery_pct: telemetry.battery_pct,
             charging: telemetry.charging,
             transport: telemetry.transport,

@@ -1,5 +1,6 @@
 //! Devices: identity, newest status, live state and its changes, views.
 
+mod clock_lag;
 mod conflict;
 mod event;
 mod identity;
@@ -10,6 +11,7 @@ mod status;
 mod tests;
 mod view;
 
+pub use clock_lag::ClockLag;
 pub use conflict::{ConflictEvidence, HeartbeatRuns, IdentityConflict, IdentityStatus};
 pub use event::{DeviceEffect, DeviceEvent, PersistedDevice};
 pub use identity::{DeviceIdentity, MonitoredApp};
