@@ -31,9 +31,9 @@
     else secrets.delete(name);
   }
 
-  // ---- drafts: in the tab's session storage, which also survives a reload ----
+  // ---- drafts: in the tab's session storage, which also survives a reload; each account has its own ----
 
-  const prefix = (path) => `${DRAFT}${path}:`;
+  const prefix = (path) => `${DRAFT}${document.body.dataset.account}:${path}:`;
   const keyOf = (form) => prefix(location.pathname) + form.dataset.draft;
   const isHidden = (field) => field.type === "password";
   const isBox = (field) => field.type === "checkbox" || field.type === "radio";

@@ -246,9 +246,19 @@
 
   // ---- default actions, which a handler on the server comes too late to prevent ----
 
+  // The second click of a double click comes before any answer: a form is sent again once that time is over, or something was changed in it.
+  const AGAIN_MS = 1_000;
   addEventListener("submit", (event) => {
-    if (!event.target.hasAttribute("action")) event.preventDefault();
+    const form = event.target;
+    if (form.hasAttribute("action")) return;
+    event.preventDefault();
+    const now = performance.now();
+    if (now - (form.sentAt ?? -AGAIN_MS) < AGAIN_MS) return void event.stopImmediatePropagation();
+    form.sentAt = now;
   }, true);
+  for (const type of ["input", "change"]) {
+    addEventListener(type, (event) => { if (event.target.form) delete event.target.form.sentAt; }, true);
+  }
 
   addEventListener("click", (event) => {
     const link = event.target.closest?.("a[data-spa]");

@@ -25,10 +25,10 @@ pub(crate) async fn page(
         return protect((StatusCode::METHOD_NOT_ALLOWED, text).into_response());
     }
     match signin::principal(&dashboard, request_origin.clone(), &headers).await {
-        Ok(_) => live_page(&dashboard.assets),
+        Ok(principal) => live_page(&dashboard.assets, principal.user_id()),
         Err(ServiceError::Unauthorized) => match signin::renewed(&dashboard, request_origin, &headers).await {
-            Ok((signed_in, _)) => {
-                let mut response = live_page(&dashboard.assets);
+            Ok((signed_in, principal)) => {
+                let mut response = live_page(&dashboard.assets, principal.user_id());
                 cookies::set(response.headers_mut(), &signed_in, dashboard.system.clock.now(), dashboard.secure_cookies);
                 response
             }

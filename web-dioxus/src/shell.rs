@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
+use domain::UserId;
 
 use crate::assets::Assets;
 
@@ -36,14 +37,15 @@ fn head(assets: &Assets, title: &str, scripts: &[&str]) -> String {
     head + "</head>"
 }
 
-/// The document that opens the socket.
-pub(crate) fn live_page(assets: &Assets) -> Response {
-    let body = r#"<body>
+/// The document that opens the socket. It names the account, so that what one person typed is not shown to the next in the same tab.
+pub(crate) fn live_page(assets: &Assets, account: Option<UserId>) -> Response {
+    let account = account.map_or_else(String::new, |account| account.to_string());
+    let body = r#"
 <div id="live-banner" class="banner" role="status" hidden></div>
 <div id="main"><div class="boot" aria-hidden="true"><span class="spinner"></span></div></div>
 <noscript><p class="boot">NexMDM requires JavaScript. Please enable it.</p></noscript>
 </body></html>"#;
-    protect(Html(format!("{}{body}", head(assets, "NexMDM", &["live.js"]))).into_response())
+    protect(Html(format!("{}<body data-account=\"{account}\">{body}", head(assets, "NexMDM", &["live.js"]))).into_response())
 }
 
 /// The document of a sign-in that cannot be checked right now.

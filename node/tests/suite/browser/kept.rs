@@ -1,7 +1,7 @@
 //! What survives a node that dies and a step back: a secret that was shown, a form that is being filled in, the place in a list.
 
 use super::chromium::Chromium;
-use crate::common::{Bench, eventually, options};
+use crate::common::{Bench, PASSWORD, eventually, options};
 
 /// Kills the node under the page and waits until the page is connected again.
 async fn lose_the_node(bench: &mut Bench, chromium: &Chromium) {
@@ -39,6 +39,36 @@ async fn a_secret_and_a_draft_survive_the_death_of_the_node() {
     chromium.shown("[data-testid=create-tokens]").await;
     chromium.gone("[data-testid=new-token]").await;
     assert_eq!(value("tags").await, "");
+}
+
+#[tokio::test]
+async fn a_draft_is_of_one_person_and_a_double_click_sends_a_form_once() {
+    let bench = Bench::with(options()).await;
+    bench.add_user("ann", "operator");
+    let chromium = Chromium::start().await;
+    chromium.sign_in(&bench.node.url(), "admin", bench.node.admin_password()).await;
+    chromium.click("nav a[href='/enrollment']").await;
+    let button = "document.querySelector('[data-testid=create-tokens]')";
+    chromium.shown("[data-testid=create-tokens]").await;
+    chromium.script(&format!("{button}.click(); setTimeout(() => {button}.click(), 100); setTimeout(() => {button}.click(), 300)")).await;
+    chromium.shown("[data-testid=new-token]").await;
+    // Sent after those, and taken, as something was changed.
+    chromium.fill("input[name=tags]", "till").await;
+    chromium.click("[data-testid=create-tokens]").await;
+    let made = async || bench.sql("SELECT count(*) || ' ' || count(*) FILTER (WHERE 'till' = ANY (tags)) FROM enroll_token");
+    eventually("the other token", async || made().await.ends_with(" 1").then_some(())).await;
+    assert_eq!(made().await, "2 1");
+
+    chromium.fill("input[name=alias]", "front-desk").await;
+    let draft = "return Object.keys(sessionStorage).length";
+    eventually("the draft is kept", async || (chromium.script(draft).await == 1).then_some(())).await;
+    chromium.script("document.cookie.split('; ').forEach((cookie) => { document.cookie = cookie.split('=')[0] + '=; max-age=0' }); fetch('/logout', {method: 'POST'}).then(() => location.assign('/login?next=/enrollment'))").await;
+    chromium.fill("input[name=username]", "ann").await;
+    chromium.fill("input[name=password]", PASSWORD).await;
+    chromium.click("[data-testid=sign-in]").await;
+    chromium.shown("[data-testid=create-tokens]").await;
+    assert_eq!(chromium.script("return document.querySelector('input[name=alias]').value").await, "");
+    assert_eq!(chromium.script(draft).await, 0);
 }
 
 #[tokio::test]
