@@ -50,8 +50,9 @@ async fn a_draft_is_of_one_person_and_a_double_click_sends_a_form_once() {
     chromium.click("nav a[href='/enrollment']").await;
     let button = "document.querySelector('[data-testid=create-tokens]')";
     chromium.shown("[data-testid=create-tokens]").await;
-    chromium.script(&format!("{button}.click(); setTimeout(() => {button}.click(), 100); setTimeout(() => {button}.click(), 300)")).await;
+    chromium.script(&format!("{button}.click(); setTimeout(() => {{ {button}.click(); window.twice = true }}, 100)")).await;
     chromium.shown("[data-testid=new-token]").await;
+    eventually("both clicks", async || (chromium.script("return window.twice").await == true).then_some(())).await;
     // Sent after those, and taken, as something was changed.
     chromium.fill("input[name=tags]", "till").await;
     chromium.click("[data-testid=create-tokens]").await;
@@ -62,7 +63,9 @@ async fn a_draft_is_of_one_person_and_a_double_click_sends_a_form_once() {
     chromium.fill("input[name=alias]", "front-desk").await;
     let draft = "return Object.keys(sessionStorage).length";
     eventually("the draft is kept", async || (chromium.script(draft).await == 1).then_some(())).await;
-    chromium.script("document.cookie.split('; ').forEach((cookie) => { document.cookie = cookie.split('=')[0] + '=; max-age=0' }); fetch('/logout', {method: 'POST'}).then(() => location.assign('/login?next=/enrollment'))").await;
+    chromium.script("fetch('/logout', { method: 'POST' })").await;
+    // The page leads to the form by itself.
+    chromium.shown("input[name=username]").await;
     chromium.fill("input[name=username]", "ann").await;
     chromium.fill("input[name=password]", PASSWORD).await;
     chromium.click("[data-testid=sign-in]").await;
