@@ -135,7 +135,7 @@ impl Store {
             _ => (before.role != account.role).then_some(AuditAction::AccountRoleChanged),
         };
         if let Some(action) = action {
-            let entry = AuditEntry::new(by, action, Target::Account(id, account.username.clone()));
+            let entry = AuditEntry::new(by, action, Target::Account(id, account.username.clone())).done_to(id, by);
             append(&mut tx, &entry.before(rights(&before)).after(rights(&account)), now).await?;
         }
         tx.commit().await?;
@@ -168,7 +168,7 @@ impl Store {
         let revoked = if kept.is_none() { revoke_tokens(&mut tx, id, now).await? } else { 0 };
         notify(&mut tx).await?;
         let action = if kept.is_some() { AuditAction::PasswordChanged } else { AuditAction::PasswordReset };
-        let entry = AuditEntry::new(by, action, Target::Account(id, username));
+        let entry = AuditEntry::new(by, action, Target::Account(id, username)).done_to(id, by);
         append(&mut tx, &entry.after(json!({ "sign_ins_ended": ended, "api_tokens_revoked": revoked })), now).await?;
         tx.commit().await?;
         Ok(true)
@@ -220,7 +220,7 @@ impl Store {
         notify(&mut tx).await?;
         let own = matches!(by, Principal::User { session_id, .. } if *session_id == session);
         let action = if own { AuditAction::SignedOut } else { AuditAction::SignInEnded };
-        append(&mut tx, &AuditEntry::new(by, action, Target::SignIn(session, username)), now).await?;
+        append(&mut tx, &AuditEntry::new(by, action, Target::SignIn(session, username)).done_to(user, by), now).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -235,7 +235,7 @@ impl Store {
         if ended > 0 {
             notify(&mut tx).await?;
             let username = read(&mut tx, user).await?.map(|account| account.username).unwrap_or_default();
-            let entry = AuditEntry::new(by, AuditAction::SignInsEnded, Target::Account(user, username));
+            let entry = AuditEntry::new(by, AuditAction::SignInsEnded, Target::Account(user, username)).done_to(user, by);
             append(&mut tx, &entry.after(json!({ "sign_ins_ended": ended })), now).await?;
         }
         tx.commit().await?;

@@ -230,7 +230,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         let found = sqlx::query!(
-            "SELECT t.name, u.username FROM api_token t JOIN app_user u USING (user_id)
+            "SELECT t.name, u.user_id, u.username FROM api_token t JOIN app_user u USING (user_id)
              WHERE t.api_token_id = $1 AND ($2::uuid IS NULL OR u.user_id = $2) FOR NO KEY UPDATE OF u",
             id.0,
             owner.map(|id| id.0)
@@ -251,7 +251,7 @@ impl Store {
         .rows_affected();
         crate::account::notify(&mut tx).await?;
         if revoked > 0 {
-            let entry = AuditEntry::new(by, AuditAction::ApiTokenRevoked, Target::ApiToken(id, found.name));
+            let entry = AuditEntry::new(by, AuditAction::ApiTokenRevoked, Target::ApiToken(id, found.name)).done_to(UserId(found.user_id), by);
             append(&mut tx, &entry.after(json!({ "owner": found.username, "with_those_it_made": revoked })), now).await?;
         }
         tx.commit().await?;

@@ -5,12 +5,13 @@ use chrono::SubsecRound;
 use domain::access::{Origin, Principal};
 use domain::audit::{Actor, AuditAction, AuditFilter, ChainedEntry, Entry, Head, Target};
 use domain::name::{CanonicalName, contains};
-use domain::{DeviceId, Timestamp};
+use domain::{DeviceId, Timestamp, UserId};
 use futures_util::TryStreamExt;
 use serde_json::{Map, Value, json};
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, QueryBuilder, Row};
 
+use crate::in_force::Held;
 use crate::pool::Connection;
 use crate::{Store, StoreError};
 
@@ -31,17 +32,33 @@ pub struct AuditEntry {
     target: Target,
     before: Option<Value>,
     after: Option<Value>,
+    /// What has to hold when the act is committed.
+    held: Option<Held>,
 }
 
 impl AuditEntry {
-    /// Entry of a change by a principal.
+    /// Entry of a change by a principal, whose credential has to hold until the change is committed.
     pub fn new(by: &Principal, action: AuditAction, target: Target) -> Self {
-        Self { actor: Actor::of(by), origin: by.origin(), action, target, before: None, after: None }
+        // Who was refused is told of, whatever they still hold.
+        let held = if action == AuditAction::AccessRefused { None } else { Held::of(by) };
+        Self { actor: Actor::of(by), origin: by.origin(), action, target, before: None, after: None, held }
+    }
+
+    /// The entry of an act that may itself end what its principal holds, if it is done to this account.
+    #[must_use]
+    pub(crate) fn done_to(self, account: UserId, by: &Principal) -> Self {
+        if by.user_id() == Some(account) { self.unchecked() } else { self }
+    }
+
+    /// The entry without the check, for acts that are written together with those of others.
+    #[must_use]
+    pub(crate) fn unchecked(self) -> Self {
+        Self { held: None, ..self }
     }
 
     /// Entry of a change by a device.
     pub fn of_device(id: DeviceId, alias: &str, origin: Origin, action: AuditAction, target: Target) -> Self {
-        Self { actor: Actor::device(id, alias), origin, action, target, before: None, after: None }
+        Self { actor: Actor::device(id, alias), origin, action, target, before: None, after: None, held: None }
     }
 
     /// Changed values of the target, before.
@@ -103,13 +120,19 @@ fn sorted(value: &Value) -> Value {
 
 /// Adds an entry in the transaction of its act. **The last statement before the commit**: the head's
 /// row is locked until then, by one act at a time in the whole cluster. As nobody asks for another
-/// lock while holding this one, no deadlock passes through it.
+/// lock while holding this one, no deadlock passes through it. Whoever takes rights away is recorded under the same lock, so
+/// that an act which comes after it is refused, however long ago its principal was authorized.
 ///
 /// # Errors
-/// The database is unavailable; the act must then not be committed.
+/// The database is unavailable, or the principal's credential no longer holds; the act must then not be committed.
 pub(crate) async fn append(connection: &mut Connection, entry: &AuditEntry, now: Timestamp) -> Result<(), StoreError> {
     let head = sqlx::query!("SELECT seq, hash FROM audit_head FOR UPDATE").fetch_optional(&mut *connection).await?;
     let head = head.ok_or(StoreError::Corrupt("audit_head"))?;
+    if let Some(held) = entry.held
+        && !held.holds(&mut *connection).await?
+    {
+        return Err(StoreError::Unauthorized);
+    }
     let entry = entry.at(head.seq + 1, now);
     let hash = entry.hash(&head.hash);
     sqlx::query!(

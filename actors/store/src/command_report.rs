@@ -159,7 +159,7 @@ fn decide(rows: &mut BTreeMap<CommandId, Row>, owned: &HashSet<(i32, i64)>, repo
                 Reporter::Device(_, payload) if matches!(report.report, Report::Ended(_)) => row.payload = Some(payload.clone()),
                 Reporter::Person(name, entry) => {
                     row.canceled_by = Some(name.clone());
-                    row.trail.extend(entry.as_ref().map(|entry| ((**entry).clone(), report.at)));
+                    row.trail.extend(entry.as_ref().map(|entry| ((**entry).clone().unchecked(), report.at)));
                 }
                 _ => {}
             }

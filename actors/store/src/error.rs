@@ -76,6 +76,9 @@ pub enum StoreError {
     /// The write would break a uniqueness rule; nothing was written.
     #[error("conflicts with an existing row: {0:?}")]
     Conflict(Conflict),
+    /// The credential of the person or script that did it was taken away meanwhile; nothing was written.
+    #[error("the credential of the caller no longer holds")]
+    Unauthorized,
     /// The server, its database or the way to them cannot be used.
     #[error(transparent)]
     Unfit(#[from] UnfitServer),
@@ -126,6 +129,7 @@ impl From<StoreError> for ServiceError {
             StoreError::Conflict(Conflict::UsernameInUse) => Self::UsernameInUse,
             StoreError::Conflict(Conflict::FilterNameInUse) => Self::FilterNameInUse,
             StoreError::Conflict(Conflict::ChannelNameInUse) => Self::Invalid(Invalid::new("name", "another channel has this name")),
+            StoreError::Unauthorized => Self::Unauthorized,
             cause @ (StoreError::Unavailable(_) | StoreError::TimedOut(_)) => {
                 tracing::warn!(event = "database.unavailable", %cause);
                 Self::Unavailable

@@ -1,10 +1,11 @@
-use domain::access::{Origin, Principal, Role};
-use domain::audit::{AuditFilter, ChainCheck, ChainedEntry};
+use domain::access::{Origin, Principal, Role, Scopes};
+use domain::audit::{AuditAction, AuditFilter, ChainCheck, ChainedEntry, Target};
 use domain::flag::Flag;
-use domain::{SessionId, UserId};
+use domain::{ApiTokenId, SessionId, UserId};
+use store::{ApiTokenOutcome, AuditEntry, NewApiToken, StoreError};
 use test_database::TestDatabase;
 
-use crate::common::{at, console, enroll, uuid};
+use crate::common::{add_user, at, console, enroll, sign_in, uuid};
 
 fn person(name: &str, request_id: &str) -> Principal {
     Principal::User {
@@ -94,9 +95,57 @@ async fn pages_and_batches_hold_every_entry_once() {
 }
 
 #[tokio::test]
+async fn an_act_is_refused_once_the_credential_that_it_began_with_was_taken_away() {
+    for taken in [
+        "UPDATE user_session SET revoked_at = now()",
+        "UPDATE api_token SET revoked_at = now()",
+        "UPDATE app_user SET role = 'operator'",
+        "UPDATE app_user SET disabled_at = now()",
+    ] {
+        let db = TestDatabase::new().await;
+        let user = add_user(&db, 1, "ann", Role::Admin).await;
+        sign_in(&db, user, 1).await;
+        let (id, name) = (ApiTokenId(uuid(2)), "t");
+        let scopes = Scopes::stored(&[]);
+        let (secret_sha256, expires_at) = (&[2; 32][..], at(1000));
+        let new = NewApiToken { id, user_id: user, parent: None, name, prefix: "nxm_t", scopes, secret_sha256, expires_at };
+        assert_eq!(db.store().insert_api_token(new, 10, &console(), at(0)).await.unwrap(), ApiTokenOutcome::Created);
+        let by_token = Principal::Token {
+            token_id: id,
+            user_id: user,
+            username: "ann".into(),
+            role: Role::Admin,
+            scopes,
+            expires_at,
+            origin: Origin::default(),
+        };
+        let set = async |by: &Principal, enabled| db.store().set_flag(Flag::DeploymentsEnabled, enabled, by, at(1)).await;
+        let principals = [person("ann", "r1"), by_token];
+        for by in &principals {
+            set(by, false).await.unwrap();
+            set(by, true).await.unwrap();
+        }
+        db.execute(taken).await;
+        let refused = [set(&principals[0], false).await, set(&principals[1], false).await].map(|outcome| match outcome {
+            Ok(_) => false,
+            Err(StoreError::Unauthorized) => true,
+            Err(error) => panic!("{taken}: {error}"),
+        });
+        let of_account = taken.contains("app_user");
+        assert_eq!(refused, [of_account || taken.contains("user_session"), of_account || taken.contains("api_token")], "{taken}");
+        let enabled: bool = db.value("SELECT enabled FROM feature_flag WHERE name = 'deployments.enabled'").await;
+        assert_eq!(enabled, of_account, "{taken}");
+        let entry = AuditEntry::new(&principals[0], AuditAction::AccessRefused, Target::Other { kind: "request", id: None, name: None });
+        db.store().record(&entry, at(2)).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_filter_finds_what_it_names_literally() {
     let db = TestDatabase::new().await;
     enroll(&db, 9, "d1").await;
+    let user = add_user(&db, 1, "ann", Role::Admin).await;
+    sign_in(&db, user, 1).await;
     let (first, after) = (whole(&db).await, whole(&db).await.len() as i64);
     set_flag(&db, &person("Anna", "r1"), 10).await;
     set_flag(&db, &person("an%", "r2"), 20).await;

@@ -57,6 +57,17 @@ pub(crate) async fn add_user(db: &TestDatabase, number: u32, username: &str, rol
     id
 }
 
+/// Signs an account in; nothing is told of it.
+pub(crate) async fn sign_in(db: &TestDatabase, user: UserId, session: u32) {
+    let (session, user) = (uuid(session), user.0);
+    let until = at(100_000);
+    db.execute(&format!(
+        "INSERT INTO user_session (session_id, user_id, refresh_sha256, created_at, rotated_at, expires_at, address) \
+         VALUES ('{session}', '{user}', sha256('{session}'), '{until}', '{until}', '{until}', '192.0.2.1')"
+    ))
+    .await;
+}
+
 pub(crate) fn new_device(number: u32, alias: &str) -> NewDevice {
     NewDevice {
         id: device(number),

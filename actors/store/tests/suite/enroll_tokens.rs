@@ -5,7 +5,7 @@ use domain::{EnrollTokenId, SessionId};
 use store::{Conflict, EnrollOutcome, NewEnrollToken, StoreError};
 use test_database::TestDatabase;
 
-use crate::common::{actions_after, add_user, at, battery, console, delete_devices, device, enroll, heartbeat, new_device, strings, uuid};
+use crate::common::{actions_after, add_user, at, battery, console, delete_devices, device, enroll, heartbeat, new_device, sign_in, strings, uuid};
 
 const EXPIRES: i64 = 1000;
 
@@ -88,6 +88,7 @@ async fn revocation_says_what_the_token_is_now() {
 async fn lists_filter_by_status_as_the_domain_sees_it() {
     let db = TestDatabase::new().await;
     let user = add_user(&db, 1, "user", Role::Operator).await;
+    sign_in(&db, user, 1).await;
     let by = domain::access::Principal::User {
         user_id: user,
         username: "user".into(),
