@@ -65,6 +65,7 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
     let (settings, metrics) = (config.settings(), observability.services.clone());
     let starting = System::start(database.store.clone(), settings, secrets, cluster, metrics, clock);
     let system = Box::pin(starting).await?;
+    warn_of_connections(config, database).await;
     let password = first_admin(&system, config).await?;
     system.enrollment.prepare().await;
 
@@ -91,6 +92,25 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
         tracing::warn!(event = "node.drain_incomplete");
     }
     Ok(())
+}
+
+/// Connections of a node beside its pools: its listener, and work that runs once per cluster.
+const CONNECTIONS_BESIDE: i64 = 4;
+
+/// Logs a warning where the nodes that use the database may open more connections than it takes, each having as many as this one.
+async fn warn_of_connections(config: &Config, database: &Database) {
+    let per_node = i64::from(config.database.pool_max_connections) + i64::from(config.cluster.pool_max_connections) + CONNECTIONS_BESIDE;
+    match database.store.server_connections().await {
+        Ok(found) if found.nodes * per_node > found.most => tracing::warn!(
+            event = "database.connections_short",
+            nodes = found.nodes,
+            per_node,
+            most = found.most,
+            remedy = "raise max_connections of PostgreSQL, or lower database.pool_max_connections and cluster.pool_max_connections",
+        ),
+        Ok(_) => {}
+        Err(cause) => tracing::warn!(event = "database.connections_not_read", %cause),
+    }
 }
 
 /// Makes the account "admin" on the first start. Answers its password when that was made up here.

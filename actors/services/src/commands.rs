@@ -18,6 +18,7 @@ use link::messages::PendingCommand;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use store::{AuditEntry, CommandReport, CommandReportOutcome, IdempotencyRecord, InsertOutcome, NewCommands, Reporter, Store};
+use tokio::task::JoinHandle;
 
 use super::command_params::{ParamsText, params_text};
 use super::detached::run_detached;
@@ -257,7 +258,8 @@ impl CommandService {
         });
         let by = Reporter::Person(principal.username().to_owned(), entry);
         match self.writer.report(CommandReport { id, by, report: Report::Canceled, at: self.clock.now() }).await? {
-            CommandReportOutcome::Changed { device_id, .. } => self.notify_finished(device_id, id),
+            // Once the answer is there, nobody is sent it any more.
+            CommandReportOutcome::Changed { device_id, .. } => drop(self.notify_finished(device_id, id).await),
             CommandReportOutcome::Nothing(CommandState::Canceled) => {}
             CommandReportOutcome::Nothing(_) => return Err(ServiceError::WrongState("this command has already finished")),
             _ => return Err(ServiceError::NotFound("command")),
@@ -265,10 +267,10 @@ impl CommandService {
         self.store.command(id).await?.ok_or(ServiceError::NotFound("command"))
     }
 
-    pub(super) fn notify_finished(&self, device: DeviceId, id: CommandId) {
+    /// Tells the owner of the device, also if nobody waits for that. An owner that does not hear of it sends it once more; the record stays as it is.
+    pub(super) fn notify_finished(&self, device: DeviceId, id: CommandId) -> JoinHandle<()> {
         let router = self.router.clone();
-        // An owner that does not hear of it sends it once more; the record stays as it is.
-        tokio::spawn(async move { router.request(device, DeviceRequest::CommandUpdated { id, finished: true }).await });
+        tokio::spawn(async move { drop(router.request(device, DeviceRequest::CommandUpdated { id, finished: true }).await) })
     }
 }
 

@@ -216,11 +216,14 @@ impl DeviceService {
     async fn one(&self, principal: &Principal, id: DeviceId, action: BulkAction) -> Result<Decision, ServiceError> {
         let (store, router, restore_within, by) = (self.store.clone(), self.router.clone(), self.restore_within, principal.clone());
         let now = self.clock.now();
+        let restores = matches!(action, BulkAction::Restore(_));
         run_detached(async move {
             let mut outcome = apply_actions(&store, vec![(id, action)], &by, AuditContext::One, Mode::Each, restore_within, now).await?;
             let decision = outcome.decisions.pop().map_or(Decision::Refused(Refusal::NotFound), |(_, decision)| decision);
             match &decision {
                 Decision::Refused(refusal) => return Err(refusal.clone().into()),
+                // Somebody restored it a moment ago: its owner may not show it yet.
+                Decision::Unchanged if restores => shown(&router, id, |_| true).await,
                 Decision::Unchanged => {}
                 Decision::RevokeCredentials => {
                     let generation = outcome.generations.get(&id).copied().unwrap_or_default();

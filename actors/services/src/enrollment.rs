@@ -139,6 +139,23 @@ impl EnrollmentService {
         Ok(made)
     }
 
+    /// Warning that another token which is not used yet fixes an alias of these: the device of only one of them can enroll.
+    ///
+    /// # Errors
+    /// Forbidden, or the database is unavailable.
+    pub async fn shared_alias_warning(&self, principal: &Principal, made: &[NewToken]) -> Result<Option<String>, ServiceError> {
+        principal.require(Permission::ManageEnrollment)?;
+        let aliases: Vec<String> = made.iter().filter_map(|token| token.alias.clone()).collect();
+        if aliases.is_empty() {
+            return Ok(None);
+        }
+        let ids: Vec<EnrollTokenId> = made.iter().map(|token| token.id).collect();
+        let shared = self.store.alias_of_other_token(&aliases, &ids, self.clock.now()).await?;
+        Ok(shared.map(|alias| {
+            format!("another unused enrollment token has the alias {alias}: only one of the two can enroll a device, revoke the other")
+        }))
+    }
+
     /// A page of tokens, newest first.
     ///
     /// # Errors

@@ -99,7 +99,8 @@ fn the_lag_of_a_clock_is_known_from_the_views_that_came() {
     let at = |second| chrono::DateTime::from_timestamp(1_795_000_000 + second, 0).unwrap();
     let seen = |seq: i64, told: i64, received: i64| {
         let telemetry = Telemetry { boot_id: Some("a".into()), seq: Some(seq), ..Telemetry::default() };
-        let last = LastStatus { bucket_at: at(told), received_at: at(received), device_time: Some(at(told)), clock_rejected: false, telemetry };
+        let last =
+            LastStatus { bucket_at: at(told), received_at: at(received), device_time: Some(at(told)), clock_rejected: false, telemetry };
         DeviceView { last: Some(Arc::new(last)), ..view(1) }
     };
     let fleet = fleet();

@@ -251,7 +251,8 @@ impl Store {
         .rows_affected();
         crate::account::notify(&mut tx).await?;
         if revoked > 0 {
-            let entry = AuditEntry::new(by, AuditAction::ApiTokenRevoked, Target::ApiToken(id, found.name)).done_to(UserId(found.user_id), by);
+            let entry =
+                AuditEntry::new(by, AuditAction::ApiTokenRevoked, Target::ApiToken(id, found.name)).done_to(UserId(found.user_id), by);
             append(&mut tx, &entry.after(json!({ "owner": found.username, "with_those_it_made": revoked })), now).await?;
         }
         tx.commit().await?;

@@ -3,6 +3,7 @@
 use domain::access::{Origin, Principal};
 use domain::audit::{AuditAction, Target};
 use domain::enrollment::{EnrollToken, TokenProgress, TokenQuery, TokenStatus};
+use domain::name::CanonicalName;
 use domain::{DeviceId, EnrollTokenId, Timestamp, UserId};
 use serde_json::json;
 
@@ -93,6 +94,31 @@ impl Store {
         append(&mut tx, &AuditEntry::new(by, action, target).after(made), now).await?;
         tx.commit().await?;
         Ok(())
+    }
+
+    /// Whether another usable token than these fixes one of these aliases, in any case, so that the device of only one of them can enroll; which.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn alias_of_other_token(
+        &self,
+        aliases: &[String],
+        but: &[EnrollTokenId],
+        now: Timestamp,
+    ) -> Result<Option<String>, StoreError> {
+        let forms: Vec<String> = aliases.iter().map(|alias| CanonicalName::of(alias).into_string()).collect();
+        let but: Vec<_> = but.iter().map(|id| id.0).collect();
+        let found = sqlx::query_scalar!(
+            r#"SELECT alias AS "alias!" FROM enroll_token
+               WHERE (alias = ANY($1) OR lower(alias) = ANY($2)) AND enroll_token_id <> ALL($3)
+                 AND used_at IS NULL AND revoked_at IS NULL AND expires_at > $4
+               ORDER BY enroll_token_id LIMIT 1"#,
+            aliases,
+            &forms,
+            &but,
+            now
+        );
+        Ok(found.fetch_optional(&self.pool).await?)
     }
 
     /// Tokens, newest first.

@@ -97,6 +97,7 @@ pub use error::{Conflict, StoreError, UnfitServer};
 pub use heartbeat::HeartbeatRow;
 pub use managed_package::RemovePackageOutcome;
 pub use notification::{AttemptRecord, ChannelDelivery, ChannelRow, ClaimedDelivery, CoordinatorInput, DecisionWrite, NewSecret};
+pub use server_check::ServerConnections;
 pub use session::{NewSession, Rotation, SessionUser};
 pub use user::{NewUser, UserRow};
 

@@ -55,7 +55,30 @@ impl Facts {
     }
 }
 
+/// Connections that a server takes of nodes, and the nodes that use it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerConnections {
+    /// Most connections of ordinary roles.
+    pub most: i64,
+    /// Nodes whose lease has not expired.
+    pub nodes: i64,
+}
+
 impl Store {
+    /// The connections that the server takes, and the nodes among which they are shared.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn server_connections(&self) -> Result<ServerConnections, StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint
+                   - coalesce(current_setting('reserved_connections', true)::bigint, 0) AS "most!",
+                   (SELECT count(*) FROM cluster_node WHERE state IN ('active', 'draining') AND expires_at > clock_timestamp()) AS "nodes!""#
+        );
+        let row = row.fetch_one(&self.pool).await?;
+        Ok(ServerConnections { most: row.most, nodes: row.nodes })
+    }
+
     /// Checks the server, its database and the way to them: version, encoding, writes, and that connections are sessions. Holds two of them.
     ///
     /// # Errors

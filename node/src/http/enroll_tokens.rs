@@ -44,6 +44,8 @@ pub(crate) async fn create(
     let alias = request.alias.clone();
     let made = app.system.enrollment.create(&principal, request).await?;
     let warning = alias.and_then(|alias| app.system.devices.alias_warning(&principal, &alias, None));
+    // They are made: what cannot be looked up costs nothing but the warning.
+    let shared = app.system.enrollment.shared_alias_warning(&principal, &made).await.unwrap_or_default();
     let tokens = made
         .into_iter()
         .map(|token| CreatedEnrollToken {
@@ -53,7 +55,7 @@ pub(crate) async fn create(
             expires_at: present::time(token.expires_at),
         })
         .collect();
-    Ok((StatusCode::CREATED, Json(CreatedEnrollTokens { tokens, warnings: warning.into_iter().collect() })))
+    Ok((StatusCode::CREATED, Json(CreatedEnrollTokens { tokens, warnings: warning.into_iter().chain(shared).collect() })))
 }
 
 /// Query of a list of tokens.

@@ -179,10 +179,8 @@ async fn begin(bench: &Bench, path: &str, token: &str, body: &str) -> TcpStream 
 /// Begins a request with these headers and returns once its caller is known and its body is waited for.
 async fn begin_as(bench: &Bench, path: &str, headers: &str, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(bench.node.url().trim_start_matches("http://").to_owned()).await.unwrap();
-    let head = format!(
-        "POST {path} HTTP/1.1\r\n{headers}connection: close\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
+    let head =
+        format!("POST {path} HTTP/1.1\r\n{headers}connection: close\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n", body.len());
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut go_on = [0; 25];
     tokio::time::timeout(DEADLINE, stream.read_exact(&mut go_on)).await.unwrap().unwrap();

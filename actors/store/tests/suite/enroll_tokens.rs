@@ -5,7 +5,9 @@ use domain::{EnrollTokenId, SessionId};
 use store::{Conflict, EnrollOutcome, NewEnrollToken, StoreError};
 use test_database::TestDatabase;
 
-use crate::common::{actions_after, add_user, at, battery, console, delete_devices, device, enroll, heartbeat, new_device, sign_in, strings, uuid};
+use crate::common::{
+    actions_after, add_user, at, battery, console, delete_devices, device, enroll, heartbeat, new_device, sign_in, strings, uuid,
+};
 
 const EXPIRES: i64 = 1000;
 

@@ -80,14 +80,17 @@ pub(super) fn CreateForm(made: Signal<Option<CreatedTokens>>) -> Element {
             let create = move |system: Arc<System>, principal: Principal| async move {
                 let alias = request.alias.clone();
                 let tokens = system.enrollment.create(&principal, request).await?;
-                Ok::<_, ServiceError>((tokens, alias.and_then(|alias| system.devices.alias_warning(&principal, &alias, None))))
+                let alike = alias.and_then(|alias| system.devices.alias_warning(&principal, &alias, None));
+                // They are made: what cannot be looked up costs nothing but the warning.
+                let shared = system.enrollment.shared_alias_warning(&principal, &tokens).await.unwrap_or_default();
+                Ok::<_, ServiceError>((tokens, alike.into_iter().chain(shared).collect::<Vec<_>>()))
             };
             let outcome = session.call(create).await;
             busy.set(false);
             match outcome {
-                Ok((tokens, warning)) => {
+                Ok((tokens, warnings)) => {
                     refused.set(None);
-                    warning.into_iter().for_each(|warning| toasts.bad(format!("Check the alias: {warning}.")));
+                    warnings.into_iter().for_each(|warning| toasts.bad(format!("Check the alias: {warning}.")));
                     toasts.good(format!("Created {}.", format::count(tokens.len(), "token", "tokens")));
                     made.set(Some(CreatedTokens(Rc::new(tokens))));
                 }
