@@ -66,7 +66,7 @@ pub(crate) fn param_value(spec: &ParamSpec, value: Value) -> Result<Option<Param
 /// # Errors
 /// Names the field; 404 for an id that is none; 403 when it is another device's.
 pub(crate) fn result(device_id: DeviceId, reported: ActionResult, unusable: &mut UnusableFields) -> Result<CommandResult, ApiError> {
-    let ActionResult { request_id, action: _, outcome, message, code, data, finished_at, device_id: claimed } = reported;
+    let ActionResult { request_id, action, outcome, message, code, data, finished_at, device_id: claimed } = reported;
     if let Some(claimed) = claimed.filter(|claimed| !claimed.is_empty()) {
         match claimed.parse::<DeviceId>() {
             Ok(claimed) if claimed != device_id => return Err(domain::ServiceError::ForeignDevice.into()),
@@ -94,8 +94,10 @@ pub(crate) fn result(device_id: DeviceId, reported: ActionResult, unusable: &mut
         let time = present::parse_time("finished_at", &text);
         time.map_err(|invalid| unusable.note(invalid.field)).ok()
     });
+    // Agents of the earlier server have other names for the same.
+    let action = action.filter(|action| ActionKind::parse("action", action).is_ok());
     let id: CommandId = present::id("command of this device", &request_id)?;
-    let mut payload = ResultPayload { message, code, data, finished_at };
+    let mut payload = ResultPayload { action, message, code, data, finished_at };
     unusable.note_all(payload.fit());
     Ok(CommandResult { id, report, payload })
 }
@@ -126,7 +128,11 @@ fn drop_hidden(value: &mut Value) -> bool {
 /// Names the field.
 pub(crate) fn legacy_ack(ack: LegacyAck) -> Result<ActionResult, Invalid> {
     let LegacyAck { kind, correlation_id, request_id, status, message } = ack;
-    let request_id = request_id.or(correlation_id).unwrap_or_default();
+    let named = |id: Option<String>| id.filter(|id| !id.is_empty());
+    let request_id = match (named(request_id), named(correlation_id)) {
+        (Some(one), Some(other)) if one != other => return Err(Invalid::new("correlation_id", "names another command than request_id")),
+        (one, other) => one.or(other).unwrap_or_default(),
+    };
     let outcome = match (kind.trim().to_ascii_uppercase().as_str(), status.as_deref().unwrap_or("OK").trim().to_ascii_uppercase().as_str())
     {
         ("RING_STARTED", "OK") => "received",
@@ -190,6 +196,8 @@ mod tests {
         };
         let id = "00000000-0000-0000-0000-000000000009";
         assert_eq!(said(json!({"request_id": id, "outcome": "received"})).unwrap().report, Report::Received);
+        let of = |action: &str| said(json!({"request_id": id, "outcome": "success", "action": action})).unwrap().payload.action;
+        assert_eq!((of("ping").as_deref(), of("LAUNCH_APP"), of("")), (Some("ping"), None, None));
         let done = said(json!({"request_id": id, "outcome": "success", "message": "ok", "data": {"a": 1}})).unwrap();
         assert_eq!((done.report, done.payload.data.as_deref()), (Report::Ended(CommandOutcome::Success), Some(r#"{"a":1}"#)));
         for (reported, status) in [
@@ -239,5 +247,12 @@ mod tests {
         assert_eq!(read("WIFI_CONNECT_ACK", "TIMEOUT").unwrap().outcome, "timeout");
         assert_eq!(read("PING_ACK", "MAYBE").unwrap_err().field, "status");
         assert_eq!(read("HELLO", "OK").unwrap_err().field, "type");
+        let both = |one: &str, other: &str| {
+            let (request_id, correlation_id) = (Some(one.to_owned()), Some(other.to_owned()));
+            legacy_ack(LegacyAck { kind: "PING_ACK".into(), request_id, correlation_id, ..Default::default() })
+        };
+        assert_eq!(both("a", "a").unwrap().request_id, "a");
+        assert_eq!(both("", "a").unwrap().request_id, "a");
+        assert_eq!(both("a", "b").unwrap_err().field, "correlation_id");
     }
 }

@@ -61,6 +61,7 @@ impl AgentService {
                 self.notify_owner(device, id, true);
                 Err(ServiceError::WrongState("another outcome of this command is already recorded"))
             }
+            CommandReportOutcome::OtherAction => Err(ServiceError::WrongState("the command has another action than the result names")),
             CommandReportOutcome::Unknown => Err(ServiceError::NotFound("command of this device")),
             CommandReportOutcome::NotOwner => Err(ServiceError::Internal),
         }

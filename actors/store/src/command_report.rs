@@ -61,6 +61,8 @@ pub enum CommandReportOutcome {
     Conflict(CommandOutcome),
     /// The command does not exist, or belongs to another device.
     Unknown,
+    /// The result names another action than the command's.
+    OtherAction,
     /// The shard has another owner now.
     NotOwner,
 }
@@ -147,6 +149,10 @@ fn decide(rows: &mut BTreeMap<CommandId, Row>, owned: &HashSet<(i32, i64)>, repo
     match &report.by {
         Reporter::Owner(lease) if !owned.contains(&(i32::from(lease.shard.0), lease.epoch.0)) => return CommandReportOutcome::NotOwner,
         Reporter::Device(device, _) if *device != row.device_id => return CommandReportOutcome::Unknown,
+        // An agent that mixes its commands up: neither of them is known to have run.
+        Reporter::Device(_, payload) if payload.action.as_ref().is_some_and(|action| *action != row.action) => {
+            return CommandReportOutcome::OtherAction;
+        }
         _ => {}
     }
     match record(row.now, report.report, report.at) {

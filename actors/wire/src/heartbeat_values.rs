@@ -2,7 +2,10 @@
 
 use domain::telemetry::{APPS, BLOCKS, CLAIMED_ID, CLOCK, FIELDS, Field, OptIn, PUSH_TOKEN, Sent, Telemetry};
 use domain::{DeviceId, Timestamp, text};
+use serde::Deserialize;
 use serde_json::{Map, Value};
+
+use crate::lenient::Int;
 
 /// What a heartbeat says, as far as it is usable.
 #[derive(Debug, Default, PartialEq)]
@@ -38,7 +41,7 @@ pub fn values(told: &Map<String, Value>, kept: &OptIn, at: Timestamp) -> Values 
     take_apps(told.get(APPS), telemetry, at);
     let given = |path: &str| told.get(path).filter(|value| !value.is_null() && value.as_str() != Some(""));
     if let Some(value) = told.get(CLOCK).filter(|value| !value.is_null()) {
-        values.device_time = value.as_str().and_then(domain::time::parse);
+        values.device_time = time(value);
         values.clock_unreadable = values.device_time.is_none();
         if values.clock_unreadable {
             note(telemetry, CLOCK, value, "not a time as in 2026-11-21T15:36:17Z; the time of receipt counts", at);
@@ -84,6 +87,12 @@ pub fn prefer_usable(told: &mut Map<String, Value>, earlier: Vec<(String, Value)
     }
 }
 
+/// The time that a value names, as text or as a count since 1970.
+fn time(value: &Value) -> Option<Timestamp> {
+    let counted = || Int::deserialize(value).ok().and_then(|Int(count)| domain::time::of_unix(count));
+    value.as_str().and_then(domain::time::parse).or_else(counted)
+}
+
 /// Whether something is taken of a value that stands at this path.
 fn is_usable(path: &str, value: &Value) -> bool {
     if let Some(field) = FIELDS.iter().find(|field| field.path == path) {
@@ -92,7 +101,7 @@ fn is_usable(path: &str, value: &Value) -> bool {
         return !value.is_null() && problem.is_none() && (field.get)(&taken).is_some();
     }
     match path {
-        CLOCK => value.as_str().is_some_and(|text| domain::time::parse(text).is_some()),
+        CLOCK => time(value).is_some(),
         CLAIMED_ID => value.as_str().is_some_and(|text| text.parse::<DeviceId>().is_ok()),
         PUSH_TOKEN => value.as_str().is_some_and(|text| !text.is_empty()),
         _ => path.strip_prefix(APPS).is_some_and(|package| package.starts_with('.')) && value.is_object(),
@@ -218,6 +227,23 @@ mod tests {
                 ("fcm_token", "(not shown)", "too long, or not text"),
             ]
         );
+    }
+
+    #[test]
+    fn times_in_other_common_forms_are_read() {
+        for clock in [
+            r#""2026-11-21T17:36:17+0200""#,
+            r#""2026-11-21 15:36:17Z""#,
+            r#""2026-11-21 17:36:17+0200""#,
+            "1795275377",
+            "1795275377000",
+            "1.795275377E12",
+            r#""1795275377000""#,
+        ] {
+            let told = read(&format!(r#"{{"timestamp_utc":{clock}}}"#));
+            assert_eq!(told.device_time, Some("2026-11-21T15:36:17Z".parse().unwrap()), "{clock}");
+            assert!(!told.clock_unreadable && told.telemetry.unusable.is_empty(), "{clock}");
+        }
     }
 
     #[test]

@@ -131,6 +131,8 @@ pub struct BatchView {
 /// Payload of a device's result of a command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResultPayload {
+    /// The action that it is the result of, where the device names it; the command's own is what is kept.
+    pub action: Option<String>,
     /// Message for display.
     pub message: Option<String>,
     /// Code for programs.

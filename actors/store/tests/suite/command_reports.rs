@@ -28,6 +28,7 @@ async fn by_owner(db: &TestDatabase, number: u32, device: DeviceId, report: Repo
 
 fn by_device(number: u32, device: DeviceId, report: Report, message: &str, second: i64) -> CommandReport {
     let payload = ResultPayload {
+        action: None,
         message: Some(message.into()),
         code: Some("code".into()),
         data: Some("{}".into()),
@@ -70,6 +71,21 @@ async fn a_command_goes_its_way_to_the_devices_word() {
     assert_eq!(other, CommandReportOutcome::Conflict(CommandOutcome::Failed));
     assert_eq!(stored(&db, 10).await, row);
     assert_eq!(actions_after(&db, before).await, ["command.failed"]);
+}
+
+#[tokio::test]
+async fn a_result_of_another_action_is_not_taken() {
+    let db = TestDatabase::new().await;
+    let id = enroll(&db, 1, "a").await;
+    insert(&db, new_commands("ring", &[(id, 10)])).await;
+    let named = |action: &str| {
+        let payload = ResultPayload { action: Some(action.into()), ..ResultPayload::default() };
+        CommandReport { id: command(10), by: Reporter::Device(id, payload), report: ended(CommandOutcome::Success), at: at(1) }
+    };
+    assert_eq!(report(&db, named("ping")).await, CommandReportOutcome::OtherAction);
+    assert_eq!(stored(&db, 10).await.progress.state, CommandState::Queued);
+    assert!(is_changed(&report(&db, named("ring")).await));
+    assert_eq!(report(&db, named("ping")).await, CommandReportOutcome::OtherAction, "also once it is over");
 }
 
 #[tokio::test]
