@@ -176,6 +176,11 @@ impl DeviceRouter {
         self.0.ownership.lease_holds() && !self.0.store.reads_are_doubtful()
     }
 
+    /// Whether the database took none of the last heartbeats, as with a full disk, on which leases may still be renewed.
+    pub fn writes_fail(&self) -> bool {
+        self.0.writers.as_ref().is_some_and(HeartbeatWriters::are_failing)
+    }
+
     /// The refusal of a device: one that may be wrong is none, as an agent that is refused often enough forgets who it is.
     fn doubted(&self, error: ServiceError) -> ServiceError {
         match error {

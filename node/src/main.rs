@@ -13,6 +13,7 @@ mod deployment_body;
 mod deployment_params;
 mod disk;
 mod http;
+mod log_limit;
 mod preflight;
 mod present;
 mod secrets;

@@ -86,6 +86,11 @@ impl HeartbeatWriters {
         self.0.flushed().await;
     }
 
+    /// Whether the last commits all failed because the database takes none.
+    pub fn are_failing(&self) -> bool {
+        self.0.is_failing()
+    }
+
     /// How long the last commit took, or failed after.
     pub fn last_commit(&self) -> Duration {
         self.0.last_batch()

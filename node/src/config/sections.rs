@@ -412,7 +412,7 @@ section!(
 );
 section!(
     /// `[log]`
-    Log { filter: String, format: LogFormat, }
+    Log { filter: String, format: LogFormat, repeats_per_minute_max: u32, }
 );
 
 /// Format of log lines.

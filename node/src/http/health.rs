@@ -26,7 +26,7 @@ pub(crate) async fn alive() -> &'static str {
 }
 
 /// `GET /readyz`: 200 when the node serves: the database answers, every migration is applied, its
-/// lease holds, and the node is not stopping.
+/// lease holds, the last heartbeats were not all refused by the database, and the node is not stopping.
 #[utoipa::path(
     get, path = "/readyz", tag = "signals", security(),
     responses((status = 200, body = String, content_type = "text/plain"), (status = 503, body = wire::problem::Problem, content_type = "application/problem+json"))
@@ -39,6 +39,9 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, A
     // A database that is slow to answer this is none that serves anybody.
     match timeout(READY_WITHIN, app.system.store().is_migrated()).await {
         Ok(Ok(true)) if !app.system.cluster.lease_holds() => Err(not_ready("this node has no valid lease")),
+        Ok(Ok(true)) if app.system.router.writes_fail() => {
+            Err(not_ready("the database takes no heartbeats; see its log, and the space on its disk"))
+        }
         Ok(Ok(true)) => Ok("ready\n"),
         Ok(Ok(false)) => Err(not_ready("migrations are missing")),
         Ok(Err(_)) | Err(_) => Err(not_ready("the database is unavailable")),

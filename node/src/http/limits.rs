@@ -181,7 +181,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Limits within a node or between nodes, which nobody who calls is answered with.
-    const INTERNAL: [&str; 23] = [
+    const INTERNAL: [&str; 24] = [
         "agent_updates.verify_failures_max",
         "auth.device_token_cache_max",
         "auth.failure_keys_max",
@@ -202,6 +202,7 @@ mod tests {
         "fcm.queue_max",
         "heartbeat.batch_rows_max",
         "heartbeat.writer_queue_max",
+        "log.repeats_per_minute_max",
         "rate_limits.addresses_max",
         "reconcile.backoff_max_seconds",
         "socket.reconnect_after_max_ms",

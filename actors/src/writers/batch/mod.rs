@@ -12,8 +12,8 @@
 mod tests;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -26,6 +26,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use domain::ServiceError;
+
+/// Transactions in a row that failed, from which on a writer counts as failing.
+const FAILING_FROM: u32 = 5;
+/// Time after the last of them for which it does: whoever sends nothing more because of it has to try again some time.
+const FAILING_FOR: Duration = Duration::from_secs(10);
 
 /// Items of a batch writer, and the callers that it answers.
 pub(crate) trait BatchSink: Send + Sync + 'static {
@@ -94,6 +99,23 @@ impl<T> NotQueued<T> {
     }
 }
 
+/// Transactions that failed since the last one that did not.
+#[derive(Default)]
+struct Failures(Mutex<(u32, Option<Instant>)>);
+
+impl Failures {
+    fn note(&self, available: bool) {
+        // Both are set at once, so a poisoned lock guards good data.
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *failures = if available { (0, None) } else { (failures.0.saturating_add(1), Some(Instant::now())) };
+    }
+
+    fn are_many(&self) -> bool {
+        let (in_a_row, last) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        in_a_row >= FAILING_FROM && last.is_some_and(|last| last.elapsed() < FAILING_FOR)
+    }
+}
+
 enum Message<T> {
     Write(T),
     /// Answered once all that was queued before is written or refused.
@@ -104,6 +126,7 @@ struct Shared<T> {
     queues: Vec<mpsc::Sender<Message<T>>>,
     writer: &'static str,
     last_batch_ms: Arc<AtomicU64>,
+    failures: Arc<Failures>,
     metrics: Metrics,
 }
 
@@ -127,6 +150,7 @@ impl<T: Send + 'static> BatchWriter<T> {
     ) -> Self {
         let sink = Arc::new(sink);
         let last_batch_ms = Arc::new(AtomicU64::new(0));
+        let failures = Arc::<Failures>::default();
         let queues = (0..limits.queues.max(1)).map(|_| {
             let (sender, queue) = mpsc::channel(limits.queue_max.max(1));
             let drain = Drain {
@@ -135,12 +159,13 @@ impl<T: Send + 'static> BatchWriter<T> {
                 limits,
                 closing: closing.clone(),
                 last_batch_ms: Arc::clone(&last_batch_ms),
+                failures: Arc::clone(&failures),
                 metrics: metrics.clone(),
             };
             tasks.spawn(drain.run());
             sender
         });
-        Self(Arc::new(Shared { queues: queues.collect(), writer: S::NAME, last_batch_ms, metrics: metrics.clone() }))
+        Self(Arc::new(Shared { queues: queues.collect(), writer: S::NAME, last_batch_ms, failures, metrics: metrics.clone() }))
     }
 
     /// Queues an item. Items of one `key` keep their order, and two transactions rarely meet on one row.
@@ -170,6 +195,11 @@ impl<T: Send + 'static> BatchWriter<T> {
         }
     }
 
+    /// Whether the last transactions all failed because the database takes none.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.0.failures.are_many()
+    }
+
     /// How long the last transaction took, or failed after.
     pub(crate) fn last_batch(&self) -> Duration {
         Duration::from_millis(self.0.last_batch_ms.load(Ordering::Relaxed))
@@ -183,6 +213,7 @@ struct Drain<S: BatchSink> {
     limits: BatchLimits,
     closing: CancellationToken,
     last_batch_ms: Arc<AtomicU64>,
+    failures: Arc<Failures>,
     metrics: Metrics,
 }
 
@@ -258,6 +289,7 @@ impl<S: BatchSink> Drain<S> {
         self.last_batch_ms.store(duration_ms, Ordering::Relaxed);
         self.metrics.writer_seconds.with_label_values(&[S::NAME]).observe(took.as_secs_f64());
         self.sink.observe(count, took);
+        self.failures.note(!written.as_ref().is_err_and(StoreError::is_outage));
         match written {
             Ok(outcomes) => {
                 tracing::debug!(event = %format_args!("{}.stored", S::NAME), items = count, duration_ms);

@@ -263,3 +263,25 @@ async fn a_closed_writer_writes_what_it_has_and_ends() {
     assert!(matches!(bench.submit(3), Err(ServiceError::Unavailable)));
     bench.writer.flushed().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_fails_when_the_last_transactions_did_and_for_a_while_after() {
+    let limits = BatchLimits { linger: Duration::ZERO, failure_backoff: Duration::ZERO, ..LIMITS };
+    let bench = bench(limits, |_, batches| if batches < 5 || (6..11).contains(&batches) { Behaviour::Outage } else { Behaviour::Write });
+    let writes = async |count: usize| {
+        for _ in 0..count {
+            let _ = bench.submit(1).unwrap().await.unwrap();
+        }
+    };
+    writes(4).await;
+    assert!(!bench.writer.is_failing());
+    writes(1).await;
+    assert!(bench.writer.is_failing());
+    writes(1).await;
+    assert!(!bench.writer.is_failing(), "one that is written ends it");
+    writes(5).await;
+    sleep(Duration::from_secs(9)).await;
+    assert!(bench.writer.is_failing());
+    sleep(Duration::from_secs(1)).await;
+    assert!(!bench.writer.is_failing(), "it is tried again");
+}
