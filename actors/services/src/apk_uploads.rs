@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::ApkService;
+use super::detached::run_detached;
 use crate::revalidation::Revalidation;
 
 /// Longest name of a file, in characters.
@@ -267,15 +268,20 @@ impl ApkService {
     /// Forbidden, or there is no such upload that this account may see.
     pub async fn abandon_upload(&self, principal: &Principal, id: ApkUploadId) -> Result<(), ServiceError> {
         let upload = self.upload(principal, id).await?;
-        let remove_row = async {
-            if upload.owner == owner(principal) {
-                self.store.delete_upload(id).await?;
-            } else {
-                self.store.remove_upload(&upload, principal, self.clock.now()).await?;
-            }
-            Ok(())
-        };
-        self.library.remove_upload(id, remove_row).await
+        let (service, principal) = (self.clone(), principal.clone());
+        // To its end, whether or not the caller waits: without its parts an upload cannot be completed.
+        run_detached(async move {
+            let remove_row = async {
+                if upload.owner == owner(&principal) {
+                    service.store.delete_upload(id).await?;
+                } else {
+                    service.store.remove_upload(&upload, &principal, service.clock.now()).await?;
+                }
+                Ok(())
+            };
+            service.library.remove_upload(id, remove_row).await
+        })
+        .await
     }
 
     /// Joins the parts and adds the APK. The flag: the APK is new. A refused upload can be completed again, once
@@ -293,7 +299,12 @@ impl ApkService {
             return Err(UploadError::Offset { received: upload.received });
         }
         let _permit = self.library.upload_permit(Claim::of(principal))?;
-        let file = self.library.join(id, &upload.parts).await?.finish().await?;
+        let joined = match self.library.join(id, &upload.parts).await {
+            // Somebody abandons it at the same time.
+            Err(_) if self.store.upload(id).await?.is_none() => return Err(ServiceError::NotFound("upload").into()),
+            joined => joined?,
+        };
+        let file = joined.finish().await?;
         let facts = UploadFacts { sha256: upload.sha256, rollback_of: upload.rollback_of, notes: upload.notes };
         let taken = self.taken(principal, file, facts, Some(id)).await?;
         if let Err(cause) = self.library.forget_parts(id).await {

@@ -92,7 +92,7 @@ impl EnrollmentService {
         metrics: Metrics,
     ) -> Self {
         let EnrollmentSettings { lifetime, retry_window, retries_max, failures } = settings;
-        let throttle = FailureThrottle::new(clock.clone(), failures, auth.failure_keys_max, auth.bcrypt_wait);
+        let throttle = FailureThrottle::new(clock.clone(), failures, "enrollment.failure_burst", auth.failure_keys_max, auth.bcrypt_wait);
         let device_token_bcrypt_cost = auth.device_token_bcrypt_cost;
         let kit = EnrollmentKit::new(kit, &master_key, &metrics.actors.pools);
         Self {

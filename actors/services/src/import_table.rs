@@ -10,6 +10,10 @@ use super::csv_dialect::{Lines, Table};
 
 /// Most rows of an import.
 pub const IMPORT_ROWS_MAX: usize = 100_000;
+/// Most cells of a line, separators within quotes included.
+const CELLS_PER_LINE_MAX: usize = 10_000;
+/// Most cells of an import: a hundred for each of its rows.
+const CELLS_MAX: usize = 100 * IMPORT_ROWS_MAX;
 /// Problems that a report names; the others are counted.
 const PROBLEMS_MAX: usize = 1000;
 /// Columns that an import reads.
@@ -123,6 +127,14 @@ impl Head {
 pub(super) fn read_table(bytes: &[u8], known_columns: &[String], report: &mut ImportReport) -> Result<Vec<Row>, Invalid> {
     let Table { bytes, delimiter, lines_before } = Table::of(bytes)?;
     let bytes = bytes.as_ref();
+    // Before any row is read: the places of the cells of one row are kept, whatever it has.
+    let cells = |line: &[u8]| line.iter().filter(|byte| **byte == delimiter).count();
+    if cells(bytes) > CELLS_MAX {
+        return Err(Invalid::new("body", format!("more than {CELLS_MAX} cells")));
+    }
+    if bytes.split(|byte| matches!(byte, b'\n' | b'\r')).any(|line| cells(line) > CELLS_PER_LINE_MAX) {
+        return Err(Invalid::new("body", format!("more than {CELLS_PER_LINE_MAX} cells in a line")));
+    }
     let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(bytes);
     let head = reader.byte_headers().map_err(|_| Invalid::new("body", "the header row is unreadable"))?.clone();
     let Head { unnamed, places } = Head::read(&head, known_columns, lines_before + 1)?;
@@ -201,6 +213,16 @@ mod tests {
     #[test]
     fn a_quote_that_is_not_closed_swallows_no_rows() {
         assert_eq!(read(b"alias,tags\ncsv-1,\"front\ncsv-2,back\n"), (0, vec![(2, "row".into())]));
+    }
+
+    #[test]
+    fn a_table_of_endless_rows_is_refused_before_it_is_read() {
+        let problem = |csv: String| read_table(csv.as_bytes(), &known(), &mut ImportReport::default()).err().map(|invalid| invalid.problem);
+        let wide = |cells: usize| format!("alias,tags\rb,{}\n", ",".repeat(cells));
+        assert_eq!(problem(wide(CELLS_PER_LINE_MAX)).as_deref(), Some("more than 10000 cells in a line"));
+        assert_eq!(problem(wide(CELLS_PER_LINE_MAX - 1)), None);
+        let long = format!("alias,tags\n{}", format!("{}\n", ",".repeat(CELLS_PER_LINE_MAX)).repeat(CELLS_MAX / CELLS_PER_LINE_MAX));
+        assert_eq!(problem(long).as_deref(), Some("more than 10000000 cells"));
     }
 
     #[test]

@@ -57,7 +57,8 @@ impl CountedAttempt {
 
 impl SignInGuard {
     pub(crate) fn new(clock: Clock, store: Store, settings: &AuthSettings, metrics: Metrics) -> Self {
-        let addresses = FailureThrottle::new(clock.clone(), settings.failures, settings.failure_keys_max, settings.bcrypt_wait);
+        let setting = "auth.failure_burst";
+        let addresses = FailureThrottle::new(clock.clone(), settings.failures, setting, settings.failure_keys_max, settings.bcrypt_wait);
         let names = Cache::builder().max_capacity(settings.failure_keys_max).time_to_idle(NAME_IDLE).build();
         Self { clock, store, addresses, names, patience: settings.bcrypt_wait, policy: settings.lockout, metrics }
     }

@@ -17,6 +17,8 @@ pub(crate) struct FailureThrottle {
     clock: Clock,
     keys: Cache<String, Arc<Key>>,
     limit: FailureLimit,
+    /// Setting of the limit's burst.
+    setting: &'static str,
     patience: Duration,
 }
 
@@ -65,11 +67,11 @@ impl Drop for AttemptInFlight {
 }
 
 impl FailureThrottle {
-    /// Attempts beyond the limit while others are being checked wait for these, `patience` at most.
-    pub(crate) fn new(clock: Clock, limit: FailureLimit, keys_max: u64, patience: Duration) -> Self {
+    /// Attempts beyond the limit, whose burst `setting` sets, wait for those that are being checked, `patience` at most.
+    pub(crate) fn new(clock: Clock, limit: FailureLimit, setting: &'static str, keys_max: u64, patience: Duration) -> Self {
         // Whatever was not touched for an hour has long been forgiven.
         let keys = Cache::builder().max_capacity(keys_max).time_to_idle(Duration::from_secs(3600)).build();
-        Self { clock, keys, limit, patience }
+        Self { clock, keys, limit, setting, patience }
     }
 
     fn key(&self, key: &str) -> Arc<Key> {
@@ -102,7 +104,7 @@ impl FailureThrottle {
                     return Ok(AttemptInFlight { clock: self.clock.clone(), limit: self.limit, key: Arc::clone(&key), recent_failures });
                 }
             }
-            timeout_at(until, ended).await.map_err(|_| ServiceError::Overloaded("auth.bcrypt_wait_ms"))?;
+            timeout_at(until, ended).await.map_err(|_| ServiceError::Overloaded(self.setting))?;
         }
     }
 
@@ -134,7 +136,7 @@ mod tests {
 
     fn throttle(burst: u32) -> FailureThrottle {
         let limit = FailureLimit { burst, forgiven_per_minute: 1 };
-        FailureThrottle::new(Clock::system(), limit, 100, Duration::from_secs(10))
+        FailureThrottle::new(Clock::system(), limit, "tests.burst", 100, Duration::from_secs(10))
     }
 
     #[tokio::test(start_paused = true)]
@@ -179,7 +181,7 @@ mod tests {
     async fn who_is_not_checked_in_time_is_told_so_and_what_is_dropped_counts_for_nothing() {
         let throttle = throttle(1);
         let held = throttle.attempt("a").await.unwrap();
-        assert!(matches!(throttle.attempt("a").await, Err(ServiceError::Overloaded(_))));
+        assert!(matches!(throttle.attempt("a").await, Err(ServiceError::Overloaded("tests.burst"))));
         drop(held);
         for _ in 0..5 {
             drop(throttle.attempt("a").await.unwrap());

@@ -19,7 +19,8 @@ pub(crate) struct TokenGuard {
 
 impl TokenGuard {
     pub(crate) fn new(clock: Clock, settings: &AuthSettings) -> Self {
-        let failures = FailureThrottle::new(clock, settings.token_failures, settings.failure_keys_max, settings.bcrypt_wait);
+        let setting = "auth.token_failure_burst";
+        let failures = FailureThrottle::new(clock, settings.token_failures, setting, settings.failure_keys_max, settings.bcrypt_wait);
         Self { failures: Arc::new(failures) }
     }
 
