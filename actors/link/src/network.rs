@@ -78,14 +78,14 @@ impl ClusterNetwork {
         metrics: Metrics,
         pools: &PoolMetrics,
     ) -> Result<Self, LinkStartError> {
-        // Its own listener cannot be switched off: nobody is told its port, and it asks for certificates too.
+        // Its own listener cannot be switched off: nobody is told its port, and nobody gets through.
         let boot = clock.new_id().simple();
         let server = NodeServer::new(
             0,
             tls.cookie.clone(),
             format!("{name}-{boot}"),
             "nexmdm".to_owned(),
-            Some(IncomingEncryptionMode::Tls(tls.acceptor.clone())),
+            Some(IncomingEncryptionMode::Tls(tls.shut.clone())),
             Some(NodeConnectionMode::Isolated),
         )
         .with_listen_addr(Ipv4Addr::LOCALHOST.into())

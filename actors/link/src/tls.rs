@@ -11,7 +11,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SerialNumber};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use secrecy::{ExposeSecret, SecretBox};
 use sha2::{Digest, Sha256};
@@ -54,10 +55,22 @@ pub struct NodeCertificate {
 #[derive(Clone)]
 pub struct LinkTls {
     pub(crate) acceptor: TlsAcceptor,
+    /// Lets nobody through, for a listener that nobody is to use.
+    pub(crate) shut: TlsAcceptor,
     pub(crate) connector: TlsConnector,
     pub(crate) server_name: ServerName<'static>,
     /// Same on all nodes of the cluster; only the library's own handshake wants it.
     pub(crate) cookie: String,
+}
+
+/// Certificate of a server that shows none, without which no client goes on.
+#[derive(Debug)]
+struct NoCertificate;
+
+impl ResolvesServerCert for NoCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        None
+    }
 }
 
 /// PKCS #8 (RFC 8410, section 7) of an Ed25519 key: this, then its 32 bytes.
@@ -129,13 +142,17 @@ impl LinkTls {
             .with_protocol_versions(&versions)?
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain.clone(), key()?)?;
+        let shut = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&versions)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(NoCertificate));
         let client = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)?
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key()?)?;
         let cookie = hex::encode(Sha256::new().chain_update(&ca).chain_update(cluster).finalize());
         let server_name = ServerName::try_from(name).map_err(|_| TlsError::ClusterName)?;
-        Ok(Self { acceptor: Arc::new(server).into(), connector: Arc::new(client).into(), server_name, cookie })
+        Ok(Self { acceptor: Arc::new(server).into(), shut: Arc::new(shut).into(), connector: Arc::new(client).into(), server_name, cookie })
     }
 
     /// Digest of the authority and the cluster's name; the same on all nodes of a cluster.
@@ -190,6 +207,13 @@ mod tests {
         let mut careless = node(1, "depot");
         careless.server_name = node(1, "shops").server_name;
         assert!(!get_through(&careless, &node(1, "shops")).await, "server checks the client's cluster");
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_is_shut_lets_no_node_through() {
+        let (client, server) = (node(1, "shops"), node(1, "shops"));
+        let shut = LinkTls { acceptor: server.shut.clone(), ..server };
+        assert!(!get_through(&client, &shut).await);
     }
 
     #[test]
