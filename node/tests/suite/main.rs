@@ -30,6 +30,7 @@ mod enrollment;
 mod heartbeats;
 mod identity;
 mod leases;
+mod lost_rights;
 mod openapi;
 mod operate;
 mod outage;
