@@ -15,7 +15,8 @@ use crate::common::{Bench, DEADLINE, PASSWORD, api_token, clock, hex_key, option
 
 async fn disable(bench: &Bench, name: &str, disabled: bool) {
     let id = bench.sql(&format!("SELECT user_id FROM app_user WHERE username = '{name}'"));
-    let call = Call::post(&format!("/v1/users/{id}"), json!({"disabled": disabled}).to_string()).method(Method::PATCH);
+    let path = format!("/v1/users/{id}");
+    let call = Call::post(&path, json!({"disabled": disabled}).to_string()).method(Method::PATCH);
     assert_eq!(bench.client.send(call.bearer(&bench.admin)).await.unwrap().status, 200);
 }
 
