@@ -140,3 +140,100 @@ fn take(mutations: &mut MutationState) -> Option<Vec<u8>> {
     mutations.write_memory_into(&mut frame);
     (frame.len() > 1).then_some(frame)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::extract::WebSocketUpgrade;
+    use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+    use axum::response::IntoResponse;
+    use axum::routing::get;
+    use dioxus::prelude::*;
+    use domain::UserId;
+    use domain::rate::RateLimit;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::watch;
+    use tokio_util::task::LocalPoolHandle;
+
+    use super::*;
+    use crate::event_rate::EventRates;
+
+    /// Events that wait in the socket of each page.
+    const EVENTS: usize = 200;
+    /// Renderings of one page in a row, while another has events as well.
+    const IN_A_ROW_MAX: usize = 5;
+
+    /// Number of a page, and the pages in the order in which they rendered.
+    type Turns = (usize, Arc<Mutex<Vec<usize>>>);
+
+    fn page() -> Element {
+        let (page, turns) = use_context::<Turns>();
+        turns.lock().unwrap().push(page);
+        let mut events = use_signal(|| 0);
+        rsx! {
+            input { oninput: move |_| events += 1, value: "{events}" }
+        }
+    }
+
+    /// A text frame of a client (RFC 6455), masked with zeros.
+    fn frame(text: &str) -> Vec<u8> {
+        let length = u16::try_from(text.len()).unwrap().to_be_bytes();
+        [&[0x81, 0xfe][..], &length, &[0; 4], text.as_bytes()].concat()
+    }
+
+    #[tokio::test]
+    async fn pages_of_one_thread_take_turns_by_rendering() {
+        // Made for its side effect: it registers how events are read.
+        drop(dioxus_liveview::LiveViewPool::new());
+        let turns = Arc::<Mutex<Vec<usize>>>::default();
+        let (begin, begun) = watch::channel(false);
+        let (pool, limit) = (LocalPoolHandle::new(1), RateLimit { per_second: 1_000_000, burst: 1_000_000 });
+        let numbers = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let seen = Arc::clone(&turns);
+        let open = move |socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>| async move {
+            let page_context: Turns = (numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed), Arc::clone(&seen));
+            let (pool, mut begun) = (pool.clone(), begun.clone());
+            let on_socket = move |socket| async move {
+                let running = pool.spawn_pinned(move || async move {
+                    let _ = begun.wait_for(|begun| *begun).await;
+                    let events = EventRates::new(limit).of(UserId(uuid::Uuid::nil()));
+                    run(VirtualDom::new(page).with_root_context(page_context), socket, &events, CancellationToken::new()).await
+                });
+                drop(running.await);
+            };
+            socket.map_or_else(IntoResponse::into_response, |socket| socket.on_upgrade(on_socket))
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/", get(open))).await });
+        let event = r#"{"method":"user_event","params":{"name":"input","data":{"values":[],"value":"as long as a frame of two bytes of length has it"},
+            "element":1,"bubbles":true}}"#;
+        let mut clients = Vec::new();
+        for _ in 0..2 {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let head = "GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+            client.write_all(head.as_bytes()).await.unwrap();
+            let mut status = [0; 12];
+            client.read_exact(&mut status).await.unwrap();
+            assert_eq!(&status, b"HTTP/1.1 101");
+            client.write_all(&frame(event).repeat(EVENTS)).await.unwrap();
+            clients.push(client);
+        }
+        begin.send(true).unwrap();
+        let all = 2 * (EVENTS + 1);
+        let finished = async {
+            while turns.lock().unwrap().len() < all {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(30), finished).await.unwrap_or_else(|_| panic!("{} renderings", turns.lock().unwrap().len()));
+        let turns = turns.lock().unwrap();
+        let last = turns.last().unwrap();
+        let until = turns.iter().rposition(|page| page != last).unwrap();
+        let longest = turns[..=until].chunk_by(|one, other| one == other).map(<[_]>::len).max().unwrap();
+        assert!(longest <= IN_A_ROW_MAX, "{longest} renderings in a row");
+    }
+}
