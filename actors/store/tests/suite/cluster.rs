@@ -46,6 +46,10 @@ async fn a_name_belongs_to_one_living_node() {
     let db = TestDatabase::new().await;
     assert_eq!(join(&db, &new_node(1, "a")).await, JoinOutcome::Joined);
     assert_eq!(join(&db, &new_node(2, "b")).await, JoinOutcome::Joined);
+    let connections = db.store().server_connections().await.unwrap();
+    let allowed: i64 =
+        db.value("SELECT current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint").await;
+    assert_eq!((connections.nodes, connections.most), (2, allowed));
     let JoinOutcome::NameTaken { cluster_addr, lease_left_ms } = join(&db, &new_node(3, "a")).await else { panic!("the name was free") };
     assert_eq!(cluster_addr, "127.0.0.1:1");
     assert!((1..=TTL_MS).contains(&lease_left_ms), "{lease_left_ms}");

@@ -48,6 +48,23 @@ async fn a_token_enrolls_one_device_however_many_ask_at_once() {
 }
 
 #[tokio::test]
+async fn another_usable_token_of_an_alias_is_found_in_any_case() {
+    let db = TestDatabase::new().await;
+    for (number, alias) in [(1, "Front"), (2, "back"), (3, "gone")] {
+        let tokens = [NewEnrollToken { id: token(number), secret_sha256: secret(number), alias: Some(alias.into()) }];
+        db.store().insert_enroll_tokens(&tokens, &[], &[], &console(), at(EXPIRES), at(0)).await.unwrap();
+    }
+    assert_eq!(use_up(&db, 2, 10, 1).await, EnrollOutcome::Enrolled);
+    db.store().revoke_enroll_token(token(3), &console(), at(1)).await.unwrap();
+    let found =
+        async |aliases: &[&str], but, second| db.store().alias_of_other_token(&strings(aliases), &[token(but)], at(second)).await.unwrap();
+    assert_eq!(found(&["x", "front"], 9, 2).await.as_deref(), Some("Front"));
+    assert_eq!(found(&["Front"], 1, 2).await, None, "itself");
+    assert_eq!(found(&["back", "gone"], 9, 2).await, None, "used or revoked");
+    assert_eq!(found(&["front"], 9, EXPIRES).await, None, "expired");
+}
+
+#[tokio::test]
 async fn an_alias_in_use_leaves_the_token_usable() {
     let db = TestDatabase::new().await;
     enroll(&db, 10, "taken").await;
