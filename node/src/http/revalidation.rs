@@ -27,12 +27,14 @@ pub(crate) async fn revalidate(State(app): State<Arc<App>>, mut request: Request
     next.run(request).await
 }
 
-/// The same for a browser, which is known by its cookie before any handler asks: each request with a body passes through here.
+/// The same for a browser, which is known by its cookie before any handler asks: each request with a body passes through here. The form of the sign-in
+/// is for whoever knows a password, whatever their cookie.
 pub(crate) async fn revalidate_browser(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    if let Some(token) = web_dioxus::access_token(request.headers()).filter(|_| !request.body().is_end_stream()) {
+    let has_body = !request.body().is_end_stream() && request.uri().path() != "/login";
+    if let Some(token) = web_dioxus::access_token(request.headers()).filter(|_| has_body) {
         match app.system.auth.authenticate(token, origin_of(request.extensions())).await {
             Ok(principal) => Caller::note(request.extensions(), Known::Person(principal)),
-            // Nobody's; the form of the sign-in is for those, too.
+            // Nobody's: the handler refuses it.
             Err(ServiceError::Unauthorized) => {}
             Err(error) => return ApiError::from(error).into_response(),
         }
