@@ -106,7 +106,7 @@ async fn an_act_is_refused_once_the_credential_that_it_began_with_was_taken_away
         let user = add_user(&db, 1, "ann", Role::Admin).await;
         sign_in(&db, user, 1).await;
         let (id, name) = (ApiTokenId(uuid(2)), "t");
-        let scopes = Scopes::stored(&[]);
+        let scopes = Scopes::stored(&["flags:manage".to_owned()]);
         let (secret_sha256, expires_at) = (&[2; 32][..], at(1000));
         let new = NewApiToken { id, user_id: user, parent: None, name, prefix: "nxm_t", scopes, secret_sha256, expires_at };
         assert_eq!(db.store().insert_api_token(new, 10, &console(), at(0)).await.unwrap(), ApiTokenOutcome::Created);
