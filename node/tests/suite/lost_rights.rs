@@ -55,7 +55,8 @@ async fn a_link_ends_with_the_rights_of_whom_it_was_made_for() {
     let key = hex_key(7);
     let bench = Bench::with(options().env("NEXMDM__SECRETS__MASTER_KEY", &key)).await;
     let (client, admin) = (&bench.client, bench.admin.as_str());
-    bench.add_user("ann", "operator");
+    let ann = json!({"username": "ann", "password": PASSWORD, "role": "operator"});
+    assert_eq!(client.post("/v1/users", Some(admin), &ann).await.unwrap().status, 201);
     let apk = add(client, admin, "till-1.apk").await["id"].as_str().unwrap().to_owned();
     let script = api_token(client, admin, &["deployments:read"]).await;
     let device = bench.enroll("kiosk").await.device_id;

@@ -44,7 +44,9 @@ fn replaced(text: &str, parts: &[(&str, String)]) -> String {
 
 /// The settings of the document's node, behind a proxy at this port.
 fn node_options(public_port: Option<u16>) -> NodeOptions {
-    block("sh").lines().fold(options(), |options, line| {
+    // The harness opens the metrics of its nodes; the document leaves them as they are.
+    let options = options().env("NEXMDM__METRICS__ACCESS", "auto");
+    block("sh").lines().fold(options, |options, line| {
         let (name, value) = line.split_once('=').unwrap();
         match name {
             // The harness gives the node a port of its own.
