@@ -80,6 +80,15 @@ pub enum Permission {
     /// Turn features of the server on and off.
     #[strum(serialize = "flags:manage")]
     ManageFlags,
+    /// See alerts, their rules and silences.
+    #[strum(serialize = "alerts:read")]
+    ViewAlerts,
+    /// Acknowledge and silence alerts, set their rules.
+    #[strum(serialize = "alerts:write")]
+    ManageAlerts,
+    /// Manage the channels and routes of notifications.
+    #[strum(serialize = "alert_channels:manage")]
+    ManageAlertChannels,
 }
 
 named!(pub Permission);
@@ -175,12 +184,14 @@ impl Role {
             | Permission::ViewCluster
             | Permission::ManageTokens
             | Permission::ViewCommands
-            | Permission::ViewDeployments => true,
+            | Permission::ViewDeployments
+            | Permission::ViewAlerts => true,
             Permission::ManageDevices
             | Permission::ManageEnrollment
             | Permission::SendCommands
             | Permission::UploadApks
-            | Permission::ManageDeployments => matches!(self, Self::Admin | Self::Operator),
+            | Permission::ManageDeployments
+            | Permission::ManageAlerts => matches!(self, Self::Admin | Self::Operator),
             Permission::ManageUsers
             | Permission::ManageCluster
             | Permission::SendSensitiveCommands
@@ -188,7 +199,8 @@ impl Role {
             | Permission::ViewAudit
             | Permission::ManagePackages
             | Permission::ManageAgentBuilds
-            | Permission::ManageFlags => self == Self::Admin,
+            | Permission::ManageFlags
+            | Permission::ManageAlertChannels => self == Self::Admin,
         }
     }
 }
@@ -360,6 +372,9 @@ mod tests {
             (ManageDeployments, [true, true, false]),
             (ManageAgentBuilds, [true, false, false]),
             (ManageFlags, [true, false, false]),
+            (ViewAlerts, [true, true, true]),
+            (ManageAlerts, [true, true, false]),
+            (ManageAlertChannels, [true, false, false]),
         ];
         assert_eq!(table.len(), Permission::ALL.len());
         for (permission, allowed) in table {

@@ -7,6 +7,8 @@ use crate::{SessionId, Timestamp, UserId, name};
 
 /// Longest name of an account, in characters.
 pub const USERNAME_MAX_CHARS: usize = 64;
+/// Longest address of mail (RFC 5321, section 4.5.3.1.3, without its brackets).
+pub const EMAIL_MAX_BYTES: usize = 254;
 /// Longest stored user agent, in characters.
 pub const USER_AGENT_MAX_CHARS: usize = 200;
 
@@ -27,6 +29,8 @@ pub struct Account {
     pub disabled_at: Option<Timestamp>,
     /// Time of last use of a sign-in, to about a minute.
     pub last_seen_at: Option<Timestamp>,
+    /// Address of mail: where links to set a password are sent.
+    pub email: Option<String>,
 }
 
 /// Change of an account; `None`: unchanged.
@@ -63,6 +67,25 @@ pub fn checked_username(username: &str) -> Result<String, Invalid> {
     name::account("username", username, USERNAME_MAX_CHARS)
 }
 
+/// Address of mail of an account; `None`: an empty one, which is none.
+///
+/// # Errors
+/// It is no address, or longer than 254 characters.
+pub fn checked_email(email: &str) -> Result<Option<String>, Invalid> {
+    let email = email.trim();
+    if email.is_empty() {
+        return Ok(None);
+    }
+    if email.len() > EMAIL_MAX_BYTES {
+        return Err(Invalid::new("email", format!("{} bytes are more than the {EMAIL_MAX_BYTES} allowed", email.len())));
+    }
+    let is_address = email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty() && !host.contains('@'));
+    if !is_address || !email.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b',' | b';' | b'"' | b'\\')) {
+        return Err(Invalid::new("email", "not an address of mail such as ada@example.org"));
+    }
+    Ok(Some(email.to_owned()))
+}
+
 /// Name that an account may have, also one of an earlier build; `None`: no account has it.
 pub fn possible_username(username: &str) -> Option<&str> {
     let username = username.trim();
@@ -89,6 +112,17 @@ mod tests {
         for bad in ["", " ", "a\nb", "a\0", "admin\u{200b}", "\u{430}dmin", "admin\u{202e}", &"x".repeat(65)] {
             assert_eq!(checked_username(bad).unwrap_err().field, "username");
         }
+    }
+
+    #[test]
+    fn an_address_is_one_that_a_header_can_hold() {
+        assert_eq!(checked_email(" ada@example.org ").unwrap().as_deref(), Some("ada@example.org"));
+        assert_eq!(checked_email(" ").unwrap(), None);
+        for bad in ["ada", "@example.org", "ada@", "a@b@c", "a b@c", "a@b\r\nBcc: c@d", "Ada <ada@example.org>", "a@b,c@d", "ü@example.org"]
+        {
+            assert_eq!(checked_email(bad).unwrap_err().field, "email", "{bad:?}");
+        }
+        assert!(checked_email(&format!("{}@example.org", "x".repeat(250))).is_err());
     }
 
     #[test]

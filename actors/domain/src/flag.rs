@@ -12,6 +12,9 @@ pub enum Flag {
     /// Stops all deployments.
     #[strum(serialize = "deployments.kill_switch")]
     DeploymentsKillSwitch,
+    /// Stops commands that mend alerts.
+    #[strum(serialize = "alerts.remediation_stop")]
+    RemediationStop,
 }
 
 named!(pub Flag);
@@ -30,6 +33,7 @@ impl Flag {
         match self {
             Self::DeploymentsEnabled => "Deployments are enabled",
             Self::DeploymentsKillSwitch => "Emergency stop: no deployment starts installs, whatever its state",
+            Self::RemediationStop => "Emergency stop: no command is sent to mend an alert, whatever is turned on for its rule",
         }
     }
 }
@@ -51,8 +55,8 @@ impl Flags {
             match Flag::parse(name) {
                 Ok(Flag::DeploymentsEnabled) => flags.deployments_enabled = true,
                 Ok(Flag::DeploymentsKillSwitch) => flags.kill_switch = true,
-                // Of a later build.
-                Err(_) => {}
+                // Not about deployments, or of a later build.
+                Ok(Flag::RemediationStop) | Err(_) => {}
             }
         }
         flags

@@ -109,6 +109,10 @@ id!(
     RouteId
 );
 id!(
+    /// A subscription of a channel to events.
+    SubscriptionId
+);
+id!(
     /// A notification about alerts.
     NotificationId
 );

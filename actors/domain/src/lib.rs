@@ -48,6 +48,7 @@ pub mod rate;
 pub mod reconcile;
 pub mod replacement;
 pub mod rollout;
+pub mod rule;
 pub mod saved_filter;
 mod service_error;
 pub mod shard;
@@ -60,7 +61,7 @@ pub mod transfer;
 
 pub use ids::{
     AgentBuildId, AlertId, AlertWindowId, ApiTokenId, ApkId, ApkUploadId, ChannelId, CommandBatchId, CommandId, DeploymentId, DeviceId,
-    DeviceTokenId, EnrollTokenId, NodeId, NotificationId, RouteId, SavedFilterId, SessionId, SilenceId, UserId,
+    DeviceTokenId, EnrollTokenId, NodeId, NotificationId, RouteId, SavedFilterId, SessionId, SilenceId, SubscriptionId, UserId,
 };
 pub use invalid::Invalid;
 pub use service_error::ServiceError;

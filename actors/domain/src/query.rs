@@ -11,7 +11,9 @@ use crate::telemetry::{FIELDS, Field};
 use crate::text::opaque;
 use crate::{DeviceId, Invalid, Timestamp};
 
-pub use filter::{DeviceFilter, FILTER_TEXT_MAX_CHARS, FilterCondition, FilterKey, FilterKind, FilterSpec, FilterValue, SearchedTexts};
+pub use filter::{
+    DeviceFilter, FILTER_TEXT_MAX_CHARS, FilterCondition, FilterKey, FilterKind, FilterSpec, FilterValue, OpenAlerts, SearchedTexts,
+};
 
 /// Largest page of a list.
 pub const PAGE_MAX: i64 = 500;
@@ -138,6 +140,7 @@ mod tests {
     use super::*;
     use crate::device::{AppStatus, Connectivity, DeviceIdentity, LastStatus};
     use crate::heartbeat::Telemetry;
+    use crate::rule::RuleSet;
     use std::sync::Arc;
 
     fn view(n: u128, alias: &str, battery_pct: Option<i16>) -> DeviceView {
@@ -166,6 +169,7 @@ mod tests {
             channels: Default::default(),
             conflict_at: None,
             ghost: false,
+            open_alerts: RuleSet::named(["app_down"]),
         }
     }
 
@@ -190,6 +194,8 @@ mod tests {
             (FilterKey::Group, "berlin", "x"),
             (FilterKey::AppVersion, "1.4.0", "1.4"),
             (FilterKey::Identity, "single", "conflict"),
+            (FilterKey::Alert, "any", "none"),
+            (FilterKey::Alert, "app_down", "low_battery"),
             (FilterKey::Model, "Joy 2", "Joy"),
         ];
         for (key, takes, leaves) in cases {

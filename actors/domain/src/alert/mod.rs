@@ -5,6 +5,7 @@
 //! ```
 //! Who is notified of a record, and when, is decided in [`crate::notification`].
 
+mod book;
 mod evaluation;
 mod facts;
 mod record;
@@ -12,9 +13,10 @@ mod remediation;
 mod rules;
 mod silence;
 mod subject;
-mod table;
 mod threshold;
 
+pub use crate::rule::{Rule, RuleSet, RuleSpec, Severity, SubjectKind, THRESHOLDS_MAX, ThresholdSpec, ThresholdUnit};
+pub use book::{Circumstances, OpenRecord, RuleBook, SubjectJudgement, judge_subject};
 pub use evaluation::{Evaluation, Judging, Verdict, evaluate};
 pub use facts::{AuditHealth, DeploymentFacts, DeviceFacts, Facts, FleetCount, Lasting, NodeFacts, PushHealth, Streaks, SystemFacts};
 pub use record::{
@@ -23,6 +25,5 @@ pub use record::{
 };
 pub use remediation::{RemediationPlan, RemediationState, RemediationStep, RemediationWait, Remedy, remediate};
 pub use silence::{AlertWindow, MatchedAlert, Matcher, SILENCE_MAX, SILENCE_REASON_MAX_CHARS, SILENCES_MAX, Silence};
-pub use subject::{AlertKey, SUBJECT_NAME_MAX_CHARS, Severity, Subject, SubjectKind, SubjectLabels};
-pub use table::{Rule, RuleSpec, THRESHOLDS_MAX, ThresholdSpec, ThresholdUnit};
+pub use subject::{AlertKey, SUBJECT_NAME_MAX_CHARS, Subject, SubjectLabels};
 pub use threshold::{ResolvedRule, RuleSetting, SETTINGS_MAX, ScopedDevice, ThresholdScope, Thresholds, check_all, resolve};

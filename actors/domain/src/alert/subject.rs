@@ -4,48 +4,7 @@ use std::fmt;
 
 use crate::{DeploymentId, DeviceId};
 
-use super::Rule;
-
-/// Severity, the least first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
-#[strum(serialize_all = "snake_case")]
-pub enum Severity {
-    /// Worth knowing.
-    Info,
-    /// Somebody should look at it today.
-    Warning,
-    /// Somebody should look at it now.
-    Critical,
-}
-
-named!(pub Severity, parse -> Result);
-
-impl Severity {
-    /// Title on pages and in messages.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Info => "Info",
-            Self::Warning => "Warning",
-            Self::Critical => "Critical",
-        }
-    }
-}
-
-/// Kind of a subject.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
-#[strum(serialize_all = "snake_case")]
-pub enum SubjectKind {
-    /// A device.
-    Device,
-    /// A deployment.
-    Deployment,
-    /// A node.
-    Node,
-    /// The cluster as a whole, or a named part of it.
-    System,
-}
-
-named!(pub SubjectKind, parse -> Option);
+use super::{Rule, SubjectKind};
 
 /// Longest name of a subject.
 pub const SUBJECT_NAME_MAX_CHARS: usize = 200;
@@ -128,6 +87,7 @@ pub struct SubjectLabels {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rule::Severity;
 
     #[test]
     fn subjects_are_read_as_they_were_stored() {

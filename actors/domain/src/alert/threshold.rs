@@ -5,8 +5,7 @@ use std::fmt;
 use crate::invalid::{Invalid, in_range};
 use crate::{DeviceId, name};
 
-use super::table::THRESHOLDS_MAX;
-use super::{Rule, Severity, SubjectKind};
+use super::{Rule, Severity, SubjectKind, THRESHOLDS_MAX};
 
 /// Most settings of one rule.
 pub const SETTINGS_MAX: usize = 1_000;
@@ -253,13 +252,17 @@ pub fn resolve(rule: Rule, settings: &[RuleSetting], device: Option<&ScopedDevic
 /// # Errors
 /// Names the threshold that is out of order, or the limit on the number of settings.
 pub fn check_all(rule: Rule, settings: &[RuleSetting]) -> Result<(), Invalid> {
-    if settings.len() > SETTINGS_MAX {
-        return Err(Invalid::new("scope", format!("{} settings are more than the {SETTINGS_MAX} allowed for one rule", settings.len())));
+    let count = settings.iter().filter(|setting| setting.rule == rule).count();
+    if count > SETTINGS_MAX {
+        return Err(Invalid::new("scope", format!("{count} settings are more than the {SETTINGS_MAX} allowed for one rule")));
     }
     let with = |base: Thresholds, setting: &RuleSetting| setting.values.iter().fold(base, |base, (name, value)| base.with(name, *value));
-    let global = settings.iter().filter(|setting| setting.scope == ThresholdScope::Global).fold(Thresholds::of(rule), with);
+    let of = |scope: ThresholdScope| settings.iter().filter(move |setting| setting.rule == rule && setting.scope == scope);
+    let configured = of(ThresholdScope::Default).fold(Thresholds::of(rule), with);
+    let global = of(ThresholdScope::Global).fold(configured, with);
     global.checked(&ThresholdScope::Global)?;
-    settings.iter().try_for_each(|setting| with(global, setting).checked(&setting.scope))
+    let mut made = settings.iter().filter(|setting| setting.rule == rule && setting.scope != ThresholdScope::Default);
+    made.try_for_each(|setting| with(global, setting).checked(&setting.scope))
 }
 
 #[cfg(test)]

@@ -44,6 +44,8 @@ audit_actions! {
         AccountEnabled = "account.enabled",
         PasswordReset = "account.password_reset",
         PasswordChanged = "account.password_changed",
+        PasswordLinkSent = "account.password_link_sent",
+        AccountEmailChanged = "account.email_changed",
         SignedIn = "account.signed_in",
         SignedOut = "account.signed_out",
         SignInEnded = "account.sign_in_ended",
@@ -130,6 +132,31 @@ audit_actions! {
         FilterSaved = "filter.saved",
         FilterChanged = "filter.changed",
         FilterRemoved = "filter.removed",
+    }
+    Alert("alert", "Alerts") {
+        AlertsAcknowledged = "alerts.acknowledged",
+        AlertsExported = "alerts.exported",
+        AlertRuleSet = "alert_rule.set",
+        AlertRuleReset = "alert_rule.reset",
+        SilenceMade = "alert_silence.made",
+        SilenceEnded = "alert_silence.ended",
+        AlertWindowMade = "alert_window.made",
+        AlertWindowRemoved = "alert_window.removed",
+        AlertChannelMade = "alert_channel.made",
+        AlertChannelChanged = "alert_channel.changed",
+        AlertChannelRemoved = "alert_channel.removed",
+        AlertChannelTested = "alert_channel.tested",
+        AlertDeliveryResent = "alert_channel.delivery_resent",
+        AlertRouteMade = "alert_route.made",
+        AlertRouteChanged = "alert_route.changed",
+        AlertRouteRemoved = "alert_route.removed",
+        RemediationSet = "alert_remediation.set",
+        RemediationRemoved = "alert_remediation.removed",
+        RemediationTurnedOff = "alert_remediation.turned_off",
+    }
+    EventSubscription("event_subscription.", "Event subscriptions") {
+        EventSubscriptionMade = "event_subscription.made",
+        EventSubscriptionRemoved = "event_subscription.removed",
     }
     Node("node.", "Nodes") {
         NodeDrained = "node.drained",

@@ -57,6 +57,13 @@ pub enum Refusal {
     Backwards(Stage),
 }
 
+impl Refusal {
+    /// Whether the report contradicts what is on record, rather than coming when nothing may be installed or when it is over.
+    pub fn is_contradiction(self) -> bool {
+        matches!(self, Self::NotOrdered | Self::OtherAttempt | Self::Backwards(_))
+    }
+}
+
 /// Consequence of a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptEnd {

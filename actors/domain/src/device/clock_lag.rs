@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use super::LastStatus;
 use crate::Timestamp;
 
-/// Least time by which any heartbeat of a boot arrived after the time that it tells. A heartbeat that waited on the device arrives later than its
+/// Least time by which any heartbeat of a boot arrived after the time that it states. A heartbeat that waited on the device arrives later than its
 /// clock alone explains, so the least is nearest to what the clock is off; it is negative where the clock is ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockLag {
@@ -16,7 +16,7 @@ pub struct ClockLag {
 }
 
 impl ClockLag {
-    /// Lag after the newest heartbeat, from that before it and its own; `None` where the heartbeat tells no usable time. Only heartbeats of one
+    /// Lag after the newest heartbeat, from that before it and its own; `None` where the heartbeat states no usable time. Only heartbeats of one
     /// boot, in the order in which the device counts them, are of one clock.
     pub fn after(before: Option<(&LastStatus, Option<Self>)>, newest: &LastStatus) -> Option<Self> {
         let device_time = newest.device_time.filter(|_| !newest.clock_rejected)?;

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::Timestamp;
 use crate::command::Channels;
+use crate::rule::RuleSet;
 
 /// Lifecycle of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct DeviceState {
     pub evidence: Option<Box<ConflictEvidence>>,
     /// Runs of its heartbeats since it was loaded.
     pub runs: HeartbeatRuns,
+    /// Rules of its open alerts, as its owner has judged.
+    pub open_alerts: RuleSet,
 }
 
 /// Admission of a heartbeat.
@@ -95,6 +98,7 @@ impl DeviceState {
             conflict,
             evidence: None,
             runs,
+            open_alerts: RuleSet::EMPTY,
         }
     }
 
@@ -109,6 +113,7 @@ impl DeviceState {
             channels: Channels::default(),
             conflict_at: self.open_conflict().map(|conflict| conflict.noticed_at),
             ghost: self.ghost,
+            open_alerts: self.open_alerts,
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{AppStatus, Connectivity, DeviceIdentity, IdentityStatus, LastStatus};
 use crate::command::Channels;
+use crate::rule::RuleSet;
 use crate::{DeviceId, Timestamp};
 
 /// View of a device, for lists, pages and counts; cheap to clone.
@@ -25,6 +26,8 @@ pub struct DeviceView {
     pub conflict_at: Option<Timestamp>,
     /// Whether it enrolled a while ago and never sent a heartbeat.
     pub ghost: bool,
+    /// Rules of its open alerts.
+    pub open_alerts: RuleSet,
 }
 
 impl DeviceView {

@@ -186,7 +186,9 @@ mod tests {
             prop_assert_eq!(CanonicalName::of(form.as_str()), form.clone());
             prop_assert_eq!(&CanonicalName::of(&name.nfc().collect::<String>()), &form);
             prop_assert_eq!(&CanonicalName::of(&name.nfd().collect::<String>()), &form);
-            prop_assert_eq!(&CanonicalName::of(&CaseMapper::new().fold_string(&name)), &form);
+            // Decomposed before (The Unicode Standard, D145): an iota subscript is a mark, and in its place among others; folded it is a letter.
+            let decomposed = name.nfd().collect::<String>();
+            prop_assert_eq!(&CanonicalName::of(&CaseMapper::new().fold_string(&decomposed)), &form);
             prop_assert!(same(&name, form.as_str()));
         }
 

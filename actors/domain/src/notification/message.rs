@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::alert::{Rule, Severity, Subject};
 use crate::quantity;
-use crate::{AlertId, ChannelId, Timestamp};
+use crate::{AlertId, ChannelId, SubscriptionId, Timestamp};
+
+use super::AuditedEvent;
 
 /// Most alerts that a message lists; the others are counted.
 pub const LISTED_MAX: usize = 10;
@@ -27,6 +29,8 @@ pub enum NotificationKind {
     Digest,
     /// Test of a channel by a person.
     Test,
+    /// An event that a channel has subscribed to.
+    Event,
 }
 
 named!(pub NotificationKind, parse -> Option);
@@ -138,6 +142,7 @@ impl Notification {
             headline: self.headline(),
             count: self.alerts.len(),
             alerts: self.alerts.iter().take(LISTED_MAX).cloned().collect(),
+            event: None,
         }
     }
 }
@@ -161,9 +166,26 @@ pub struct Message {
     pub count: usize,
     /// The first alerts, at most [`LISTED_MAX`].
     pub alerts: Vec<NotifiedAlert>,
+    /// The event, of a message about one.
+    pub event: Option<AuditedEvent>,
 }
 
 impl Message {
+    /// Message about an event that a channel has subscribed to. Those of a subscription are a thread, so that they keep their order.
+    pub fn of_event(subscription: SubscriptionId, event: AuditedEvent) -> Self {
+        Self {
+            kind: NotificationKind::Event,
+            severity: Severity::Info,
+            thread: format!("events-{subscription}"),
+            begins_thread: false,
+            ends_thread: false,
+            headline: event.headline(),
+            count: 0,
+            alerts: vec![],
+            event: Some(event),
+        }
+    }
+
     /// A line for each alert that is listed, and how many are not: name and reason; of a resolved one also how long it lasted.
     pub fn lines(&self) -> Vec<(&NotifiedAlert, String)> {
         let several = self.alerts.windows(2).any(|pair| pair[0].rule != pair[1].rule);

@@ -7,6 +7,7 @@ mod message;
 pub mod render;
 mod route;
 mod state;
+mod subscription;
 mod target;
 
 pub use channel::{CHANNEL_NAME_MAX_CHARS, CHANNEL_SETTING_MAX_CHARS, CHANNEL_SETTINGS_MAX, CHANNELS_MAX, Channel};
@@ -16,5 +17,9 @@ pub use delivery::{
 };
 pub use message::{LISTED_MAX, Message, Notification, NotificationKind, NotifiedAlert};
 pub use route::{DigestTime, LEVEL_MAX, ROUTES_MAX, Route, recipients};
-pub use state::{AlertEvent, CoordinatorState, NotificationSettings, Notified, Suppression, Surroundings, Thread, Tracked, TransitionId};
+pub use state::{
+    AlertEvent, CoordinatorState, NotificationSettings, Notified, Suppression, Surroundings, Thread, Tracked, TransitionId,
+    coordinator_shard,
+};
+pub use subscription::{AuditedEvent, EventSubscription, SUBSCRIBED_ACTIONS_MAX, SUBSCRIPTIONS_MAX};
 pub use target::{InwardAddress, inward};

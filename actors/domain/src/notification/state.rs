@@ -7,9 +7,15 @@ use chrono::TimeDelta;
 
 use crate::alert::{AlertKey, AlertWindow, OPENINGS_MAX, Openings, Rule, Severity, Silence, SubjectLabels, TransitionKind};
 use crate::invalid::{Invalid, in_range};
+use crate::shard::{ShardId, shard_of_name};
 use crate::{AlertId, ChannelId, Timestamp};
 
 use super::Route;
+
+/// The shard whose owner coordinates.
+pub fn coordinator_shard() -> ShardId {
+    shard_of_name("alerts")
+}
 
 /// Limits and waits of notifications; from configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use crate::Invalid;
 use crate::device::{AppStatus, Connectivity, DeviceView, IdentityStatus};
 use crate::invalid::in_range;
 use crate::name::{contains, same};
+use crate::rule::{Rule, RuleSet, SubjectKind};
 use crate::text::opaque;
 
 /// Longest text of a filter.
@@ -172,6 +173,60 @@ macro_rules! whole_number {
 }
 whole_number!(i16, i64);
 
+impl Operand for OpenAlerts {
+    fn of(value: FilterValue, spec: &FilterSpec) -> Result<Self, Invalid> {
+        Self::parse(&value.to_string()).ok_or_else(|| Invalid::new(spec.name, "not any, none or a rule"))
+    }
+    fn value(&self) -> FilterValue {
+        FilterValue::Text(self.as_str().to_owned())
+    }
+}
+
+/// Open alerts that a device is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OpenAlerts {
+    /// One or more.
+    Any,
+    /// None.
+    None,
+    /// One of this rule.
+    Of(Rule),
+}
+
+impl OpenAlerts {
+    /// Name in queries and addresses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::None => "none",
+            Self::Of(rule) => rule.as_str(),
+        }
+    }
+
+    /// Every choice that a device can meet: its name, and its title on pages.
+    pub fn choices() -> Vec<(&'static str, &'static str)> {
+        let rules = Rule::ALL.into_iter().filter(|rule| rule.spec().subject == SubjectKind::Device);
+        [("any", "Any alert"), ("none", "No alert")].into_iter().chain(rules.map(|rule| (rule.as_str(), rule.spec().label))).collect()
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "any" => Self::Any,
+            "none" => Self::None,
+            rule => Self::Of(rule.parse().ok()?),
+        })
+    }
+
+    /// Whether a device with these open alerts is meant.
+    fn matches(self, open: RuleSet) -> bool {
+        match self {
+            Self::Any => !open.is_empty(),
+            Self::None => open.is_empty(),
+            Self::Of(rule) => open.contains(rule),
+        }
+    }
+}
+
 macro_rules! device_filters {
     ($($(#[$doc:meta])* $field:ident: $type:ty as $key:ident { $($spec:tt)* })*) => {
         /// Filter of devices; an empty one matches all.
@@ -299,6 +354,12 @@ device_filters! {
         help: "Only devices whose identity is in conflict, or is not",
         kind: FilterKind::Choice { choices: || IdentityStatus::ALL.map(|status| (status.as_str(), status.title())).to_vec() },
     }
+    /// Open alerts.
+    alert: OpenAlerts as Alert {
+        name: "alert", letter: None, url_name: "alert", label: "Alert",
+        help: "Only devices with an open alert: any, none, or the name of a rule",
+        kind: FilterKind::Choice { choices: OpenAlerts::choices },
+    }
     /// Model.
     model: String as Model {
         name: "model", letter: None, url_name: "model", label: "Model",
@@ -352,6 +413,7 @@ impl FilterCondition<'_> {
             Self::AppVersion(version) => view.app_version() == Some(version),
             Self::Model(model) => view.model() == Some(model),
             Self::AppStatus(wanted) => view.app_status == *wanted,
+            Self::Alert(wanted) => wanted.matches(view.open_alerts),
             Self::Identity(wanted) => view.identity_status() == *wanted,
             Self::Text(text) => {
                 let hardware_id = identity.hardware_id.as_deref();

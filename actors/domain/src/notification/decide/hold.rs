@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use chrono::TimeDelta;
+
 use crate::alert::{AlertKey, AlertWindow, FLAP_PERIOD, MatchedAlert, Matcher, Rule, Silence};
 use crate::notification::route::{opens_at, recipients};
 use crate::notification::state::{PendingNotice, Suppression, Surroundings, Tracked};
@@ -9,6 +11,9 @@ use crate::notification::{LEVEL_MAX, NotificationKind};
 use crate::{ChannelId, Timestamp};
 
 use super::{Decision, Settled};
+
+/// Time after the loss of a node in which devices that fall silent are put down to it.
+const LOST_NODE_INHIBITS_FOR: TimeDelta = TimeDelta::minutes(15);
 
 /// Something to tell that nothing holds.
 pub(super) struct Waiting {
@@ -124,7 +129,10 @@ pub(super) fn hold(decision: &mut Decision, around: &Surroundings<'_>, now: Time
 fn inhibitors(decision: &Decision, around: &Surroundings<'_>, now: Timestamp) -> Vec<(Rule, Option<Timestamp>)> {
     let inhibits = |(key, tracked): (&AlertKey, &Tracked)| {
         Rule::inhibitors().any(|rule| rule == key.rule).then_some(())?;
-        let until = tracked.resolved_at.map(|at| at + around.settings.inhibition_tail);
+        let ended = tracked.resolved_at.map(|at| at + around.settings.inhibition_tail);
+        // Others take over what a node had within seconds: one that stays away is no reason for silence later.
+        let passes = (key.rule == Rule::NodeLost).then(|| tracked.opened_at + LOST_NODE_INHIBITS_FOR);
+        let until = ended.into_iter().chain(passes).min();
         until.is_none_or(|until| until > now).then_some((key.rule, until))
     };
     decision.state.tracked.iter().filter_map(inhibits).collect()

@@ -301,6 +301,25 @@ fn a_silent_fleet_is_one_alert_and_not_a_thousand() {
 }
 
 #[test]
+fn a_node_that_stays_away_hides_no_silence_for_long() {
+    let mut world = World::new();
+    let node = AlertKey { rule: Rule::NodeLost, subject: Subject::Node("n1".into()) };
+    world.raise(&node, 0);
+    world.decide(0);
+    world.run_until(99);
+    let (soon, later) = (device(Rule::DeviceOffline, 1), device(Rule::DeviceOffline, 2));
+    world.raise(&soon, 100);
+    world.decide(100);
+    world.run_until(899);
+    assert_eq!(world.notified(), [(15, Raised, 1)], "the node, and not the device that it may have taken along");
+    world.run_until(1_000);
+    world.raise(&later, 1_000);
+    world.decide(1_000);
+    world.run_until(1_100);
+    assert_eq!(world.notified()[1..], [(915, Raised, 1), (1_015, Raised, 1)]);
+}
+
+#[test]
 fn what_flaps_is_said_to_flap_once() {
     let mut world = World::new();
     world.settings.cooldown = TimeDelta::zero();

@@ -49,10 +49,13 @@ pub fn email(rendering: &Rendering<'_>, domain: &str) -> EmailMessage {
     if !more.is_empty() {
         text.push_str(&format!("{more}\r\n"));
     }
-    let overview = rendering.overview();
-    text.push_str(&format!("\r\nAll alerts: {overview}\r\n"));
+    let (all, overview) = match message.event {
+        Some(_) => ("Audit trail", rendering.page()),
+        None => ("All alerts", rendering.overview()),
+    };
+    text.push_str(&format!("\r\n{all}: {overview}\r\n"));
     let html = format!(
-        "<!doctype html><html><body><h3>{}</h3><ul>{rows}</ul><p>{more}</p><p><a href=\"{}\">All alerts</a></p></body></html>",
+        "<!doctype html><html><body><h3>{}</h3><ul>{rows}</ul><p>{more}</p><p><a href=\"{}\">{all}</a></p></body></html>",
         html(&headline),
         html(&overview)
     );
@@ -61,7 +64,7 @@ pub fn email(rendering: &Rendering<'_>, domain: &str) -> EmailMessage {
         text,
         html,
         message_id: if begins { thread.clone() } else { format!("<{}@{domain}>", rendering.id) },
-        references: (!begins).then_some(thread),
+        references: (!message.begins_thread).then_some(thread),
     }
 }
 

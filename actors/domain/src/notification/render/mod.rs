@@ -50,6 +50,7 @@ impl Rendering<'_> {
     /// Page of the only alert's subject, or of all alerts.
     fn page(&self) -> String {
         match self.message.alerts.as_slice() {
+            _ if self.message.event.is_some() => format!("{}/audit", self.public_url),
             [only] => self.link(only),
             _ => self.overview(),
         }

@@ -31,7 +31,7 @@ pub struct NtfyMessage {
 pub fn ntfy(rendering: &Rendering<'_>) -> NtfyMessage {
     let message = rendering.message;
     let (priority, tag) = match (message.kind, message.severity) {
-        (NotificationKind::Resolved | NotificationKind::Digest, _) => (2, "white_check_mark"),
+        (NotificationKind::Resolved | NotificationKind::Digest | NotificationKind::Event, _) => (2, "white_check_mark"),
         (_, Severity::Critical) => (5, "rotating_light"),
         (_, Severity::Warning) => (4, "warning"),
         (_, Severity::Info) => (3, "information_source"),

@@ -48,7 +48,7 @@ pub fn pagerduty(rendering: &Rendering<'_>) -> Option<PagerdutyEvent> {
     let message = rendering.message;
     let action = match message.kind {
         NotificationKind::Resolved if message.ends_thread => PagerdutyAction::Resolve,
-        NotificationKind::Digest => return None,
+        NotificationKind::Digest | NotificationKind::Event => return None,
         // An incident that is open already is not opened again.
         NotificationKind::Resolved => PagerdutyAction::Trigger,
         _ => PagerdutyAction::Trigger,

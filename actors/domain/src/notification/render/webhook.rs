@@ -4,7 +4,7 @@ use chrono::SecondsFormat;
 
 use crate::Timestamp;
 use crate::alert::{Severity, Subject};
-use crate::notification::{Message, NotificationKind, NotifiedAlert};
+use crate::notification::{AuditedEvent, Message, NotificationKind, NotifiedAlert};
 
 use super::Rendering;
 
@@ -34,6 +34,8 @@ pub struct WebhookEvent<'a> {
     pub alerts: Vec<(&'a NotifiedAlert, String)>,
     /// Data: number of all its alerts.
     pub count: usize,
+    /// Data of an event that a channel has subscribed to, instead of alerts.
+    pub event: Option<&'a AuditedEvent>,
 }
 
 /// Version of the specification of the attributes.
@@ -54,9 +56,16 @@ pub fn webhook<'a>(rendering: &Rendering<'a>, at: Timestamp) -> WebhookEvent<'a>
     WebhookEvent {
         id: rendering.id.to_string(),
         source: rendering.public_url.to_owned(),
-        kind: format!("nexmdm.alert.{}", kind.as_str()),
-        subject,
-        time: at.to_rfc3339_opts(SecondsFormat::Millis, true),
+        kind: match &message.event {
+            Some(event) => format!("nexmdm.{}", event.action),
+            None => format!("nexmdm.alert.{}", kind.as_str()),
+        },
+        subject: match &message.event {
+            Some(event) => event.target_id.as_ref().map(|id| format!("{}:{id}", event.target_kind)),
+            None => subject,
+        },
+        event: message.event.as_ref(),
+        time: message.event.as_ref().map_or(at, |event| event.at).to_rfc3339_opts(SecondsFormat::Millis, true),
         summary: message.headline.clone(),
         severity: message.severity,
         thread: &message.thread,

@@ -55,6 +55,7 @@ fn values_of_another_kind_or_beyond_a_limit_are_refused_by_name() {
         (FilterKey::Connectivity, text("asleep"), "not one of online, offline, never_seen"),
         (FilterKey::AppStatus, text("asleep"), "not one of up, down, unknown"),
         (FilterKey::Tag, FilterValue::Number(7), "not a text"),
+        (FilterKey::Alert, FilterValue::Number(7), "not a text"),
     ] {
         let refused = DeviceFilter::default().set(key, value).unwrap_err();
         assert_eq!((refused.field.as_str(), refused.problem.as_str()), (key.spec().name, problem));
