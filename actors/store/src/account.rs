@@ -32,6 +32,7 @@ struct StoredAccount {
     password_changed_at: Timestamp,
     disabled_at: Option<Timestamp>,
     last_seen_at: Option<Timestamp>,
+    email: Option<String>,
 }
 
 impl StoredAccount {
@@ -44,6 +45,7 @@ impl StoredAccount {
             password_changed_at: self.password_changed_at,
             disabled_at: self.disabled_at,
             last_seen_at: self.last_seen_at,
+            email: self.email,
         })
     }
 }
@@ -54,6 +56,33 @@ pub(crate) async fn notify(connection: &mut Connection) -> Result<(), StoreError
     Ok(())
 }
 
+/// Sets a new password in the transaction of its caller; as [`Store::set_password`].
+pub(crate) async fn take_over(
+    tx: &mut Connection,
+    id: UserId,
+    password_bcrypt: &str,
+    kept: Option<SessionId>,
+    by: &Principal,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let changed = sqlx::query_scalar!(
+        "UPDATE app_user SET password_bcrypt = $2, password_changed_at = $3 WHERE user_id = $1 RETURNING username",
+        id.0,
+        password_bcrypt,
+        now
+    );
+    let Some(username) = changed.fetch_optional(&mut *tx).await? else { return Ok(false) };
+    // A link that was sent before is for the password that was.
+    sqlx::query!("DELETE FROM password_link WHERE user_id = $1", id.0).execute(&mut *tx).await?;
+    let ended = end(tx, id, kept, now).await?;
+    let revoked = if kept.is_none() { revoke_tokens(tx, id, now).await? } else { 0 };
+    notify(tx).await?;
+    let action = if kept.is_some() { AuditAction::PasswordChanged } else { AuditAction::PasswordReset };
+    let entry = AuditEntry::new(by, action, Target::Account(id, username)).done_to(id, by);
+    append(tx, &entry.after(json!({ "sign_ins_ended": ended, "api_tokens_revoked": revoked })), now).await?;
+    Ok(true)
+}
+
 impl Store {
     /// Accounts by name, behind `after`.
     ///
@@ -62,7 +91,7 @@ impl Store {
     pub async fn accounts(&self, after: Option<&str>, limit: i64) -> Result<Vec<Account>, StoreError> {
         let rows = sqlx::query_as!(
             StoredAccount,
-            "SELECT u.user_id, u.username, u.role, u.created_at, u.password_changed_at, u.disabled_at,
+            "SELECT u.user_id, u.username, u.role, u.created_at, u.password_changed_at, u.disabled_at, u.email,
                  (SELECT max(coalesce(s.last_seen_at, s.created_at)) FROM user_session s WHERE s.user_id = u.user_id) AS last_seen_at
              FROM app_user u WHERE ($1::text IS NULL OR u.username > $1 COLLATE \"C\") ORDER BY u.username LIMIT $2",
             after,
@@ -157,21 +186,9 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
-        let changed = sqlx::query_scalar!(
-            "UPDATE app_user SET password_bcrypt = $2, password_changed_at = $3 WHERE user_id = $1 RETURNING username",
-            id.0,
-            password_bcrypt,
-            now
-        );
-        let Some(username) = changed.fetch_optional(&mut *tx).await? else { return Ok(false) };
-        let ended = end(&mut tx, id, kept, now).await?;
-        let revoked = if kept.is_none() { revoke_tokens(&mut tx, id, now).await? } else { 0 };
-        notify(&mut tx).await?;
-        let action = if kept.is_some() { AuditAction::PasswordChanged } else { AuditAction::PasswordReset };
-        let entry = AuditEntry::new(by, action, Target::Account(id, username)).done_to(id, by);
-        append(&mut tx, &entry.after(json!({ "sign_ins_ended": ended, "api_tokens_revoked": revoked })), now).await?;
+        let known = take_over(&mut tx, id, password_bcrypt, kept, by, now).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(known)
     }
 
     /// Active sign-ins of an account, the last used first.
@@ -246,7 +263,7 @@ impl Store {
 async fn read(connection: &mut Connection, id: UserId) -> Result<Option<Account>, StoreError> {
     let row = sqlx::query_as!(
         StoredAccount,
-        "SELECT u.user_id, u.username, u.role, u.created_at, u.password_changed_at, u.disabled_at,
+        "SELECT u.user_id, u.username, u.role, u.created_at, u.password_changed_at, u.disabled_at, u.email,
              (SELECT max(coalesce(s.last_seen_at, s.created_at)) FROM user_session s WHERE s.user_id = u.user_id) AS last_seen_at
          FROM app_user u WHERE u.user_id = $1",
         id.0

@@ -39,7 +39,7 @@ pub struct AuditEntry {
 impl AuditEntry {
     /// Entry of a change by a principal, whose credential has to hold until the change is committed.
     pub fn new(by: &Principal, action: AuditAction, target: Target) -> Self {
-        // Who was refused is told of, whatever they still hold.
+        // A refusal is recorded whatever its principal still holds.
         let held = if action == AuditAction::AccessRefused { None } else { Held::of(by) };
         Self { actor: Actor::of(by), origin: by.origin(), action, target, before: None, after: None, held }
     }

@@ -10,5 +10,7 @@ pub(crate) const ACCOUNT: &str = "nexmdm_account";
 pub(crate) const COMMAND: &str = "nexmdm_command";
 /// Something happened to a deployment; payload: its id, or empty for all of them.
 pub(crate) const DEPLOYMENT: &str = "nexmdm_deployment";
-/// Alerts were changed, or what decides about their notifications; no payload.
+/// Alerts were changed, or what decides about their notifications; payload: [`RULES`] when it is the setting of a rule, else none.
 pub(crate) const ALERT: &str = "nexmdm_alert";
+/// Payload: what every node keeps of rules has changed.
+pub(crate) const RULES: &str = "rules";

@@ -97,6 +97,11 @@ pub enum Notification {
     Deployment(String),
     /// An account, a sign-in or an API token lost rights.
     Account,
+    /// Alerts were changed, or what decides about their notifications; whether it was the setting of a rule.
+    Alert {
+        /// The setting of a rule, or whatever else of rules every node keeps.
+        rules: bool,
+    },
     /// The connection was lost: notifications may have been missed.
     Missed,
 }
@@ -136,6 +141,7 @@ fn notice(notified: &PgNotification) -> Option<Notification> {
             None => Notification::Command(notified.payload().to_owned()),
         }),
         channels::DEPLOYMENT => Some(Notification::Deployment(notified.payload().to_owned())),
+        channels::ALERT => Some(Notification::Alert { rules: notified.payload() == channels::RULES }),
         _ => None,
     }
 }
@@ -487,7 +493,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn listen(&self) -> Result<Listener, StoreError> {
-        let all = [channels::PLACEMENT, channels::DEVICE, channels::ACCOUNT, channels::COMMAND, channels::DEPLOYMENT];
+        let all = [channels::PLACEMENT, channels::DEVICE, channels::ACCOUNT, channels::COMMAND, channels::DEPLOYMENT, channels::ALERT];
         Ok(Listener(self.pool.listen(&all).await?))
     }
 

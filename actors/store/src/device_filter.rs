@@ -3,7 +3,7 @@
 use domain::Timestamp;
 use domain::device::{Connectivity, DevicePolicy};
 use domain::name::CanonicalName;
-use domain::query::{DeviceFilter, FilterCondition, FilterKey, FilterValue};
+use domain::query::{DeviceFilter, FilterCondition, FilterKey, FilterValue, OpenAlerts};
 use serde_json::{Map, Value, json};
 use sqlx::{Postgres, QueryBuilder};
 
@@ -55,6 +55,19 @@ fn push_condition(query: &mut QueryBuilder<Postgres>, condition: FilterCondition
                  WHEN s.device_id IS NULL AND d.enrolled_at <= ",
             );
             query.push_bind(ghost_since).push(" THEN 'ghost' ELSE 'single' END = ").push_bind(status.as_str());
+        }
+        FilterCondition::Alert(wanted) => {
+            let (not, rule) = match wanted {
+                OpenAlerts::Any => ("", None),
+                OpenAlerts::None => ("NOT ", None),
+                OpenAlerts::Of(rule) => ("", Some(rule.as_str())),
+            };
+            query.push(not);
+            query.push("EXISTS (SELECT FROM alert a WHERE a.subject_kind = 'device' AND a.subject_id = d.device_id::text AND a.state <> 'resolved'");
+            if let Some(rule) = rule {
+                query.push(" AND a.rule = ").push_bind(rule);
+            }
+            query.push(")");
         }
         FilterCondition::Model(model) => drop(query.push("coalesce(s.model, d.model) = ").push_bind(model.clone())),
         FilterCondition::AppStatus(status) => {

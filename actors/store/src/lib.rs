@@ -49,6 +49,7 @@ mod managed_package;
 mod migrate;
 mod notification;
 mod partition;
+mod password_link;
 mod pool;
 mod saved_filter;
 mod server_check;
@@ -68,7 +69,10 @@ use pool::{Connection, Limits, Pool, Transaction};
 pub use account::AccountOutcome;
 pub use agent_build::{AddBuildOutcome, BuildAction, BuildActionOutcome};
 pub use agent_build_stat::{UpdateCheckCount, UpdateReport, UpdateReportOutcome};
-pub use alert::{AlertChange, AlertQuery, AlertTransition, ChangedAlert, OpenAlert};
+pub use alert::{
+    AlertChange, AlertNotice, AlertQuery, AlertTransition, ChangedAlert, JudgedDeployment, NodeHealth, OpenAlert, RemediationCandidate,
+    RemediationCommand, RemediationUse, StoredRemediation,
+};
 pub use api_token::{ApiTokenOutcome, ApiTokenQuery, ApiTokenUser, NewApiToken};
 pub use apk::{AddApkOutcome, DeletedApk, NewApk};
 pub use apk_upload::{NewUpload, UploadsMax};
@@ -96,7 +100,10 @@ pub use enroll_token::{EnrollOutcome, NewEnrollToken, PresentedToken, UsableToke
 pub use error::{Conflict, StoreError, UnfitServer};
 pub use heartbeat::HeartbeatRow;
 pub use managed_package::RemovePackageOutcome;
-pub use notification::{AttemptRecord, ChannelDelivery, ChannelRow, ClaimedDelivery, CoordinatorInput, DecisionWrite, NewSecret};
+pub use notification::{
+    AttemptRecord, ChannelDelivery, ChannelRow, ClaimedDelivery, CoordinatorInput, DecisionWrite, NewSecret, OutboxCounts, Subscribed,
+};
+pub use password_link::LinkedAccount;
 pub use server_check::ServerConnections;
 pub use session::{NewSession, Rotation, SessionUser};
 pub use user::{NewUser, UserRow};
@@ -159,6 +166,8 @@ pub struct PoolUse {
     pub open: u32,
     /// Open connections that nobody uses.
     pub idle: u32,
+    /// Most connections.
+    pub max: u32,
     /// Connections given up so far because the database did not answer in time, also those of stores beside this one.
     pub given_up: u64,
 }
@@ -212,7 +221,7 @@ impl Store {
 
     /// Use of the pool.
     pub fn pool_use(&self) -> PoolUse {
-        PoolUse { open: self.pool.open(), idle: self.pool.idle(), given_up: self.pool.given_up() }
+        PoolUse { open: self.pool.open(), idle: self.pool.idle(), max: self.pool.max(), given_up: self.pool.given_up() }
     }
 
     /// Whether a connection led to a server that only reads a moment ago, as a standby does that a fail-over has passed: what is not found may

@@ -1,10 +1,14 @@
 //! Alerts: records and their history, settings of rules, silences and maintenance windows.
 
+mod facts;
 mod page;
 mod record;
+mod remediation;
 mod setting;
 mod silence;
 
-pub use page::{AlertQuery, AlertTransition};
+pub use facts::{JudgedDeployment, NodeHealth};
+pub use page::{AlertNotice, AlertQuery, AlertTransition};
 pub(crate) use record::key;
 pub use record::{AlertChange, ChangedAlert, OpenAlert};
+pub use remediation::{RemediationCandidate, RemediationCommand, RemediationUse, StoredRemediation};

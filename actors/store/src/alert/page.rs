@@ -1,8 +1,8 @@
 //! Alerts in pages, and the history of one.
 
 use domain::alert::{Acknowledgement, AlertRecord, AlertState, ResolveCause, Rule, Severity, Subject, SubjectLabels, TransitionKind};
-use domain::notification::Suppression;
-use domain::{AlertId, NotificationId, Timestamp};
+use domain::notification::{Notified, Suppression};
+use domain::{AlertId, DeviceId, NotificationId, Timestamp};
 
 use super::record::key;
 use crate::{Store, StoreError};
@@ -18,6 +18,14 @@ pub struct AlertQuery {
     pub min_severity: Option<Severity>,
     /// Subject.
     pub subject: Option<Subject>,
+    /// Groups, one of which the subject was in, each as it is written; empty: whatever the groups.
+    pub groups: Vec<String>,
+    /// Earliest raise.
+    pub since: Option<Timestamp>,
+    /// Latest raise.
+    pub until: Option<Timestamp>,
+    /// Only those that were open then or later.
+    pub open_since: Option<Timestamp>,
     /// The last alert of the page before: when it was raised, and its id.
     pub after: Option<(Timestamp, AlertId)>,
 }
@@ -43,6 +51,17 @@ pub struct AlertTransition {
     pub suppressed_by: Option<Suppression>,
     /// Message that says it.
     pub notification: Option<NotificationId>,
+}
+
+/// What people have been notified of the newest alert of a rule and subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AlertNotice {
+    /// What they have been notified of last.
+    pub notified: Notified,
+    /// Why a notification is held, if one is.
+    pub held: Option<Suppression>,
+    /// Level of routes that was notified.
+    pub level: u8,
 }
 
 macro_rules! alert {
@@ -83,6 +102,9 @@ impl Store {
              FROM alert
              WHERE (cardinality($1::text[]) = 0 OR state = ANY($1)) AND severity = ANY($2) AND ($3::text IS NULL OR rule = $3)
                AND ($4::text IS NULL OR (subject_kind = $4 AND subject_id = $5))
+               AND (cardinality($9::text[]) = 0 OR groups && $9)
+               AND opened_at BETWEEN coalesce($10::timestamptz, '-infinity') AND coalesce($11::timestamptz, 'infinity')
+               AND ($12::timestamptz IS NULL OR resolved_at IS NULL OR resolved_at >= $12)
                AND (opened_at, alert_id) < (coalesce($6::timestamptz, 'infinity'), coalesce($7::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
              ORDER BY opened_at DESC, alert_id DESC LIMIT $8",
             &states,
@@ -92,7 +114,11 @@ impl Store {
             query.subject.as_ref().map(Subject::id),
             query.after.map(|(at, _)| at),
             query.after.map(|(_, id)| id.0),
-            limit
+            limit,
+            &query.groups,
+            query.since,
+            query.until,
+            query.open_since
         )
         .fetch_all(&self.pool)
         .await?;
@@ -142,6 +168,63 @@ impl Store {
             })
         });
         Ok(transition.collect())
+    }
+
+    /// States of these alerts; of those that there are.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn alert_states(&self, ids: &[AlertId]) -> Result<Vec<(AlertId, AlertState)>, StoreError> {
+        let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let rows = sqlx::query!("SELECT alert_id, state FROM alert WHERE alert_id = ANY($1)", &ids).fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().filter_map(|row| Some((AlertId(row.alert_id), row.state.parse().ok()?))).collect())
+    }
+
+    /// What people have been notified of the rule and subject of an alert, if it is the newest of them.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn alert_notice(&self, id: AlertId) -> Result<Option<AlertNotice>, StoreError> {
+        let row = sqlx::query!(
+            "SELECT n.notified, n.held, n.level FROM alert a JOIN alert_notice n USING (rule, subject_kind, subject_id)
+             WHERE a.alert_id = $1 AND n.alert_id = $1",
+            id.0
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.and_then(|row| {
+            Some(AlertNotice {
+                notified: Notified::parse(&row.notified)?,
+                held: row.held.as_deref().and_then(Suppression::parse),
+                level: row.level.try_into().unwrap_or_default(),
+            })
+        }))
+    }
+
+    /// Devices of which an alert of the rule is open, at most `limit`.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn devices_alerted(&self, rule: Rule, limit: i64) -> Result<Vec<DeviceId>, StoreError> {
+        let rows = sqlx::query_scalar!(
+            "SELECT subject_id FROM alert WHERE rule = $1 AND subject_kind = 'device' AND state <> 'resolved' LIMIT $2",
+            rule.as_str(),
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().filter_map(|id| id.parse().ok()).collect())
+    }
+
+    /// How often each rule has fired since then.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn alerts_raised(&self, since: Timestamp) -> Result<Vec<(Rule, u64)>, StoreError> {
+        let rows = sqlx::query!(r#"SELECT rule, count(*) AS "count!" FROM alert WHERE opened_at >= $1 GROUP BY rule"#, since)
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(rows.into_iter().filter_map(|row| Some((row.rule.parse().ok()?, row.count.unsigned_abs()))).collect())
     }
 
     /// Number of open alerts by rule, severity and state.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use domain::alert::{AlertKey, AlertState, RecordChange, Rule, Severity, Subject, SubjectLabels, TransitionKind, acknowledge};
+use domain::alert::{AlertKey, AlertState, RecordChange, Rule, Severity, Subject, SubjectKind, SubjectLabels, TransitionKind, acknowledge};
 use domain::shard::{ShardId, ShardLease};
 use domain::{AlertId, Timestamp};
 use uuid::Uuid;
@@ -66,6 +66,21 @@ struct Step {
     detail: Option<String>,
 }
 
+macro_rules! open_alert {
+    ($row:expr) => {{
+        let row = $row;
+        key(&row.rule, &row.subject_kind, &row.subject_id).and_then(|key| {
+            Some(OpenAlert {
+                id: AlertId(row.alert_id),
+                key,
+                severity: row.severity.parse().ok()?,
+                state: row.state.parse().ok()?,
+                opened_at: row.opened_at,
+            })
+        })
+    }};
+}
+
 impl Store {
     /// Records changes of alerts with their history, each as far as its shard is in the epoch of its lease and its alert in the state that it
     /// starts from. Of changes of the same rule and subject, only the first of a call counts. Outcomes are in the order of the changes.
@@ -108,32 +123,53 @@ impl Store {
         Ok(changes.iter().map(outcome).collect())
     }
 
-    /// At most `limit` open alerts of a shard after an id, by id.
+    /// At most `limit` open alerts of shards after an id, by id; of one kind of subjects, or of all.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn open_alerts(&self, shard: ShardId, after: Option<AlertId>, limit: i64) -> Result<Vec<OpenAlert>, StoreError> {
+    pub async fn open_alerts(
+        &self,
+        shards: &[ShardId],
+        kind: Option<SubjectKind>,
+        after: Option<AlertId>,
+        limit: i64,
+    ) -> Result<Vec<OpenAlert>, StoreError> {
+        let shards: Vec<i32> = shards.iter().map(|shard| i32::from(shard.0)).collect();
         let rows = sqlx::query!(
             "SELECT alert_id, rule, subject_kind, subject_id, severity, state, opened_at FROM alert
-             WHERE shard_id = $1 AND state <> 'resolved' AND alert_id > coalesce($2::uuid, '00000000-0000-0000-0000-000000000000')
-             ORDER BY alert_id LIMIT $3",
-            i32::from(shard.0),
+             WHERE shard_id = ANY($1) AND state <> 'resolved' AND alert_id > coalesce($2::uuid, '00000000-0000-0000-0000-000000000000')
+               AND ($3::text IS NULL OR subject_kind = $3)
+             ORDER BY alert_id LIMIT $4",
+            &shards,
             after.map(|id| id.0),
+            kind.map(SubjectKind::as_str),
             limit
         )
         .fetch_all(&self.pool)
         .await?;
         // Rules of a later build are left to it.
-        let open = rows.into_iter().filter_map(|row| {
-            Some(OpenAlert {
-                id: AlertId(row.alert_id),
-                key: key(&row.rule, &row.subject_kind, &row.subject_id)?,
-                severity: row.severity.parse().ok()?,
-                state: row.state.parse().ok()?,
-                opened_at: row.opened_at,
-            })
-        });
-        Ok(open.collect())
+        Ok(rows.into_iter().filter_map(|row| open_alert!(row)).collect())
+    }
+
+    /// At most `limit` open alerts of these shards about devices that are deleted or purged.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn orphaned_alerts(&self, shards: &[ShardId], limit: i64) -> Result<Vec<OpenAlert>, StoreError> {
+        let shards: Vec<i32> = shards.iter().map(|shard| i32::from(shard.0)).collect();
+        // Only ids of devices are uuids, and conditions are met in any order.
+        let rows = sqlx::query!(
+            "SELECT alert_id, rule, subject_kind, subject_id, severity, state, opened_at FROM alert a
+             WHERE shard_id = ANY($1) AND state <> 'resolved' AND subject_kind = 'device' AND NOT EXISTS (
+                 SELECT FROM device d WHERE d.device_id = CASE WHEN a.subject_kind = 'device' THEN a.subject_id::uuid END
+                   AND d.deleted_at IS NULL)
+             ORDER BY alert_id LIMIT $2",
+            &shards,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().filter_map(|row| open_alert!(row)).collect())
     }
 
     /// Acknowledges alerts that fire, with a note, and the entry of who does it. Answers for which of them: not for those that are acknowledged

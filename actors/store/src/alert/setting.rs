@@ -70,7 +70,7 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
-        sqlx::query!("SELECT pg_notify($1, '')", channels::ALERT).execute(&mut *tx).await?;
+        sqlx::query!("SELECT pg_notify($1, $2)", channels::ALERT, channels::RULES).execute(&mut *tx).await?;
         append(&mut tx, entry, now).await?;
         tx.commit().await?;
         Ok(())
@@ -100,7 +100,7 @@ impl Store {
         if deleted.rows_affected() == 0 {
             return Ok(false);
         }
-        sqlx::query!("SELECT pg_notify($1, '')", channels::ALERT).execute(&mut *tx).await?;
+        sqlx::query!("SELECT pg_notify($1, $2)", channels::ALERT, channels::RULES).execute(&mut *tx).await?;
         append(&mut tx, entry, now).await?;
         tx.commit().await?;
         Ok(true)

@@ -59,6 +59,20 @@ impl Store {
         Ok(CoordinatorInput { decisions, state, events })
     }
 
+    /// At most `limit` changes of alerts that the coordinator has not taken, for one that knows the state after this many decisions. `None`: there
+    /// were others.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn coordinator_news(&self, decisions: i64, limit: i64) -> Result<Option<Vec<AlertEvent>>, StoreError> {
+        let mut tx = self.begin().await?;
+        sqlx::query!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut *tx).await?;
+        let stored = sqlx::query_scalar!("SELECT decisions FROM alert_coordinator").fetch_one(&mut *tx).await?;
+        let events = if stored == decisions { Some(events(&mut tx, limit).await?) } else { None };
+        tx.commit().await?;
+        Ok(events)
+    }
+
     /// Stores a decision: what people are notified now, the messages in the outbox, and what each change of an alert has come to. `false`: the shard
     /// has another owner now, or another decision was stored meanwhile; nothing is stored then.
     ///
@@ -151,7 +165,7 @@ async fn threads(tx: &mut Transaction) -> Result<BTreeMap<Rule, Thread>, StoreEr
 
 async fn sent(tx: &mut Transaction, minute: Timestamp) -> Result<Vec<Timestamp>, StoreError> {
     Ok(sqlx::query_scalar!(
-        "SELECT created_at FROM notification WHERE created_at > $1 AND kind NOT IN ('test', 'digest') ORDER BY created_at",
+        "SELECT created_at FROM notification WHERE created_at > $1 AND kind NOT IN ('test', 'digest', 'event') ORDER BY created_at",
         minute
     )
     .fetch_all(&mut **tx)
@@ -319,8 +333,8 @@ pub(super) async fn queue(
 ) -> Result<(), StoreError> {
     let alerts: Vec<_> = message.alerts.iter().map(to_json).collect();
     sqlx::query!(
-        "INSERT INTO notification (notification_id, kind, severity, thread, begins_thread, ends_thread, headline, alert_count, alerts, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "INSERT INTO notification (notification_id, kind, severity, thread, begins_thread, ends_thread, headline, alert_count, alerts, created_at, event)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         id.0,
         message.kind.as_str(),
         message.severity.as_str(),
@@ -330,7 +344,8 @@ pub(super) async fn queue(
         message.headline,
         i32::try_from(message.count).unwrap_or(i32::MAX),
         json!(alerts),
-        now
+        now,
+        message.event.as_ref().map(super::subscription::to_json)
     )
     .execute(&mut **tx)
     .await?;

@@ -4,7 +4,9 @@ mod channel;
 mod coordinator;
 mod outbox;
 mod route;
+mod subscription;
 
 pub use channel::{ChannelRow, NewSecret};
 pub use coordinator::{CoordinatorInput, DecisionWrite};
-pub use outbox::{AttemptRecord, ChannelDelivery, ClaimedDelivery};
+pub use outbox::{AttemptRecord, ChannelDelivery, ClaimedDelivery, OutboxCounts};
+pub use subscription::Subscribed;

@@ -67,9 +67,21 @@ pub struct ChannelDelivery {
     pub ended_at: Option<Timestamp>,
 }
 
+/// What is in the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutboxCounts {
+    /// Messages that wait for a channel.
+    pub queued: i64,
+    /// When the oldest of them was queued.
+    pub oldest_queued_at: Option<Timestamp>,
+    /// Messages that were given up, and are kept.
+    pub dead: i64,
+}
+
 impl Store {
-    /// Claims at most `limit` messages that are due, at most `per_channel` of each channel, and keeps others from trying them for `held`. Messages of a
-    /// sender that died are due again after it.
+    /// Claims at most `limit` messages that are due, at most `per_channel` of each channel and none of `except`, and keeps others from trying them for
+    /// `held`. Messages of a sender that died are due again after it. Of a thread only the oldest message is claimed that is not delivered yet: a
+    /// resolve never overtakes the raise.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -77,6 +89,7 @@ impl Store {
         &self,
         per_channel: i64,
         limit: i64,
+        except: &[ChannelId],
         held: TimeDelta,
         now: Timestamp,
     ) -> Result<Vec<ClaimedDelivery>, StoreError> {
@@ -85,9 +98,12 @@ impl Store {
                  -- A channel with a long queue leaves room for the others.
                  SELECT d.notification_id, d.channel_id
                  FROM alert_channel c CROSS JOIN LATERAL (
-                     SELECT notification_id, channel_id, next_attempt_at FROM notification_delivery
-                     WHERE channel_id = c.channel_id AND state = 'queued' AND next_attempt_at <= $3 ORDER BY next_attempt_at LIMIT $1
-                 ) d WHERE c.enabled ORDER BY d.next_attempt_at LIMIT $2
+                     SELECT o.notification_id, o.channel_id, o.next_attempt_at FROM (
+                         SELECT DISTINCT ON (m.thread) q.notification_id, q.channel_id, q.next_attempt_at
+                         FROM notification_delivery q JOIN notification m USING (notification_id)
+                         WHERE q.channel_id = c.channel_id AND q.state = 'queued' ORDER BY m.thread, m.created_at, m.notification_id
+                     ) o WHERE o.next_attempt_at <= $3 ORDER BY o.next_attempt_at LIMIT $1
+                 ) d WHERE c.enabled AND c.channel_id <> ALL ($5) ORDER BY d.next_attempt_at LIMIT $2
              ), locked AS (
                  SELECT d.notification_id, d.channel_id FROM notification_delivery d JOIN due USING (notification_id, channel_id)
                  WHERE d.state = 'queued' AND d.next_attempt_at <= $3 FOR NO KEY UPDATE OF d SKIP LOCKED
@@ -96,11 +112,12 @@ impl Store {
              FROM locked l JOIN notification n USING (notification_id)
              WHERE d.notification_id = l.notification_id AND d.channel_id = l.channel_id
              RETURNING d.notification_id, d.channel_id, d.attempts, d.queued_at, n.kind, n.severity, n.thread, n.begins_thread, n.ends_thread,
-                 n.headline, n.alert_count, n.alerts"#,
+                 n.headline, n.alert_count, n.alerts, n.event"#,
             per_channel,
             limit,
             now,
-            now + held
+            now + held,
+            &except.iter().map(|channel| channel.0).collect::<Vec<_>>()
         )
         .fetch_all(&self.pool)
         .await?;
@@ -118,6 +135,7 @@ impl Store {
                     headline: row.headline,
                     count: usize::try_from(row.alert_count).unwrap_or_default(),
                     alerts: row.alerts.as_array().into_iter().flatten().filter_map(from_json).collect(),
+                    event: row.event.as_ref().and_then(super::subscription::from_json),
                 },
                 attempt: row.attempts.unsigned_abs(),
                 queued_at: row.queued_at,
@@ -167,6 +185,23 @@ impl Store {
         .await?)
     }
 
+    /// What waits and what was given up, over all channels; counted up to `most` each.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn outbox_counts(&self, most: i64) -> Result<OutboxCounts, StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT q.queued AS "queued!", q.oldest, d.dead AS "dead!"
+               FROM (SELECT count(*) AS queued, min(queued_at) AS oldest
+                     FROM (SELECT queued_at FROM notification_delivery WHERE state = 'queued' LIMIT $1) w) q,
+                    (SELECT count(*) AS dead FROM (SELECT FROM notification_delivery WHERE state = 'dead' LIMIT $1) g) d"#,
+            most
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(OutboxCounts { queued: row.queued, oldest_queued_at: row.oldest, dead: row.dead })
+    }
+
     /// The newest deliveries of a channel, at most `limit`; those that were given up, if `dead`.
     ///
     /// # Errors
@@ -191,6 +226,42 @@ impl Store {
             queued_at: row.queued_at,
             last_answer: row.last_answer,
             ended_at: row.ended_at,
+        });
+        Ok(delivery.collect())
+    }
+
+    /// Deliveries of these messages, at most `limit`.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn message_deliveries(
+        &self,
+        ids: &[NotificationId],
+        limit: i64,
+    ) -> Result<Vec<(ChannelId, String, ChannelDelivery)>, StoreError> {
+        let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let rows = sqlx::query!(
+            "SELECT d.notification_id, d.channel_id, c.name, n.headline, d.state, d.attempts, d.queued_at, d.next_attempt_at, d.last_answer,
+                 d.ended_at
+             FROM notification_delivery d JOIN notification n USING (notification_id) JOIN alert_channel c USING (channel_id)
+             WHERE d.notification_id = ANY($1) ORDER BY d.queued_at, d.notification_id, c.name_canonical LIMIT $2",
+            &ids,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let delivery = rows.into_iter().map(|row| {
+            let delivery = ChannelDelivery {
+                notification: NotificationId(row.notification_id),
+                headline: row.headline,
+                next_attempt_at: row.ended_at.is_none().then_some(row.next_attempt_at),
+                state: row.state,
+                attempts: row.attempts.unsigned_abs(),
+                queued_at: row.queued_at,
+                last_answer: row.last_answer,
+                ended_at: row.ended_at,
+            };
+            (ChannelId(row.channel_id), row.name, delivery)
         });
         Ok(delivery.collect())
     }

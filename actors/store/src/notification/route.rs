@@ -103,6 +103,45 @@ impl Store {
         Ok(true)
     }
 
+    /// Changes a route. Returns whether there is one, and the channel that it is to lead to.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn update_alert_route(&self, route: &Route, entry: &AuditEntry, now: Timestamp) -> Result<bool, StoreError> {
+        let rules: Vec<_> = route.rules.iter().map(|rule| rule.as_str().to_owned()).collect();
+        let hours = route.hours.as_ref().and_then(|hours| hours.daily());
+        let digest = route.digest.as_ref().map(DigestTime::parts);
+        let mut tx = self.begin().await?;
+        // A digest that begins now has nothing to catch up with.
+        let changed = sqlx::query!(
+            "UPDATE alert_route r SET channel_id = c.channel_id, min_severity = $3, rules = $4, groups = $5, hours_start = $6, hours_end = $7,
+                 hours_tz = $8, level = $9, digest_at = $10, digest_tz = $11,
+                 digest_sent_at = CASE WHEN $10::text IS NULL THEN NULL WHEN r.digest_at IS NULL THEN $12::timestamptz ELSE r.digest_sent_at END
+             FROM alert_channel c WHERE r.route_id = $1 AND c.channel_id = $2",
+            route.id.0,
+            route.channel.0,
+            route.min_severity.as_str(),
+            &rules,
+            &route.groups,
+            hours.map(|hours| hours.start()),
+            hours.map(|hours| hours.end()),
+            hours.map(|hours| hours.tz()),
+            i16::from(route.level),
+            digest.as_ref().map(|(at, _)| at.as_str()),
+            digest.as_ref().map(|(_, tz)| *tz),
+            now
+        )
+        .execute(&mut *tx)
+        .await?;
+        if changed.rows_affected() == 0 {
+            return Ok(false);
+        }
+        sqlx::query!("SELECT pg_notify($1, '')", channels::ALERT).execute(&mut *tx).await?;
+        append(&mut tx, entry, now).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
     /// Routes of digests whose channel is on, at most `limit`, each with the time of its last digest.
     ///
     /// # Errors

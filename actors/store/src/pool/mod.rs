@@ -183,6 +183,11 @@ impl Pool {
         *self.0.open.borrow()
     }
 
+    /// Most connections.
+    pub(crate) fn max(&self) -> u32 {
+        self.0.limits.connections
+    }
+
     /// Open connections that nobody uses.
     pub(crate) fn idle(&self) -> u32 {
         u32::try_from(self.0.idle().len()).unwrap_or(u32::MAX)

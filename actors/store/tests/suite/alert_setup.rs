@@ -180,6 +180,7 @@ async fn a_digest_is_sent_once_whoever_is_asked_to() {
         headline: "No alerts since the last digest".into(),
         count: 0,
         alerts: vec![],
+        event: None,
     };
     let send = async |id| db.store().queue_digest(&daily, at(5), NotificationId(uuid(id)), &message, at(100)).await.unwrap();
     let (one, two) = tokio::join!(send(1), send(2));

@@ -1,6 +1,8 @@
 //! Records of alerts: raised and resolved in the epoch of their shard, acknowledged by people.
 
-use domain::alert::{AlertKey, AlertState, RecordChange, ResolveCause, Rule, Severity, Subject, SubjectLabels, TransitionKind};
+use domain::alert::{
+    AlertKey, AlertState, RecordChange, ResolveCause, Rule, Severity, Subject, SubjectKind, SubjectLabels, TransitionKind,
+};
 use domain::audit::AuditAction;
 use domain::shard::{ShardId, ShardLease, shard_of};
 use domain::{AlertId, DeviceId};
@@ -104,9 +106,14 @@ async fn owners_find_what_is_open_and_pages_what_they_ask_for() {
     record(&db, 2, 2, clear(), 10).await;
     let mut open_ids = Vec::new();
     for shard in ShardId::all() {
-        let first = db.store().open_alerts(shard, None, 1).await.unwrap();
+        let first = db.store().open_alerts(&[shard], None, None, 1).await.unwrap();
         let after = first.first().map(|alert| alert.id);
-        open_ids.extend(first.into_iter().chain(db.store().open_alerts(shard, after, 10).await.unwrap()).map(|open| (open.id, open.key)));
+        open_ids.extend(
+            first
+                .into_iter()
+                .chain(db.store().open_alerts(&[shard], Some(SubjectKind::Device), after, 10).await.unwrap())
+                .map(|open| (open.id, open.key)),
+        );
     }
     open_ids.sort();
     open_ids.dedup();

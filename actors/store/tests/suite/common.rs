@@ -57,7 +57,7 @@ pub(crate) async fn add_user(db: &TestDatabase, number: u32, username: &str, rol
     id
 }
 
-/// Signs an account in; nothing is told of it.
+/// A sign-in of an account, without an entry in the audit trail.
 pub(crate) async fn sign_in(db: &TestDatabase, user: UserId, session: u32) {
     let (session, user) = (uuid(session), user.0);
     let until = at(100_000);

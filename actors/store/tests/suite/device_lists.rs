@@ -6,7 +6,8 @@ use domain::device::{AppStatus, Connectivity, DeviceState, DeviceView, IdentityS
 use domain::edit::Editable;
 use domain::enrollment::Registration;
 use domain::heartbeat::{Telemetry, WatchedApp};
-use domain::query::{Cursor, DeviceFilter, NEVER, Sort, SortKey};
+use domain::query::{Cursor, DeviceFilter, NEVER, OpenAlerts, Sort, SortKey};
+use domain::rule::Rule;
 use store::{NewDevice, StatusThresholds};
 use test_database::TestDatabase;
 
@@ -61,6 +62,23 @@ async fn fleet(db: &TestDatabase) -> Vec<DeviceView> {
     for stored in db.store().devices_by_id(&ids[..9]).await.unwrap() {
         views.push(DeviceState::restored(stored.known(), at(NOW), &policy()).view(&policy()));
     }
+    // As their owners know: one with two alerts, one with one, one whose alert is over.
+    for (index, rule, state) in
+        [(1, "low_battery", "firing"), (1, "app_down", "acknowledged"), (4, "app_down", "firing"), (5, "app_down", "resolved")]
+    {
+        let id = ids[index].0;
+        let ended = if state == "resolved" { "now(), 'cleared'" } else { "NULL, NULL" };
+        let acknowledged = if state == "acknowledged" { "'ada', '', now()" } else { "NULL, NULL, NULL" };
+        db.execute(&format!(
+            "INSERT INTO alert (alert_id, shard_id, rule, subject_kind, subject_id, subject_name, groups, tags, severity, state, reason, opened_at,
+                 acknowledged_by, acknowledged_note, acknowledged_at, resolved_at, resolve_cause, revision)
+             VALUES (gen_random_uuid(), 0, '{rule}', 'device', '{id}', 'x', '{{}}', '{{}}', 'warning', '{state}', 'r', now(), {acknowledged},
+                 {ended}, 1)"
+        ))
+        .await;
+        let view = views.iter_mut().find(|view| view.identity.id.0 == id).unwrap();
+        view.open_alerts.set(rule.parse().unwrap(), state != "resolved");
+    }
     assert_eq!(views.len(), 9);
     views
 }
@@ -98,6 +116,15 @@ fn filters() -> Vec<DeviceFilter> {
     filters.extend([0, 1, 20, 21, 101].map(|limit| DeviceFilter { battery_below: Some(limit), ..none() }));
     filters.extend(["1.2", "1.20", "2"].map(|version| DeviceFilter { app_version: text(version), ..none() }));
     filters.extend(["Pixel", "pixel"].map(|model| DeviceFilter { model: text(model), ..none() }));
+    for alert in [
+        OpenAlerts::Any,
+        OpenAlerts::None,
+        OpenAlerts::Of(Rule::AppDown),
+        OpenAlerts::Of(Rule::LowBattery),
+        OpenAlerts::Of(Rule::ClockWrong),
+    ] {
+        filters.push(DeviceFilter { alert: Some(alert), ..none() });
+    }
     for needle in ["b", "SHOP", "%", "_", "pix", "hw-", "00000003", "ä", "Ä", "Ära", "a\u{308}", "A\u{308}RA", "ÄB-7", "Ｐｉｘ", "\\", "'"]
     {
         filters.push(DeviceFilter { text: text(needle), ..none() });

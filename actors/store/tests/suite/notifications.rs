@@ -214,3 +214,17 @@ async fn ten_thousand_at_once_are_one_message() {
     assert_eq!(db.value::<i64>("SELECT count(*) FROM alert_transition WHERE settled_at IS NOT NULL").await, 10_000);
     assert_eq!(db.value::<i32>("SELECT jsonb_array_length(alerts) FROM notification").await, 10);
 }
+
+#[tokio::test]
+async fn a_coordinator_that_knows_the_state_reads_the_news_alone() {
+    let db = TestDatabase::new().await;
+    let routes = add_channels(&db, 1).await;
+    record(&db, 1, 1, open(), 0).await;
+    let news = async |decisions| db.store().coordinator_news(decisions, 10).await.unwrap();
+    assert_eq!(news(0).await.map(|events| events.len()), Some(1));
+    run(&db, &routes, 0).await;
+    assert_eq!(news(0).await, None, "another decision was stored meanwhile");
+    assert_eq!(news(1).await, Some(vec![]));
+    record(&db, 2, 2, open(), 1).await;
+    assert_eq!(news(1).await.map(|events| events[0].alert), Some(alert(2)));
+}

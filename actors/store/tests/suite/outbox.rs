@@ -35,6 +35,7 @@ fn message() -> Message {
         headline: "Resolved: 12 devices offline".into(),
         count: 12,
         alerts: vec![one.clone(), NotifiedAlert { resolved_at: None, rule: Rule::AppDown, ..one }],
+        event: None,
     }
 }
 
@@ -48,11 +49,17 @@ fn to(number: u32) -> ChannelId {
 
 async fn queue(db: &TestDatabase, number: u32, channels: &[u32], second: i64) {
     let channels: Vec<_> = channels.iter().map(|number| to(*number)).collect();
-    db.store().queue_message(id(number), &message(), &channels, at(second)).await.unwrap();
+    queue_in(db, &format!("device_offline-{number}"), number, &channels, second).await;
+}
+
+/// Queues a message of a thread.
+async fn queue_in(db: &TestDatabase, thread: &str, number: u32, channels: &[ChannelId], second: i64) {
+    let message = Message { thread: thread.to_owned(), ..message() };
+    db.store().queue_message(id(number), &message, channels, at(second)).await.unwrap();
 }
 
 async fn claim(db: &TestDatabase, second: i64) -> Vec<ClaimedDelivery> {
-    let mut claimed = db.store().claim_deliveries(10, 100, HELD, at(second)).await.unwrap();
+    let mut claimed = db.store().claim_deliveries(10, 100, &[], HELD, at(second)).await.unwrap();
     claimed.sort_by_key(|delivery| (delivery.notification, delivery.channel));
     claimed
 }
@@ -71,7 +78,7 @@ async fn a_message_is_sent_to_each_channel_as_it_was_queued() {
     let claimed = claim(&db, 0).await;
     let channels: Vec<_> = claimed.iter().map(|delivery| (delivery.channel, delivery.attempt)).collect();
     assert_eq!(channels, [(to(1), 1), (to(2), 1)], "not to one that is gone");
-    assert_eq!((&claimed[0].message, claimed[0].queued_at), (&message(), at(0)));
+    assert_eq!((&claimed[0].message, claimed[0].queued_at), (&Message { thread: "device_offline-1".into(), ..message() }, at(0)));
     assert!(claim(&db, 59).await.is_empty(), "one sender has them");
     assert!(end(&db, &claimed[0], DeliveryStep::Done, 1).await);
     assert!(!end(&db, &claimed[0], DeliveryStep::Done, 1).await, "once");
@@ -93,12 +100,34 @@ async fn a_channel_that_is_down_delays_no_other() {
         queue(&db, number, &[1], i64::from(number)).await;
     }
     queue(&db, 21, &[2], 30).await;
-    let claimed = db.store().claim_deliveries(5, 6, HELD, at(100)).await.unwrap();
+    let claimed = db.store().claim_deliveries(5, 6, &[], HELD, at(100)).await.unwrap();
     let of = |channel| claimed.iter().filter(|delivery| delivery.channel == to(channel)).count();
     assert_eq!((of(1), of(2)), (5, 1));
+    let spared = db.store().claim_deliveries(5, 6, &[to(1)], HELD, at(200)).await.unwrap();
+    assert_eq!(spared.iter().map(|delivery| delivery.channel).collect::<Vec<_>>(), [to(2)], "one whose circuit breaker is open waits");
     let off = domain::notification::Channel { enabled: false, ..channel(1) };
     db.store().update_alert_channel(&off, &store::NewSecret::Kept, &entry(AuditAction::FlagSet), at(101)).await.unwrap();
     assert!(claim(&db, 102).await.is_empty(), "one that is off waits");
+}
+
+#[tokio::test]
+async fn a_resolve_does_not_overtake_its_raise() {
+    let db = TestDatabase::new().await;
+    add_channels(&db, 2).await;
+    queue_in(&db, "app_down-1", 1, &[to(1)], 0).await;
+    queue_in(&db, "app_down-1", 2, &[to(1), to(2)], 10).await;
+    queue_in(&db, "storage_low-1", 3, &[to(1)], 20).await;
+    let claimed = claim(&db, 20).await;
+    let which: Vec<_> = claimed.iter().map(|delivery| (delivery.notification, delivery.channel)).collect();
+    assert_eq!(which, [(id(1), to(1)), (id(2), to(2)), (id(3), to(1))], "other threads and channels do not wait");
+    assert!(end(&db, &claimed[0], DeliveryStep::RetryAt(at(90)), 21).await);
+    assert!(claim(&db, 30).await.is_empty(), "the raise is tried again first");
+    let raise = claim(&db, 100).await.remove(0);
+    assert_eq!(raise.notification, id(1));
+    assert!(end(&db, &raise, DeliveryStep::DeadLetter, 101).await);
+    assert_eq!(claim(&db, 101).await[0].notification, id(2), "what is given up holds up nothing");
+    let counts = db.store().outbox_counts(10).await.unwrap();
+    assert_eq!((counts.queued, counts.oldest_queued_at, counts.dead), (3, Some(at(10)), 1));
 }
 
 #[tokio::test]
@@ -109,7 +138,7 @@ async fn two_senders_share_the_work() {
         queue(&db, number, &[1], 0).await;
     }
     let (other, store) = (db.another_store(2), db.store());
-    let (one, two) = tokio::join!(store.claim_deliveries(10, 10, HELD, at(1)), other.claim_deliveries(10, 10, HELD, at(1)));
+    let (one, two) = tokio::join!(store.claim_deliveries(10, 10, &[], HELD, at(1)), other.claim_deliveries(10, 10, &[], HELD, at(1)));
     let mut all: Vec<_> = one.unwrap().into_iter().chain(two.unwrap()).map(|delivery| delivery.notification).collect();
     all.sort();
     let before = all.len();

@@ -1,0 +1,179 @@
+//! Facts about deployments, nodes and the cluster, for the rules that are not about devices.
+
+use chrono::{SubsecRound, TimeDelta};
+use domain::alert::{DeploymentFacts, NodeFacts};
+use domain::shard::ShardId;
+use domain::{DeploymentId, DeviceId, Timestamp};
+
+use crate::{Store, StoreError};
+
+/// Deployment, as rules see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JudgedDeployment {
+    /// Id.
+    pub id: DeploymentId,
+    /// Name.
+    pub name: String,
+    /// Facts.
+    pub facts: DeploymentFacts,
+}
+
+/// What a node sees of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeHealth {
+    /// Free disk space, percent.
+    pub disk_free_pct: Option<i16>,
+    /// Since when every connection to the database is in use.
+    pub pool_full_since: Option<Timestamp>,
+    /// Whether the push service refuses the credentials.
+    pub push_refused: Option<bool>,
+}
+
+/// Length of the periods by which reports that could not be used are counted, s.
+const ERROR_BUCKET_S: i64 = 300;
+/// Most of a period that are counted.
+const ERRORS_MAX: i32 = 1_000_000;
+
+impl Store {
+    /// Counts a report of a device about an open deployment that could not be used; none of a device that the deployment is not for.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn note_report_error(&self, deployment: DeploymentId, device: DeviceId, now: Timestamp) -> Result<(), StoreError> {
+        let bucket_at = now - TimeDelta::seconds(now.timestamp().rem_euclid(ERROR_BUCKET_S));
+        let bucket_at = bucket_at.trunc_subsecs(0);
+        sqlx::query!(
+            "WITH old AS (DELETE FROM deployment_report_error WHERE deployment_id = $1 AND bucket_at < $4)
+             INSERT INTO deployment_report_error AS e (deployment_id, bucket_at, errors)
+             SELECT d.deployment_id, $3, 1 FROM deployment d JOIN deployment_task t USING (deployment_id)
+             WHERE d.deployment_id = $1 AND d.finished_at IS NULL AND t.device_id = $2
+             ON CONFLICT (deployment_id, bucket_at) DO UPDATE SET errors = least(e.errors + 1, $5)",
+            deployment.0,
+            device.0,
+            bucket_at,
+            now - TimeDelta::hours(2),
+            ERRORS_MAX
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// The open deployments of these shards, and these ones whether or not they have finished.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn judged_deployments(
+        &self,
+        shards: &[ShardId],
+        also: &[DeploymentId],
+        now: Timestamp,
+    ) -> Result<Vec<JudgedDeployment>, StoreError> {
+        let shards: Vec<_> = shards.iter().map(|shard| i32::from(shard.0)).collect();
+        let also: Vec<_> = also.iter().map(|id| id.0).collect();
+        let rows = sqlx::query!(
+            r#"SELECT d.deployment_id, d.name, d.state, d.phase, d.pause_reason, d.paused_at, d.created_at,
+                 count(*) FILTER (WHERE t.state = 'succeeded') AS "succeeded!", count(*) FILTER (WHERE t.state = 'failed') AS "failed!",
+                 count(*) FILTER (WHERE t.finished_at IS NULL) AS "open!",
+                 max(greatest(t.started_at, t.reported_at, t.finished_at)) AS progress_at,
+                 (SELECT coalesce(sum(e.errors), 0) FROM deployment_report_error e
+                  WHERE e.deployment_id = d.deployment_id AND e.bucket_at > $3) AS "report_errors!"
+             FROM deployment d JOIN deployment_task t USING (deployment_id)
+             WHERE (d.finished_at IS NULL AND d.shard_id = ANY($1)) OR d.deployment_id = ANY($2)
+             GROUP BY d.deployment_id"#,
+            &shards,
+            &also,
+            now - TimeDelta::hours(1)
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let judged = rows.into_iter().map(|row| {
+            let paused_by_canary = matches!(row.pause_reason.as_deref(), Some("canary_failed" | "canary_timeout"));
+            let canary_failed = if paused_by_canary { Some(true) } else { (row.phase == "rollout").then_some(false) };
+            let facts = DeploymentFacts {
+                canary_failed,
+                succeeded: row.succeeded.unsigned_abs(),
+                failed: row.failed.unsigned_abs(),
+                open: row.open.unsigned_abs(),
+                progress_at: row.progress_at.or(Some(row.created_at)),
+                paused_at: row.paused_at,
+                over: matches!(row.state.as_str(), "canceled" | "finished"),
+                report_errors: Some(row.report_errors.unsigned_abs()),
+            };
+            JudgedDeployment { id: DeploymentId(row.deployment_id), name: row.name, facts }
+        });
+        Ok(judged.collect())
+    }
+
+    /// The newest node of each name.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn judged_nodes(&self) -> Result<Vec<(String, NodeFacts)>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT n.name AS "name!", CASE WHEN n.state = 'expired' THEN least(n.ended_at, n.expires_at) END AS expired_at,
+                 (SELECT count(*) FROM shard_move m
+                  WHERE n.state = 'expired' AND m.from_node = n.name AND m.reason = 'expired' AND m.moved_at >= n.joined_at) AS "shards!"
+             FROM (SELECT DISTINCT ON (name) name, state, joined_at, ended_at, expires_at FROM cluster_node
+                   ORDER BY name, joined_at DESC) n"#
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.name, NodeFacts { expired_at: row.expired_at, shards: row.shards.unsigned_abs() })).collect())
+    }
+
+    /// When the cluster last started: a node joined, and no other one's lease held.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn cluster_started_at(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(sqlx::query_scalar!(
+            "SELECT max(n.joined_at) FROM cluster_node n WHERE NOT EXISTS (
+                 SELECT FROM cluster_node o WHERE o.node_id <> n.node_id AND o.joined_at < n.joined_at
+                   AND least(o.ended_at, o.expires_at) > n.joined_at)"
+        )
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
+    /// Stores what a node sees of itself.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn note_node_health(&self, name: &str, health: &NodeHealth, now: Timestamp) -> Result<(), StoreError> {
+        sqlx::query!(
+            "INSERT INTO node_health (name, observed_at, disk_free_pct, pool_full_since, push_refused) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (name) DO UPDATE SET observed_at = excluded.observed_at, disk_free_pct = excluded.disk_free_pct,
+                 pool_full_since = excluded.pool_full_since, push_refused = excluded.push_refused",
+            name,
+            now,
+            health.disk_free_pct,
+            health.pool_full_since,
+            health.push_refused
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// What nodes saw of themselves since.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn node_health(&self, since: Timestamp) -> Result<Vec<(String, NodeHealth)>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT name, disk_free_pct, pool_full_since, push_refused FROM node_health WHERE observed_at >= $1 ORDER BY name",
+            since
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| {
+                let seen =
+                    NodeHealth { disk_free_pct: row.disk_free_pct, pool_full_since: row.pool_full_since, push_refused: row.push_refused };
+                (row.name, seen)
+            })
+            .collect())
+    }
+}

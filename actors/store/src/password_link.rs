@@ -1,0 +1,119 @@
+//! Links by which a password is set: one per account, for one use.
+
+use chrono::TimeDelta;
+use domain::access::Principal;
+use domain::audit::{AuditAction, Target};
+use domain::{Timestamp, UserId};
+use serde_json::json;
+
+use crate::account::take_over;
+use crate::audit::{AuditEntry, append};
+use crate::{Store, StoreError};
+
+/// Account of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkedAccount {
+    /// Id.
+    pub id: UserId,
+    /// Name.
+    pub username: String,
+}
+
+impl Store {
+    /// Sets the address of an account, or removes it. Returns whether there is such an account.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn set_account_email(&self, id: UserId, email: Option<&str>, by: &Principal, now: Timestamp) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let before = sqlx::query!("SELECT username, email FROM app_user WHERE user_id = $1 FOR NO KEY UPDATE", id.0);
+        let Some(before) = before.fetch_optional(&mut *tx).await? else { return Ok(false) };
+        if before.email.as_deref() == email {
+            return Ok(true);
+        }
+        sqlx::query!("UPDATE app_user SET email = $2 WHERE user_id = $1", id.0, email).execute(&mut *tx).await?;
+        // A link that went to the old address is worth nothing any more.
+        sqlx::query!("DELETE FROM password_link WHERE user_id = $1", id.0).execute(&mut *tx).await?;
+        let entry = AuditEntry::new(by, AuditAction::AccountEmailChanged, Target::Account(id, before.username));
+        append(&mut tx, &entry.before(json!({ "email": before.email })).after(json!({ "email": email })), now).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Stores the link of an active account in place of an older one, unless that is younger than `pause`. Returns whether it is stored.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn put_password_link(
+        &self,
+        account: &LinkedAccount,
+        token_sha256: &[u8; 32],
+        (expires_at, pause): (Timestamp, TimeDelta),
+        by: &Principal,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let stored = sqlx::query!(
+            "INSERT INTO password_link (user_id, token_sha256, created_at, expires_at)
+             SELECT user_id, $2, $3, $4 FROM app_user WHERE user_id = $1 AND disabled_at IS NULL
+             ON CONFLICT (user_id) DO UPDATE SET token_sha256 = excluded.token_sha256, created_at = excluded.created_at, expires_at = excluded.expires_at
+             WHERE password_link.created_at <= $5",
+            account.id.0,
+            token_sha256.as_slice(),
+            now,
+            expires_at,
+            now - pause
+        )
+        .execute(&mut *tx)
+        .await?;
+        if stored.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let entry = AuditEntry::new(by, AuditAction::PasswordLinkSent, Target::Account(account.id, account.username.clone()));
+        append(&mut tx, &entry, now).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// The active account of a link that holds.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn password_link_account(&self, token_sha256: &[u8; 32], now: Timestamp) -> Result<Option<LinkedAccount>, StoreError> {
+        let row = sqlx::query!(
+            "SELECT u.user_id, u.username FROM password_link l JOIN app_user u USING (user_id)
+             WHERE l.token_sha256 = $1 AND l.expires_at > $2 AND u.disabled_at IS NULL",
+            token_sha256.as_slice(),
+            now
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| LinkedAccount { id: UserId(row.user_id), username: row.username }))
+    }
+
+    /// Uses a link up: sets the password, and ends every sign-in and API token of the account. `None`: it does not hold, or was used.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn redeem_password_link(
+        &self,
+        token_sha256: &[u8; 32],
+        password_bcrypt: &str,
+        by: &Principal,
+        now: Timestamp,
+    ) -> Result<Option<LinkedAccount>, StoreError> {
+        let mut tx = self.begin().await?;
+        let used = sqlx::query!(
+            "DELETE FROM password_link l USING app_user u
+             WHERE l.token_sha256 = $1 AND l.expires_at > $2 AND u.user_id = l.user_id AND u.disabled_at IS NULL
+             RETURNING u.user_id, u.username",
+            token_sha256.as_slice(),
+            now
+        );
+        let Some(row) = used.fetch_optional(&mut *tx).await? else { return Ok(None) };
+        let account = LinkedAccount { id: UserId(row.user_id), username: row.username };
+        take_over(&mut tx, account.id, password_bcrypt, None, by, now).await?;
+        tx.commit().await?;
+        Ok(Some(account))
+    }
+}

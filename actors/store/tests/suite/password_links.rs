@@ -1,0 +1,71 @@
+//! Links by which a password is set: one of an account holds, once, for a while.
+
+use chrono::TimeDelta;
+use domain::UserId;
+use domain::access::{Principal, Role};
+use domain::account::AccountChange;
+use store::LinkedAccount;
+use test_database::TestDatabase;
+
+use crate::common::{actions, add_user, at, console};
+
+const HOLDS: TimeDelta = TimeDelta::minutes(30);
+const PAUSE: TimeDelta = TimeDelta::minutes(2);
+
+fn linked(id: UserId) -> LinkedAccount {
+    LinkedAccount { id, username: "ann".into() }
+}
+
+async fn put(db: &TestDatabase, id: UserId, token: u8, second: i64) -> bool {
+    let times = (at(second) + HOLDS, PAUSE);
+    db.store().put_password_link(&linked(id), &[token; 32], times, &Principal::system(), at(second)).await.unwrap()
+}
+
+async fn redeem(db: &TestDatabase, token: u8, second: i64) -> Option<LinkedAccount> {
+    db.store().redeem_password_link(&[token; 32], "new", &Principal::system(), at(second)).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_link_holds_once_and_for_a_while() {
+    let db = TestDatabase::new().await;
+    let id = add_user(&db, 1, "ann", Role::Admin).await;
+    assert!(put(&db, id, 1, 0).await);
+    assert_eq!(db.store().password_link_account(&[1; 32], at(10)).await.unwrap(), Some(linked(id)));
+    assert_eq!(db.store().password_link_account(&[2; 32], at(10)).await.unwrap(), None);
+    assert_eq!(redeem(&db, 1, 1_800).await, None, "its time is over");
+    let (store, both) = (db.store(), Principal::system());
+    let (one, two) =
+        tokio::join!(store.redeem_password_link(&[1; 32], "a", &both, at(1)), store.redeem_password_link(&[1; 32], "b", &both, at(1)));
+    assert_eq!([one.unwrap(), two.unwrap()].iter().flatten().count(), 1, "once, whoever comes first");
+    assert_ne!(store.user_by_name("ann").await.unwrap().unwrap().password_bcrypt, "bcrypt");
+    assert_eq!(actions(&db).await.split_off(1), ["account.password_link_sent", "account.password_reset"]);
+}
+
+#[tokio::test]
+async fn the_newest_link_holds_and_there_are_not_many() {
+    let db = TestDatabase::new().await;
+    let id = add_user(&db, 1, "ann", Role::Admin).await;
+    assert!(put(&db, id, 1, 0).await);
+    assert!(!put(&db, id, 2, 119).await, "one was sent a moment ago");
+    assert!(put(&db, id, 3, 120).await);
+    assert_eq!((redeem(&db, 1, 130).await, redeem(&db, 2, 130).await), (None, None));
+    assert_eq!(redeem(&db, 3, 130).await, Some(linked(id)));
+}
+
+#[tokio::test]
+async fn another_password_address_or_a_disabled_account_end_a_link() {
+    let db = TestDatabase::new().await;
+    let (id, _) = (add_user(&db, 1, "ann", Role::Viewer).await, add_user(&db, 2, "bob", Role::Admin).await);
+    assert!(put(&db, id, 1, 0).await);
+    assert!(db.store().set_password(id, "other", None, &console(), at(1)).await.unwrap());
+    assert_eq!(redeem(&db, 1, 2).await, None);
+    assert!(put(&db, id, 2, 200).await);
+    assert!(db.store().set_account_email(id, Some("ann@example.org"), &console(), at(201)).await.unwrap());
+    assert_eq!(db.store().account(id).await.unwrap().unwrap().email.as_deref(), Some("ann@example.org"));
+    assert_eq!(redeem(&db, 2, 202).await, None);
+    assert!(put(&db, id, 3, 400).await);
+    let disable = AccountChange { role: None, disabled: Some(true) };
+    db.store().change_account(id, disable, &console(), at(401)).await.unwrap();
+    assert_eq!((redeem(&db, 3, 402).await, put(&db, id, 4, 900).await), (None, false));
+    assert!(!db.store().set_account_email(UserId(uuid::Uuid::nil()), None, &console(), at(0)).await.unwrap());
+}
