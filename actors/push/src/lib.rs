@@ -32,7 +32,7 @@ use tokio::task::JoinSet;
 
 use self::account::ServiceAccount;
 use self::fcm::FcmClient;
-use self::sender::{Completion, Dispatcher, Job, Shared};
+use self::sender::{Completion, Job, Shared};
 pub use self::settings::{FcmSettings, UnifiedPushSettings};
 use self::unified_push::{UnifiedPush, is_endpoint};
 use metrics::Metrics;
@@ -180,7 +180,7 @@ impl PushSender {
         let client = FcmClient::new(account, &settings, clock.clone(), metrics)?;
         let (queue, waiting) = mpsc::channel(settings.queue_max.max(1));
         let shared = Arc::new(Shared::new(&settings, clock.clone(), metrics.clone()));
-        tasks.spawn(Dispatcher::new(client, &settings, Arc::clone(&shared)).run(waiting));
+        tasks.spawn(sender::run(client, Arc::clone(&shared), waiting));
         Ok(FcmQueue { queue, shared })
     }
 

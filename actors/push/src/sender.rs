@@ -4,14 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clock::Clock;
+use delivery::{AdmissionControl, Turn, dispatch};
 use domain::DeviceId;
-use domain::push::{CircuitBreaker, Misconfiguration, RecentSends, Verdict, ttl_left_s};
-use domain::rate::{self, RateLimit};
+use domain::push::{Misconfiguration, RecentSends, Verdict, ttl_left_s};
 use moka::sync::Cache;
 use prometheus::{IntCounterVec, IntGauge};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::fcm::{FcmClient, SendResult};
 use super::health::Health;
@@ -89,9 +88,8 @@ pub(super) struct Shared {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
-    breaker: CircuitBreaker,
+    admission: AdmissionControl,
     health: Health,
 }
 
@@ -104,7 +102,10 @@ impl Shared {
             per_device_per_minute: settings.per_device_per_minute,
             recent: Cache::builder().max_capacity(DEVICES_MAX).time_to_idle(DEVICE_IDLE).build(),
             started: Instant::now(),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                admission: AdmissionControl::new(Some(settings.rate), settings.concurrency),
+                health: Health::default(),
+            }),
         }
     }
 
@@ -125,7 +126,7 @@ impl Shared {
         PushStatus {
             on: true,
             misconfigured: state.health.wrong().map(Misconfiguration::name),
-            paused_for: state.breaker.open_for(now_ms),
+            paused_for: state.admission.blocked_for(now_ms),
             queued: usize::try_from(self.metrics.fcm_queued.get()).unwrap_or(0),
         }
     }
@@ -148,22 +149,20 @@ impl Shared {
         let mut state = self.state();
         match verdict {
             Verdict::Accepted => {
-                state.breaker = state.breaker.after_success(sent_at_ms);
+                state.admission.succeeded(sent_at_ms);
                 state.health.recover();
                 self.metrics.fcm_misconfigured.set(0);
                 ("accepted", PushOutcome::Accepted)
             }
             Verdict::TokenGone => {
-                state.breaker = state.breaker.after_success(sent_at_ms);
+                state.admission.succeeded(sent_at_ms);
                 ("token_gone", PushOutcome::TokenGone)
             }
             Verdict::Refused(why) => (why, PushOutcome::Refused(why)),
             Verdict::Retry(error_kind) => {
-                let was_closed = state.breaker.open_for(now_ms).is_none();
-                let (breaker, wait) =
-                    state.breaker.after_failure(error_kind, retry_after, sent_at_ms, now_ms, self.clock.randomness().fraction());
-                state.breaker = breaker;
-                if let Some(pause) = breaker.open_for(now_ms).filter(|_| was_closed) {
+                let (wait, blocked) =
+                    state.admission.failed(error_kind, retry_after, sent_at_ms, now_ms, self.clock.randomness().fraction());
+                if let Some(pause) = blocked {
                     tracing::warn!(event = "fcm.paused", reason = error_kind.name(), pause_ms = pause.as_millis());
                 }
                 (error_kind.name(), PushOutcome::RetryAfter(wait))
@@ -182,63 +181,19 @@ impl Shared {
     }
 }
 
-/// Task that sends the queued messages.
-pub(super) struct Dispatcher {
-    client: Arc<FcmClient>,
-    shared: Arc<Shared>,
-    rate: RateLimit,
-    concurrency: usize,
-}
-
-impl Dispatcher {
-    pub(super) fn new(client: FcmClient, settings: &FcmSettings, shared: Arc<Shared>) -> Self {
-        Self { client: Arc::new(client), shared, rate: settings.rate, concurrency: settings.concurrency.max(1) }
-    }
-
-    /// Sends until the queue is closed. Messages under way finish before this task ends.
-    pub(super) async fn run(self, mut queue: mpsc::Receiver<Job>) {
-        let (mut sending, mut arrival_ns) = (JoinSet::new(), 0);
-        while let Some(job) = queue.recv().await {
-            match self.wait_for_capacity(&mut sending, &mut arrival_ns).await {
-                Ok(()) => drop(sending.spawn(send(Arc::clone(&self.client), Arc::clone(&self.shared), job))),
-                Err(reason) => job.done.finish(reason.name(), PushOutcome::Refused(reason.name())),
-            }
+/// Sends the queued messages until the queue is closed. Messages under way finish before this ends.
+pub(super) async fn run(client: FcmClient, shared: Arc<Shared>, queue: mpsc::Receiver<Job>) {
+    let client = Arc::new(client);
+    let turn = |under_way| {
+        let now_ns = shared.now_ns();
+        let mut state = shared.state();
+        match state.health.blocked(now_ns / 1_000_000) {
+            Some(reason) => Turn::Refused(reason),
+            None => Turn::Admission(state.admission.admit(under_way, now_ns)),
         }
-        while sending.join_next().await.is_some() {}
-    }
-
-    /// Waits until a message may be sent.
-    ///
-    /// # Errors
-    /// A misconfiguration, because of which none can be sent.
-    async fn wait_for_capacity(&self, sending: &mut JoinSet<()>, arrival_ns: &mut u64) -> Result<(), Misconfiguration> {
-        loop {
-            while sending.try_join_next().is_some() {}
-            let now_ns = self.shared.now_ns();
-            let (blocked, open, half_open) = {
-                let (state, now_ms) = (self.shared.state(), now_ns / 1_000_000);
-                (state.health.blocked(now_ms), state.breaker.open_for(now_ms), state.breaker.is_half_open())
-            };
-            if let Some(reason) = blocked {
-                return Err(reason);
-            }
-            if sending.len() >= self.concurrency || (half_open && !sending.is_empty()) {
-                sending.join_next().await;
-                continue;
-            }
-            if let Some(pause) = open {
-                sleep(pause).await;
-                continue;
-            }
-            match rate::admit(*arrival_ns, self.rate, now_ns) {
-                Ok(next_ns) => {
-                    *arrival_ns = next_ns;
-                    return Ok(());
-                }
-                Err(early_ns) => sleep(Duration::from_nanos(early_ns)).await,
-            }
-        }
-    }
+    };
+    let refuse = |job: Job, reason: Misconfiguration| job.done.finish(reason.name(), PushOutcome::Refused(reason.name()));
+    dispatch(queue, turn, |job| send(Arc::clone(&client), Arc::clone(&shared), job), refuse).await;
 }
 
 async fn send(client: Arc<FcmClient>, shared: Arc<Shared>, Job { message, done, since, waiting }: Job) {
