@@ -78,7 +78,7 @@ impl ClusterNetwork {
         metrics: Metrics,
         pools: &PoolMetrics,
     ) -> Result<Self, LinkStartError> {
-        // Its own listener cannot be switched off: nobody is told its port, and nobody gets through.
+        // Its own listener cannot be switched off: its port is given to nobody, and nobody gets through.
         let boot = clock.new_id().simple();
         let server = NodeServer::new(
             0,

@@ -13,6 +13,7 @@ use domain::device::{AppStatus, Connectivity, DeviceIdentity, DeviceView, LastSt
 use domain::heartbeat::{Telemetry, Transport, WatchedApp};
 use domain::permits::PoolFigures;
 use domain::reconcile::ReconcilerStatus;
+use domain::rule::RuleSet;
 use domain::shard::Epoch;
 use domain::telemetry::Unusable;
 use domain::{CommandId, DeviceId, NodeId};
@@ -97,6 +98,7 @@ fn full(recording: &Recording) -> (DeviceId, NodeId, Arc<LastStatus>, DeviceView
         channels: Channels { socket: true, push: false },
         conflict_at: recording.has_edition(8).then(|| at(4)),
         ghost: recording.has_edition(8),
+        open_alerts: if recording.has_edition(10) { RuleSet::named(["low_battery", "app_down"]) } else { RuleSet::EMPTY },
     };
     (id, NodeId(uuid::Uuid::from_u128(9)), status, view)
 }
@@ -260,7 +262,7 @@ impl Recording {
 }
 
 /// Every recording, the newest of each protocol last.
-const RECORDINGS: [Recording; 10] = [
+const RECORDINGS: [Recording; 11] = [
     Recording { name: "3-1", format: Format::Positional, edition: 1, text: include_str!("recorded/3-1.txt") },
     Recording { name: "4-1", format: Format::Numbered, edition: 1, text: include_str!("recorded/4-1.txt") },
     Recording { name: "4-2", format: Format::Numbered, edition: 2, text: include_str!("recorded/4-2.txt") },
@@ -271,6 +273,7 @@ const RECORDINGS: [Recording; 10] = [
     Recording { name: "4-7", format: Format::Numbered, edition: 7, text: include_str!("recorded/4-7.txt") },
     Recording { name: "4-8", format: Format::Numbered, edition: 8, text: include_str!("recorded/4-8.txt") },
     Recording { name: "4-9", format: Format::Numbered, edition: 9, text: include_str!("recorded/4-9.txt") },
+    Recording { name: "4-10", format: Format::Numbered, edition: 10, text: include_str!("recorded/4-10.txt") },
 ];
 
 #[test]

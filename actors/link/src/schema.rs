@@ -74,7 +74,7 @@ message_struct!(Changes { 1: log, 2: last, 3: more, 4: changes, 5: heartbeats_pe
 message_struct!(Change { 1: device, 2: epoch, 3: view });
 
 // Devices.
-message_struct!(DeviceView { 1: identity, 2: last, 3: last_seen_at, 4: connectivity, 5: app_status; 6: channels, 7: conflict_at, 8: ghost });
+message_struct!(DeviceView { 1: identity, 2: last, 3: last_seen_at, 4: connectivity, 5: app_status; 6: channels, 7: conflict_at, 8: ghost, 9: open_alerts });
 message_struct!(DeviceIdentity { 1: id, 2: alias, 3: tags, 4: groups, 5: hardware_id, 6: model, 7: manufacturer, 8: enrolled_at });
 message_struct!(LastStatus { 1: bucket_at, 2: received_at, 3: device_time, 4: clock_rejected, 5: telemetry });
 message_struct!(Unusable { 1: field, 2: value, 3: problem, 4: since });

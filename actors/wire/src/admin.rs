@@ -143,6 +143,10 @@ pub struct Device {
     /// Since when they do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity_conflict_at: Option<String>,
+    /// Rules of its open alerts, as its owner knows them.
+    #[serde(default)]
+    #[schema(value_type = Vec<crate::names::AlertRuleName>)]
+    pub alerts: Vec<String>,
     /// Tags.
     pub tags: Vec<String>,
     /// Groups.

@@ -9,6 +9,7 @@ mod reading;
 pub mod admin;
 pub mod agent;
 pub mod agent_build;
+pub mod alert;
 pub mod apk;
 pub mod audit;
 pub mod command;

@@ -107,6 +107,34 @@ names! {
     Shell = ["bash", "powershell", "cmd"]
     /// State of the agent's APK at a node.
     AgentApkState = ["ready", "unusable", "missing"]
+    /// Rule of alerts.
+    AlertRuleName = { domain::alert::Rule }
+    /// Severity of an alert.
+    AlertSeverity = { domain::alert::Severity }
+    /// State of an alert.
+    AlertState = { domain::alert::AlertState }
+    /// Kind of what an alert is about.
+    AlertSubjectKind = { domain::alert::SubjectKind }
+    /// Reason for which an alert was resolved.
+    AlertResolveCause = { domain::alert::ResolveCause }
+    /// Kind of a change of an alert.
+    AlertStepKind = { domain::alert::TransitionKind }
+    /// Cause for which a change of an alert is not notified.
+    AlertSuppression = { domain::notification::Suppression }
+    /// What people have been notified of.
+    AlertNotified = { domain::notification::Notified }
+    /// State of a delivery.
+    AlertDeliveryState = ["queued", "delivered", "dead"]
+    /// Outcome of an acknowledgement.
+    AcknowledgeOutcome = ["acknowledged", "already_acknowledged", "resolved", "not_found"]
+    /// Kind of a scope of settings.
+    AlertScopeKind = ["global", "group", "tag", "device"]
+    /// Kind of a channel.
+    AlertChannelKind = { domain::notification::ChannelKind }
+    /// Command that mends an alert.
+    AlertRemedy = { domain::alert::Remedy }
+    /// Weekday.
+    Weekday = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
     /// Kind of an actor of the audit trail.
     ActorKind = ["person", "token", "system", "device"]
     /// Kind of use of an APK.

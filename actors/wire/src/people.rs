@@ -23,6 +23,9 @@ pub struct User {
     pub password_changed_at: String,
     /// Time of last activity, to about a minute.
     pub last_seen_at: Option<String>,
+    /// Address of mail: where links to set a password are sent.
+    #[serde(default)]
+    pub email: Option<String>,
 }
 
 /// Body of `POST /v1/users`.
@@ -38,6 +41,9 @@ pub struct CreateUser {
     /// Password of at least 10 characters and at most 72 bytes; generated when absent.
     #[serde(default)]
     pub password: Option<String>,
+    /// Address of mail. Without a password, and with a mail server, it gets an invitation: a link by which the password is set.
+    #[serde(default)]
+    pub email: Option<String>,
 }
 
 /// 201 of `POST /v1/users`.
@@ -46,8 +52,11 @@ pub struct CreatedUser {
     /// The account.
     #[serde(flatten)]
     pub user: User,
-    /// Generated password, returned only here; null when one was given.
+    /// Generated password, returned only here; null when one was given, or an invitation was sent.
     pub password: Option<String>,
+    /// Whether an invitation was sent.
+    #[serde(default)]
+    pub invited: bool,
 }
 
 /// Body of `PATCH /v1/users/{id}`; what is absent stays as it is.
@@ -59,6 +68,8 @@ pub struct ChangeUser {
     pub role: Option<String>,
     /// Whether the account is disabled. Disabling ends its sessions and revokes its API tokens.
     pub disabled: Option<bool>,
+    /// Address of mail; empty: none.
+    pub email: Option<String>,
 }
 
 /// Body of `POST /v1/users/{id}/reset-password`.

@@ -4,6 +4,7 @@
 //! replaces this module.
 
 use bincode::config::{self, Configuration};
+use domain::rule::RuleSet;
 use domain::shard::Epoch;
 use domain::{CommandId, DeviceId, NodeId, Timestamp};
 use serde::Serialize;
@@ -49,6 +50,22 @@ macro_rules! leaves {
 leaves!(bool = false, i16 = 0, i32 = 0, i64 = 0, u32 = 0, u64 = 0, f32 = 0.0, f64 = 0.0);
 // Without a default: a message that lacks one is unreadable.
 leaves!(String, DeviceId, NodeId, CommandId, Epoch);
+
+/// Names: the numbers of rules are those of a build.
+impl Message for RuleSet {
+    fn write(&self, out: &mut Writer) {
+        out.leaf(&self.names());
+    }
+    fn read(input: &mut Reader<'_>) -> Result<Self, BadBody> {
+        Ok(Self::named(input.leaf::<Vec<String>>()?))
+    }
+    fn absent() -> Result<Self, BadBody> {
+        Ok(Self::EMPTY)
+    }
+    fn is_absent(&self) -> bool {
+        self.is_empty()
+    }
+}
 
 /// Microseconds since 1970.
 impl Message for Timestamp {
