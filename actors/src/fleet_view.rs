@@ -340,7 +340,7 @@ impl FleetView {
     }
 
     /// Visits every device, in no order.
-    pub(crate) fn visit(&self, mut look: impl FnMut(&DeviceView)) {
+    pub fn visit(&self, mut look: impl FnMut(&DeviceView)) {
         self.devices.iter().for_each(|shown| look(&shown.view));
     }
 

@@ -8,6 +8,7 @@
 //! ├── EventWriter               records what happened to devices
 //! ├── PushSender                messages to devices over FCM
 //! ├── FleetView                 what dashboards and counts see
+//! ├── AlertWriter, Coordinator   records which rules hold; decides who is notified
 //! ├── DeploymentManager         drives the deployments of this node's shards
 //! ├── Links, Gateway            the way to other nodes
 //! └── PlacementActor            claims and releases shards
@@ -16,10 +17,13 @@
 //! ```
 
 pub mod agent_updates;
+pub mod alert;
 mod apk_retention;
 pub mod database_time;
 pub mod deployment;
 pub mod device;
+mod digest;
+mod event_subscriptions;
 pub mod fleet_view;
 mod history;
 mod housekeeping;

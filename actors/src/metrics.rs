@@ -13,6 +13,8 @@ pub struct Metrics {
     pub pools: permits::metrics::PoolMetrics,
     /// Metrics of push messages.
     pub push: push::metrics::Metrics,
+    /// Metrics of notifications.
+    pub notify: notify::Metrics,
     /// Metrics of the link between nodes.
     pub link: link::metrics::Metrics,
     /// Heartbeats by outcome.
@@ -81,6 +83,20 @@ pub struct Metrics {
     pub deployment_install_seconds: Histogram,
     /// Tasks that have finished, by state and reason.
     pub deployment_tasks_finished: IntCounterVec,
+    /// Changes of alerts that were recorded, by rule and kind.
+    pub alert_changes: IntCounterVec,
+    /// Time from the judgement of a change until its record.
+    pub alert_record_seconds: Histogram,
+    /// Open alerts of the cluster by rule, severity and state, on the node that coordinates.
+    pub alerts_open: IntGaugeVec,
+    /// Changes of alerts with which the coordinator is done: notified, or the cause for which they are not.
+    pub alert_changes_settled: IntCounterVec,
+    /// Messages that the coordinator decided, by kind.
+    pub notifications_decided: IntCounterVec,
+    /// Commands that were sent to mend alerts, by remedy and outcome.
+    pub remediations: IntCounterVec,
+    /// When the coordinator last decided, Unix time; 0: another node does.
+    pub alert_last_decision: IntGauge,
     /// Partitions of the history, the default one included.
     pub heartbeat_partitions: IntGauge,
     /// Rows that no daily partition covers.
@@ -100,6 +116,7 @@ impl Metrics {
         Ok(Self {
             pools: permits::metrics::PoolMetrics::register(registry)?,
             push: push::metrics::Metrics::register(registry)?,
+            notify: notify::Metrics::register(registry)?,
             link: link::metrics::Metrics::register(registry)?,
             heartbeats: register_int_counter_vec_with_registry!(
                 "nexmdm_heartbeats_total",
@@ -276,6 +293,47 @@ impl Metrics {
                 "nexmdm_reconciler_last_success_timestamp_seconds",
                 "Start of a reconciler's last run that succeeded",
                 &["reconciler"],
+                registry
+            )?,
+            alert_changes: register_int_counter_vec_with_registry!(
+                "nexmdm_alert_changes_total",
+                "Recorded changes of alerts by rule and kind",
+                &["rule", "kind"],
+                registry
+            )?,
+            alert_record_seconds: register_histogram_with_registry!(
+                "nexmdm_alert_record_seconds",
+                "Time from the judgement of a change of an alert to its record",
+                vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0],
+                registry
+            )?,
+            alerts_open: register_int_gauge_vec_with_registry!(
+                "nexmdm_alerts_open",
+                "Open alerts of the cluster, on the node that coordinates; zero on the others",
+                &["rule", "severity", "state"],
+                registry
+            )?,
+            alert_changes_settled: register_int_counter_vec_with_registry!(
+                "nexmdm_alert_changes_settled_total",
+                "Raises and resolves by outcome: notified, or the cause of suppression",
+                &["outcome"],
+                registry
+            )?,
+            notifications_decided: register_int_counter_vec_with_registry!(
+                "nexmdm_notifications_decided_total",
+                "Messages decided by the coordinator, by kind",
+                &["kind"],
+                registry
+            )?,
+            remediations: register_int_counter_vec_with_registry!(
+                "nexmdm_alert_remediations_total",
+                "Commands to mend alerts by remedy: sent, and how they ended",
+                &["remedy", "outcome"],
+                registry
+            )?,
+            alert_last_decision: register_int_gauge_with_registry!(
+                "nexmdm_alert_last_decision_timestamp_seconds",
+                "Last decision of the coordinator of notifications; 0: another node coordinates",
                 registry
             )?,
             heartbeat_partitions: register_int_gauge_with_registry!(

@@ -7,6 +7,7 @@ use domain::command::DispatchPolicy;
 use domain::device::DevicePolicy;
 
 pub use crate::agent_updates::AgentUpdateSettings;
+pub use crate::alert::AlertSettings;
 pub use crate::deployment::DeploymentSettings;
 pub use crate::history::HistorySettings;
 pub use crate::housekeeping::FailuresKept;
@@ -42,6 +43,10 @@ pub struct Settings {
     pub agent_updates: AgentUpdateSettings,
     /// Deployments.
     pub deployments: DeploymentSettings,
+    /// Alerts.
+    pub alerts: AlertSettings,
+    /// Messages about alerts: channels, and the sender of the outbox.
+    pub notify: notify::NotifySettings,
     /// The APK library.
     pub apks: apk::ApkSettings,
 }

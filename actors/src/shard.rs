@@ -8,12 +8,13 @@
 //! A shard lives as long as its node owns it, in one epoch.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Moment;
 use dashmap::DashMap;
+use domain::alert::{OpenRecord, SubjectKind};
 use domain::backoff::Backoff;
 use domain::device::DeviceState;
 use domain::shard::{Epoch, ShardId, shard_of};
@@ -21,7 +22,7 @@ use domain::{DeviceId, ServiceError, Timestamp};
 use link::messages::PendingCommand;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorStatus, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
-use store::{OpenCommandScope, Store, StoredDevice};
+use store::{OpenAlert, OpenCommandScope, Store, StoreError, StoredDevice};
 
 use crate::device::{DeviceActor, DeviceArguments, DeviceContext, DeviceMsg, DeviceSupervisor};
 use crate::metrics::Metrics;
@@ -34,6 +35,10 @@ const RESTART_BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), ma
 const COMMANDS_READ_MAX: i64 = 1_000;
 /// Delay before open commands are read again after a failure.
 pub(crate) const COMMANDS_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Open alerts that are read together.
+const ALERTS_READ_MAX: i64 = 5_000;
+/// Delay before open alerts are read again after a failure.
+const ALERTS_RETRY_DELAY: chrono::TimeDelta = chrono::TimeDelta::seconds(2);
 /// Running time after which the failures of a device no longer count.
 const RECOVERED_AFTER_S: i64 = 60;
 
@@ -61,6 +66,10 @@ pub enum ShardMsg {
     Settled(RpcReplyPort<()>),
     /// Locate the actor of this device, starting it from the store if needed.
     Locate(DeviceId, RpcReplyPort<Result<ActorRef<DeviceMsg>, ServiceError>>),
+    /// Read the open alerts of this device.
+    ReadOpenAlerts(DeviceId),
+    /// The open alerts of this shard, read for these devices; `None`: they could not be read.
+    OpenAlertsRead(HashSet<DeviceId>, Option<Vec<OpenAlert>>),
     /// Wake this device at this time.
     WatchUntil(DeviceId, Timestamp),
     /// Check the deadlines.
@@ -73,15 +82,26 @@ pub enum ShardMsg {
 }
 
 /// Shard actor, as the supervisor of its devices.
-struct Supervisor(ActorRef<ShardMsg>);
+struct Supervisor {
+    shard: ActorRef<ShardMsg>,
+    judged_since: Timestamp,
+}
 
 impl DeviceSupervisor for Supervisor {
     fn watch_until(&self, device: DeviceId, deadline: Timestamp) {
-        let _ = self.0.cast(ShardMsg::WatchUntil(device, deadline));
+        let _ = self.shard.cast(ShardMsg::WatchUntil(device, deadline));
     }
 
     fn reload(&self, device: DeviceId) {
-        let _ = self.0.cast(ShardMsg::Reload(device));
+        let _ = self.shard.cast(ShardMsg::Reload(device));
+    }
+
+    fn read_open_alerts(&self, device: DeviceId) {
+        let _ = self.shard.cast(ShardMsg::ReadOpenAlerts(device));
+    }
+
+    fn judged_since(&self) -> Timestamp {
+        self.judged_since
     }
 }
 
@@ -116,6 +136,11 @@ pub struct ShardState {
     devices: HashMap<ActorId, DeviceId>,
     deadlines: BinaryHeap<Reverse<(Timestamp, DeviceId)>>,
     failing: HashMap<DeviceId, FailureCount>,
+    /// Devices that do not know which of their alerts are open.
+    alerts_unread: HashSet<DeviceId>,
+    alerts_reading: bool,
+    /// When open alerts may be read again after a failure.
+    alerts_again_at: Option<Timestamp>,
 }
 
 impl Actor for ShardActor {
@@ -125,8 +150,17 @@ impl Actor for ShardActor {
 
     async fn pre_start(&self, me: ActorRef<ShardMsg>, start: ShardArguments) -> Result<ShardState, ActorProcessingErr> {
         me.send_interval(DEADLINE_TICK, || ShardMsg::Tick);
-        let supervisor = Arc::new(Supervisor(me));
-        Ok(ShardState { start, supervisor, devices: HashMap::new(), deadlines: BinaryHeap::new(), failing: HashMap::new() })
+        let supervisor = Arc::new(Supervisor { shard: me, judged_since: start.context.clock.now() });
+        Ok(ShardState {
+            start,
+            supervisor,
+            devices: HashMap::new(),
+            deadlines: BinaryHeap::new(),
+            failing: HashMap::new(),
+            alerts_unread: HashSet::new(),
+            alerts_reading: false,
+            alerts_again_at: None,
+        })
     }
 
     async fn handle(&self, me: ActorRef<ShardMsg>, message: ShardMsg, state: &mut ShardState) -> Result<(), ActorProcessingErr> {
@@ -158,7 +192,13 @@ impl Actor for ShardActor {
             ShardMsg::Settled(reply) => drop(reply.send(())),
             ShardMsg::Locate(id, reply) => drop(reply.send(state.locate(&me, id).await)),
             ShardMsg::WatchUntil(id, deadline) => state.deadlines.push(Reverse((deadline, id))),
-            ShardMsg::Tick => state.tick(state.start.context.clock.now()),
+            ShardMsg::ReadOpenAlerts(id) => drop(state.alerts_unread.insert(id)),
+            ShardMsg::OpenAlertsRead(devices, open) => state.open_alerts_read(devices, open),
+            ShardMsg::Tick => {
+                let now = state.start.context.clock.now();
+                state.tick(now);
+                state.read_open_alerts(&me, now);
+            }
             ShardMsg::Restart(id) => {
                 if state.activate(&me, id).await.is_err() {
                     state.restart_later(&me, id);
@@ -288,7 +328,37 @@ impl ShardState {
         let (actor, _) = Actor::spawn_linked(None, DeviceActor, arguments, me.get_cell()).await?;
         self.devices.insert(actor.get_id(), id);
         self.start.directory.insert(id, actor.clone());
+        self.alerts_unread.insert(id);
         Ok(actor)
+    }
+
+    /// Reads the open alerts of devices that do not know them, all together.
+    fn read_open_alerts(&mut self, me: &ActorRef<ShardMsg>, now: Timestamp) {
+        if self.alerts_unread.is_empty() || self.alerts_reading || self.alerts_again_at.is_some_and(|at| at > now) {
+            return;
+        }
+        self.alerts_reading = true;
+        let (devices, store, shard, me) = (std::mem::take(&mut self.alerts_unread), self.start.store.clone(), self.start.shard, me.clone());
+        tokio::spawn(async move {
+            let read = all_open_alerts(&store, &[shard]).await;
+            let open = read.inspect_err(|cause| tracing::warn!(event = "alert.open_not_read", shard = shard.0, %cause)).ok();
+            let _ = me.cast(ShardMsg::OpenAlertsRead(devices, open));
+        });
+    }
+
+    fn open_alerts_read(&mut self, devices: HashSet<DeviceId>, open: Option<Vec<OpenAlert>>) {
+        self.alerts_reading = false;
+        let Some(open) = open else {
+            self.alerts_unread.extend(devices);
+            self.alerts_again_at = Some(self.start.context.clock.now() + ALERTS_RETRY_DELAY);
+            return;
+        };
+        let mut by_device = open_by_device(open);
+        for id in devices {
+            if let Some(actor) = self.start.directory.get(&id) {
+                let _ = actor.cast(DeviceMsg::OpenAlerts(by_device.remove(&id).unwrap_or_default()));
+            }
+        }
     }
 
     async fn locate(&mut self, me: &ActorRef<ShardMsg>, id: DeviceId) -> Result<ActorRef<DeviceMsg>, ServiceError> {
@@ -351,4 +421,29 @@ impl ShardState {
         }
         self.failing.retain(|_, failing| (now - failing.last).num_seconds() <= RECOVERED_AFTER_S);
     }
+}
+
+/// The open alerts about devices of these shards.
+pub(crate) async fn all_open_alerts(store: &Store, shards: &[ShardId]) -> Result<Vec<OpenAlert>, StoreError> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.open_alerts(shards, Some(SubjectKind::Device), after, ALERTS_READ_MAX).await?;
+        let whole = (page.len() as i64) < ALERTS_READ_MAX;
+        after = page.last().map(|last| last.id);
+        all.extend(page);
+        if whole {
+            return Ok(all);
+        }
+    }
+}
+
+/// Open alerts by the device that they are about.
+pub(crate) fn open_by_device(open: Vec<OpenAlert>) -> HashMap<DeviceId, Vec<OpenRecord>> {
+    let mut by_device: HashMap<DeviceId, Vec<OpenRecord>> = HashMap::new();
+    for alert in open {
+        if let Some(id) = alert.key.subject.device() {
+            by_device.entry(id).or_default().push(OpenRecord { rule: alert.key.rule, id: alert.id, severity: alert.severity });
+        }
+    }
+    by_device
 }

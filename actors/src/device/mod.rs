@@ -3,12 +3,14 @@
 //! It never waits for the database: rows go to a writer, which reports the
 //! commit back, and only then does the live state change.
 
+mod alerts;
 mod precondition;
 mod queue;
 
 use std::sync::Arc;
 
 use clock::{Clock, Moment};
+use domain::alert::OpenRecord;
 use domain::command::{Channels, DispatchEvent, DispatchPolicy};
 use domain::condition::{self, Condition};
 use domain::device::{Admission, DeviceEffect, DeviceEvent, DevicePolicy, DeviceState, DeviceView, LastStatus};
@@ -22,11 +24,14 @@ use ractor_cluster::RactorMessage;
 use secrecy::SecretBox;
 use store::{HeartbeatRow, RecordedChange, Store, StoredDevice, same_details};
 
+use crate::alert::AlertRules;
 use crate::fleet_view::FleetView;
 use crate::messages::{HeartbeatReply, RecordOutcome, SocketPort, StoredHeartbeat};
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
-use crate::writers::{CommandWriter, EventWriter, HeartbeatWriters, WriteJob};
+use crate::writers::{AlertWriter, CommandWriter, EventWriter, HeartbeatWriters, WriteJob};
+use alerts::DeviceAlerts;
+pub use alerts::RecordedAlert;
 use queue::{CommandQueue, Driver};
 
 /// Message to a device actor. Local to a node: none is sent over the link as it is.
@@ -57,6 +62,12 @@ pub enum DeviceMsg {
     ChangeRecorded(RecordOutcome),
     /// The delay after a refused record has ended.
     RetryRecord,
+    /// Stored open alerts of the device.
+    OpenAlerts(Vec<OpenRecord>),
+    /// Outcome of recording a change of an alert.
+    AlertRecorded(Box<RecordedAlert>),
+    /// The settings of rules have changed.
+    JudgeAlerts,
     /// Stored open commands of the device.
     PendingCommands(Vec<PendingCommand>),
     /// Outcome of the push message of a command, to this push token.
@@ -83,6 +94,10 @@ pub struct DeviceContext {
     pub writers: HeartbeatWriters,
     /// Writer of events.
     pub events: EventWriter,
+    /// Writer of alerts.
+    pub alerts: AlertWriter,
+    /// Settings of the rules of alerts.
+    pub rules: Arc<AlertRules>,
     /// Shards and lease of this node.
     pub ownership: Arc<Ownership>,
     /// Sends to sockets of any node.
@@ -113,6 +128,10 @@ pub trait DeviceSupervisor: Send + Sync {
     fn watch_until(&self, device: DeviceId, deadline: Timestamp);
     /// Sends [`DeviceMsg::Refresh`] with the stored device.
     fn reload(&self, device: DeviceId);
+    /// Sends [`DeviceMsg::OpenAlerts`] with the stored open alerts.
+    fn read_open_alerts(&self, device: DeviceId);
+    /// Since when this node hears of the devices of the shard.
+    fn judged_since(&self) -> Timestamp;
 }
 
 /// The actor of one device.
@@ -164,6 +183,7 @@ pub struct DeviceActorState {
     /// When what this actor knows was read from the store, or told by whoever wrote it. What was
     /// read before that is older, and is not taken over.
     known_at: Moment,
+    alerts: DeviceAlerts,
     supervisor: Arc<dyn DeviceSupervisor>,
     lease: ShardLease,
     context: Arc<DeviceContext>,
@@ -211,6 +231,7 @@ impl Actor for DeviceActor {
             commands: CommandQueue::new(context.metrics.open_commands.clone()),
             unreported: 0,
             details_known: false,
+            alerts: DeviceAlerts::default(),
             supervisor,
             context,
         };
@@ -244,14 +265,18 @@ impl Actor for DeviceActor {
                     state.drive(&me, DispatchEvent::Reconcile);
                 }
                 state.unreported = state.unreported.saturating_sub(1);
+                let before = state.device.last.clone();
                 state.apply(DeviceEvent::Stored(status));
+                state.count_streaks(before.as_ref());
                 state.record(&me);
+                state.judge_alerts(&me);
             }
             // Without its lease a node judges nobody; it looks again once it may.
             DeviceMsg::DeadlinePassed if !state.acts() => state.recheck_lease(),
             DeviceMsg::DeadlinePassed => {
                 state.apply(DeviceEvent::DeadlinePassed);
                 state.record(&me);
+                state.judge_alerts(&me);
                 state.drive(&me, DispatchEvent::Reconcile);
             }
             // What takes rights away is in force whoever owns the device by now.
@@ -264,8 +289,11 @@ impl Actor for DeviceActor {
             }
             DeviceMsg::Refresh(read_at, stored) => {
                 let held = state.device.holds_commands();
+                let before = state.device.last.clone();
                 state.refresh(read_at, *stored);
+                state.count_streaks(before.as_ref());
                 state.record(&me);
+                state.judge_alerts(&me);
                 if held && !state.device.holds_commands() {
                     state.drive(&me, DispatchEvent::Reconcile);
                 }
@@ -275,6 +303,9 @@ impl Actor for DeviceActor {
                 state.paused = false;
                 state.record(&me);
             }
+            DeviceMsg::OpenAlerts(open) => state.open_alerts_read(&me, open),
+            DeviceMsg::AlertRecorded(recorded) => state.alert_recorded(&me, *recorded),
+            DeviceMsg::JudgeAlerts => state.judge_alerts(&me),
             DeviceMsg::PendingCommands(commands) => {
                 state.commands.add(commands);
                 state.drive(&me, DispatchEvent::Reconcile);
@@ -336,6 +367,7 @@ impl DeviceActorState {
                 if deleted && self.device.lifecycle == domain::device::Lifecycle::Active {
                     self.known_at = self.context.clock.monotonic();
                     self.apply(DeviceEvent::Deleted);
+                    self.judge_alerts(me);
                     // It may have been restored since; only the store knows.
                     self.supervisor.reload(self.device.identity.id);
                 }

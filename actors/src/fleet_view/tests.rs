@@ -27,6 +27,7 @@ fn view(n: u128) -> DeviceView {
         channels: Default::default(),
         conflict_at: None,
         ghost: false,
+        open_alerts: Default::default(),
     }
 }
 

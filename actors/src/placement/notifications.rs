@@ -1,4 +1,4 @@
-//! Notifications of other nodes through the database: of placement, devices, commands, deployments and accounts.
+//! Notifications of other nodes through the database: of placement, devices, commands, deployments, alerts and accounts.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -40,6 +40,8 @@ pub(crate) struct NotifyListener {
     pub(crate) forget_people: Box<dyn Fn() + Send + Sync>,
     /// Called when a deployment has changed; `None`: any of them.
     pub(crate) on_deployment: Box<dyn Fn(Option<DeploymentId>) + Send + Sync>,
+    /// Called when alerts have changed, or what decides about their notifications; with whether the settings of rules may have.
+    pub(crate) on_alert: Box<dyn Fn(bool) + Send + Sync>,
     /// Wakes placement.
     pub(crate) wake: Arc<dyn Fn() + Send + Sync>,
 }
@@ -66,6 +68,7 @@ impl NotifyListener {
     async fn listen(&self, mut listener: Listener) -> Result<(), StoreError> {
         // Earlier notifications are lost.
         (self.forget_people)();
+        (self.on_alert)(true);
         self.recheck_access().await?;
         (self.wake)();
         loop {
@@ -88,6 +91,7 @@ impl NotifyListener {
                     }
                     Notification::DeploymentCommands(id) => commands.extend(id.parse().ok().map(OpenCommandScope::Deployment)),
                     Notification::Deployment(id) => (self.on_deployment)(id.parse().ok()),
+                    Notification::Alert { rules } => (self.on_alert)(rules),
                     Notification::CommandBatch(id) => commands.extend(id.parse().ok().map(OpenCommandScope::Batch)),
                     Notification::Missed => return Ok(()),
                 }

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent_updates::{CheckCounters, Offers};
+use crate::alert::{AlertRules, CoordinatorMsg};
 use crate::deployment::ManagerMsg;
 use crate::deployment::reports::TaskReports;
 use crate::fleet_view::FleetView;
@@ -66,8 +67,12 @@ pub struct Runtime {
     pub commands: CommandWriter,
     /// Writes what devices report of deployments.
     pub task_reports: TaskReports,
+    /// Sends messages to people, and keeps the secrets of channels.
+    pub notifier: notify::Notifier,
     /// The APK library.
     pub library: Arc<ApkLibrary>,
+    /// Settings of the rules of alerts.
+    pub alerts: Arc<AlertRules>,
     /// Builds of the agent that are offered.
     pub offers: Arc<Offers>,
     /// Checks for updates of the agent, counted.
@@ -80,6 +85,7 @@ struct Running {
     placement: Option<ActorRef<PlacementMsg>>,
     reconcilers: Arc<Reconcilers>,
     deployments: Option<ActorRef<ManagerMsg>>,
+    coordinator: Option<ActorRef<CoordinatorMsg>>,
     membership: Arc<Membership>,
     links: Arc<Links>,
     writers_closing: CancellationToken,
@@ -110,20 +116,23 @@ impl Runtime {
         let library = ApkLibrary::open(settings.apks.clone(), &master_key, &metrics.pools)?;
 
         let mut core = runtime::Core::new(clock, store, metrics, master_key, settings);
+        // Known before the first device is judged.
+        core.rules.reread().await?;
         let writers = runtime::start_writers(&mut core, settings)?;
         let members = runtime::join_cluster(&mut core, &writers, cluster, settings).await?;
         let deployments = runtime::start_deployments(&core, &members, &library, settings).await?;
-        runtime::listen_for_notifications(&mut core, &members, &deployments, forget_people);
+        let coordinator = runtime::start_coordinator(&core, settings).await?;
+        runtime::listen_for_notifications(&mut core, &members, &deployments, &coordinator, &writers.notifier, forget_people);
         let caught_up = runtime::replicate_fleet_view(&mut core, &members);
         runtime::watch_completeness(&mut core);
-        let agent_builds = periodic::start_reconcilers(&core, &library, &caught_up, settings).await?;
+        let agent_builds = periodic::start_reconcilers(&mut core, &writers, &members, &library, &caught_up, settings).await?;
         runtime::wait_until_caught_up(caught_up).await;
         // A day may have ended while no node ran.
         core.reconcilers.wake(history::DEVICE_HOURS);
 
-        let runtime::Core { clock, store, metrics: _, master_key, view, ownership, sockets, reconcilers, tasks, stopping } = core;
+        let runtime::Core { clock, store, metrics: _, master_key, view, ownership, sockets, rules, reconcilers, tasks, stopping } = core;
         let runtime::Members { name, membership, placement, links, router, view: cluster_view, leaving, .. } = members;
-        let runtime::Writers { commands, task_reports, tasks: writers, closing: writers_closing, .. } = writers;
+        let runtime::Writers { commands, task_reports, notifier, tasks: writers, closing: writers_closing, .. } = writers;
         Ok(Self {
             clock,
             store,
@@ -138,13 +147,16 @@ impl Runtime {
             sockets,
             commands,
             task_reports,
+            notifier,
             library,
+            alerts: rules,
             offers: agent_builds.offers,
             check_counters: agent_builds.counters,
             running: tokio::sync::Mutex::new(Running {
                 placement: Some(placement),
                 reconcilers,
                 deployments: Some(deployments),
+                coordinator: Some(coordinator),
                 membership,
                 links,
                 writers_closing,
@@ -181,6 +193,9 @@ impl Runtime {
         }
         if let Some(deployments) = running.deployments.take() {
             deployments.stop(None);
+        }
+        if let Some(coordinator) = running.coordinator.take() {
+            coordinator.stop(None);
         }
         let reconciled = running.reconcilers.stop(RECONCILERS_STOP_TIMEOUT).await;
         running.writers_closing.cancel();

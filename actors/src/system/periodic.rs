@@ -1,5 +1,6 @@
 //! The reconcilers of a node, all of them.
 
+mod alert_records;
 mod clock_offset;
 
 use std::sync::Arc;
@@ -7,13 +8,18 @@ use std::sync::Arc;
 use apk::ApkLibrary;
 use tokio::sync::watch;
 
-use super::runtime::Core;
+use super::runtime::{Core, Members, Writers};
 use super::start::StartError;
 use crate::agent_updates::{self, CheckCounters, Offers};
+use crate::alert::{self, AuditWatch, DeploymentRules, HealthWatch, Outages, Remediation, SystemRules};
 use crate::apk_retention;
+use crate::device::DeviceMsg;
+use crate::digest;
+use crate::event_subscriptions;
 use crate::history::{self, RetentionPeriods};
 use crate::housekeeping;
 use crate::partition;
+use crate::reconcile::Reconciler;
 use crate::settings::Settings;
 
 /// State from which a node answers agent updates.
@@ -24,12 +30,14 @@ pub(super) struct AgentBuilds {
 
 /// Starts every reconciler. The builds that are offered are known when this returns.
 pub(super) async fn start_reconcilers(
-    core: &Core,
+    core: &mut Core,
+    writers: &Writers,
+    members: &Members,
     library: &Arc<ApkLibrary>,
     caught_up: &watch::Receiver<bool>,
     settings: &Settings,
 ) -> Result<AgentBuilds, StartError> {
-    let (store, updates) = (&core.store, &settings.agent_updates);
+    let (store, updates) = (&core.store.clone(), &settings.agent_updates);
     let builds = AgentBuilds {
         offers: Arc::new(Offers::new(core.clock.clone(), updates.stale_after, core.metrics.agent_builds_halted.clone())),
         counters: Arc::default(),
@@ -44,11 +52,69 @@ pub(super) async fn start_reconcilers(
     reconcilers.extend(history::reconcilers(store, &core.view, caught_up, settings.device, interval, periods(settings)));
     reconcilers.extend(apk_retention::reconcilers(store, library, interval));
     reconcilers.extend(housekeeping::reconcilers(store, settings.sign_in_failures));
+    let outages = Outages::default();
+    let woken = Arc::clone(&core.reconcilers);
+    let on_return = Box::new(move || woken.wake(alert::ALERT_SYSTEM));
+    core.tasks.spawn(outages.clone().keep_watching(store.clone(), core.clock.clone(), on_return, core.stopping.clone()));
+    reconcilers.extend(alerts(core, writers, members, outages, settings));
+    reconcilers.extend([digest::reconciler(store, &core.clock), event_subscriptions::reconciler(store, &core.clock)]);
     reconcilers.extend(agent_updates::reconcilers(store, &builds.offers, &builds.counters, updates));
     for reconciler in reconcilers {
         core.reconcilers.start(reconciler).await?;
     }
     Ok(builds)
+}
+
+/// The reconcilers of alerts.
+fn alerts(core: &Core, writers: &Writers, members: &Members, outages: Outages, settings: &Settings) -> Vec<Reconciler> {
+    let directory = Arc::clone(&members.parts.directory);
+    let judge_anew = move || {
+        for device in directory.iter() {
+            // A device that stops is judged by its next owner.
+            let _ = device.cast(DeviceMsg::JudgeAlerts);
+        }
+    };
+    vec![
+        alert::rules_reconciler(&core.rules, Box::new(judge_anew)),
+        alert_records::reconciler(core, writers, members),
+        DeploymentRules {
+            clock: core.clock.clone(),
+            store: core.store.clone(),
+            ownership: Arc::clone(&core.ownership),
+            rules: Arc::clone(&core.rules),
+            writer: writers.alerts.clone(),
+        }
+        .reconciler(),
+        SystemRules {
+            clock: core.clock.clone(),
+            store: core.store.clone(),
+            view: Arc::clone(&core.view),
+            rules: Arc::clone(&core.rules),
+            writer: writers.alerts.clone(),
+            outages,
+            metrics: core.metrics.clone(),
+            since: None,
+            audit: AuditWatch::default(),
+        }
+        .reconciler(),
+        HealthWatch {
+            name: members.name.clone(),
+            store: core.store.clone(),
+            push: writers.push.clone(),
+            data_dir: settings.alerts.data_dir.clone(),
+            pool_full_since: None,
+        }
+        .reconciler(),
+        Remediation {
+            clock: core.clock.clone(),
+            store: core.store.clone(),
+            rules: Arc::clone(&core.rules),
+            metrics: core.metrics.clone(),
+            open_per_device_max: settings.alerts.open_commands_max,
+        }
+        .reconciler(),
+        alert::retention(&core.store, settings.history.interval, settings.alerts.kept),
+    ]
 }
 
 fn periods(settings: &Settings) -> RetentionPeriods {

@@ -10,7 +10,8 @@ use clock::Clock;
 use dashmap::DashMap;
 use link::cluster_view::ClusterView;
 use link::{ClusterNetwork, Links, Network};
-use push::{PushSender, PushSetupError};
+use notify::Notifier;
+use push::PushSender;
 use ractor::{Actor, ActorRef};
 use secrecy::SecretBox;
 use store::Store;
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::start::{ClusterStart, NetworkStart, StartError};
+use crate::alert::{ALERT_RULES, AlertRules, Coordinator, CoordinatorContext, CoordinatorMsg};
 use crate::deployment::reports::TaskReports;
 use crate::deployment::{DeploymentContext, DeploymentManager, Gauges, ManagerMsg};
 use crate::device::DeviceContext;
@@ -32,7 +34,7 @@ use crate::router::{DeviceRouter, RouterParts};
 use crate::rpc::call;
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
-use crate::writers::{CommandWriter, EventWriter, HeartbeatWriters};
+use crate::writers::{AlertWriter, CommandWriter, EventWriter, HeartbeatWriters};
 
 /// How long a starting node tries to reach every other node before it serves without them.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,6 +52,7 @@ pub(super) struct Core {
     pub(super) view: Arc<FleetView>,
     pub(super) ownership: Arc<Ownership>,
     pub(super) sockets: Arc<SocketHub>,
+    pub(super) rules: Arc<AlertRules>,
     pub(super) reconcilers: Arc<Reconcilers>,
     pub(super) tasks: JoinSet<()>,
     pub(super) stopping: CancellationToken,
@@ -70,6 +73,7 @@ impl Core {
             stopping.clone(),
         );
         Self {
+            rules: AlertRules::new(store.clone(), settings.alerts.clone()),
             store,
             metrics,
             master_key: Arc::new(master_key),
@@ -89,24 +93,29 @@ pub(super) struct Writers {
     pub(super) heartbeats: HeartbeatWriters,
     pub(super) commands: CommandWriter,
     events: EventWriter,
+    pub(super) alerts: AlertWriter,
     pub(super) task_reports: TaskReports,
-    push: PushSender,
+    pub(super) push: PushSender,
+    pub(super) notifier: Notifier,
     /// They end once what was queued is written.
     pub(super) tasks: JoinSet<()>,
     /// Cancelled when they take nothing more.
     pub(super) closing: CancellationToken,
 }
 
-/// Starts the writers, and push.
-pub(super) fn start_writers(core: &mut Core, settings: &Settings) -> Result<Writers, PushSetupError> {
+/// Starts the writers, push, and the sender of messages to people.
+pub(super) fn start_writers(core: &mut Core, settings: &Settings) -> Result<Writers, StartError> {
     let (mut tasks, closing) = (JoinSet::new(), CancellationToken::new());
+    let notifier = Notifier::new(settings.notify.clone(), &core.master_key, core.clock.clone(), core.metrics.notify.clone())?;
+    notify::start(&notifier, &mut tasks, core.store.clone(), closing.clone());
     let push = PushSender::start(&mut core.tasks, &core.clock, settings.fcm.clone(), settings.unified_push.clone(), &core.metrics.push)?;
     let heartbeats =
         HeartbeatWriters::start(&mut tasks, &core.store, &settings.heartbeat, &core.view, &core.ownership, &closing, &core.metrics);
     let commands = CommandWriter::start(&mut tasks, core.store.clone(), &closing, &core.metrics);
     let events = EventWriter::start(&mut tasks, core.store.clone(), &closing, &core.metrics);
+    let alerts = AlertWriter::start(&mut tasks, core.store.clone(), core.clock.clone(), &closing, &core.metrics);
     let task_reports = TaskReports::start(&mut tasks, core.store.clone(), &closing, &core.metrics);
-    Ok(Writers { heartbeats, commands, events, task_reports, push, tasks, closing })
+    Ok(Writers { heartbeats, commands, events, alerts, task_reports, push, notifier, tasks, closing })
 }
 
 /// This node's part in the cluster: its membership, its shards, its links to the other nodes.
@@ -119,14 +128,14 @@ pub(super) struct Members {
     pub(super) view: watch::Receiver<ClusterView>,
     /// Cancelled once this node leaves the cluster.
     pub(super) leaving: CancellationToken,
-    parts: PlacementParts,
+    pub(super) parts: PlacementParts,
     replication_interval: Duration,
 }
 
 /// State that placement shares with the listener for notifications.
-struct PlacementParts {
+pub(super) struct PlacementParts {
     cluster_store: Store,
-    directory: crate::shard::Directory,
+    pub(super) directory: crate::shard::Directory,
     shards: crate::shard::ShardTable,
     reconcile_pending: Arc<AtomicBool>,
 }
@@ -214,6 +223,8 @@ fn device_context(core: &Core, writers: &Writers, settings: &Settings) -> Arc<De
         store: core.store.clone(),
         writers: writers.heartbeats.clone(),
         events: writers.events.clone(),
+        alerts: writers.alerts.clone(),
+        rules: Arc::clone(&core.rules),
         view: Arc::clone(&core.view),
         policy: settings.device,
         ownership: Arc::clone(&core.ownership),
@@ -244,14 +255,37 @@ pub(super) async fn start_deployments(
     Ok(Actor::spawn(None, DeploymentManager, context).await?.0)
 }
 
+/// Starts what decides about notifications while this node owns their shard.
+pub(super) async fn start_coordinator(core: &Core, settings: &Settings) -> Result<ActorRef<CoordinatorMsg>, StartError> {
+    let context = Arc::new(CoordinatorContext {
+        clock: core.clock.clone(),
+        store: core.store.clone(),
+        ownership: Arc::clone(&core.ownership),
+        settings: settings.alerts.notification,
+        metrics: core.metrics.clone(),
+    });
+    Ok(Actor::spawn(None, Coordinator, context).await?.0)
+}
+
 /// Listens to the notifications of the other nodes.
 pub(super) fn listen_for_notifications(
     core: &mut Core,
     members: &Members,
     deployments: &ActorRef<ManagerMsg>,
+    coordinator: &ActorRef<CoordinatorMsg>,
+    notifier: &Notifier,
     forget_people: Box<dyn Fn() + Send + Sync>,
 ) {
-    let manager = deployments.clone();
+    let (manager, coordinator, reconcilers) = (deployments.clone(), coordinator.clone(), Arc::clone(&core.reconcilers));
+    let notifier = notifier.clone();
+    let on_alert = move |rules: bool| {
+        notifier.wake();
+        // A coordinator that is stopping decides nothing any more.
+        let _ = coordinator.cast(CoordinatorMsg::Wake);
+        if rules {
+            reconcilers.wake(ALERT_RULES);
+        }
+    };
     let listener = NotifyListener {
         clock: core.clock.clone(),
         store: members.parts.cluster_store.clone(),
@@ -261,6 +295,7 @@ pub(super) fn listen_for_notifications(
         wake: waking(members.placement.clone(), Arc::clone(&members.parts.reconcile_pending)),
         // A manager that is stopping drives nothing any more.
         on_deployment: Box::new(move |id| drop(manager.cast(ManagerMsg::Changed(id)))),
+        on_alert: Box::new(on_alert),
     };
     core.tasks.spawn(listener.keep_listening(core.stopping.clone()));
 }

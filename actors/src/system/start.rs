@@ -67,6 +67,9 @@ pub enum StartError {
     /// The link between nodes does not start.
     #[error(transparent)]
     Link(#[from] LinkStartError),
+    /// Notifications do not start.
+    #[error(transparent)]
+    Notify(#[from] notify::NotifySetupError),
     /// Push is configured and does not start.
     #[error(transparent)]
     Push(#[from] PushSetupError),
