@@ -36,6 +36,8 @@ pub(crate) struct Cluster {
     pub(crate) history: Arc<History>,
     /// Devices.
     pub(crate) devices: Vec<DeviceId>,
+    /// Devices that are silent now and then.
+    pub(crate) sleepers: Vec<DeviceId>,
     began_at: Timestamp,
     began: Instant,
     seed: u64,
@@ -47,6 +49,7 @@ pub(crate) struct Cluster {
     /// What the way of every node to the database is like while the database is away.
     outage: Mutex<Option<PathState>>,
     devices_go_on: AtomicBool,
+    devices_are_well: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -59,12 +62,14 @@ impl Cluster {
         database: SimulatedDatabase,
         history: Arc<History>,
         seed: u64,
-        devices: usize,
+        (devices, sleepers): (usize, usize),
         began_at: Timestamp,
     ) -> Arc<Self> {
         let mut chance = StdRng::seed_from_u64(seed);
         let devices: Vec<_> = (0..devices).map(|_| DeviceId(Uuid::from_u128(chance.random()))).collect();
-        for (number, device) in devices.iter().enumerate() {
+        let network = MemoryNetwork::new(chance.random());
+        let sleepers: Vec<_> = (0..sleepers).map(|_| DeviceId(Uuid::from_u128(chance.random()))).collect();
+        for (number, device) in devices.iter().chain(&sleepers).enumerate() {
             let enrolled_at = began_at.to_rfc3339();
             let insert = format!(
                 "INSERT INTO public.device (device_id, alias, enrolled_at, changed_at)
@@ -74,9 +79,10 @@ impl Cluster {
             database.execute(&insert).await;
         }
         Arc::new(Self {
-            network: MemoryNetwork::new(chance.random()),
+            network,
             history,
             devices,
+            sleepers,
             database,
             began_at,
             began: Instant::now(),
@@ -86,6 +92,7 @@ impl Cluster {
             process_count: AtomicU64::new(0),
             outage: Mutex::default(),
             devices_go_on: AtomicBool::new(true),
+            devices_are_well: AtomicBool::new(false),
         })
     }
 
@@ -95,13 +102,23 @@ impl Cluster {
     }
 
     /// The true time.
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.began_at + TimeDelta::from_std(self.began.elapsed()).unwrap_or_default()
     }
 
     /// Whether devices still send.
     pub(crate) fn devices_go_on(&self) -> bool {
         self.devices_go_on.load(Ordering::Acquire)
+    }
+
+    /// Whether devices report that all is well, without a pause.
+    pub(crate) fn devices_are_well(&self) -> bool {
+        self.devices_are_well.load(Ordering::Acquire)
+    }
+
+    /// Lets devices report that all is well from now on.
+    pub(crate) fn calm_devices(&self) {
+        self.devices_are_well.store(true, Ordering::Release);
     }
 
     /// Lets devices send no more.

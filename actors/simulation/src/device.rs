@@ -31,6 +31,20 @@ const REPEATED: f64 = 0.3;
 /// Heartbeats back from which one arrives again.
 const REPEATED_FROM: usize = 4;
 
+/// Chance of a rest before a heartbeat, of devices that rest, and its length, ms: beyond the limit of silence.
+const REST: f64 = 0.15;
+const REST_MS: std::ops::Range<u64> = 11_000..18_000;
+
+/// Waits, unless devices are to report that all is well.
+async fn rest(cluster: &Cluster, for_ms: u64) {
+    for _ in 0..for_ms / 100 {
+        if cluster.devices_are_well() {
+            return;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// What a device has measured.
 #[derive(Clone)]
 struct Measured {
@@ -38,8 +52,8 @@ struct Measured {
     telemetry: Telemetry,
 }
 
-/// Sends heartbeats as long as the cluster's devices are to.
-pub(crate) async fn run(cluster: Arc<Cluster>, id: DeviceId, seed: u64, began_at: Timestamp) {
+/// Sends heartbeats as long as the cluster's devices are to; one that `rests` is silent now and then.
+pub(crate) async fn run(cluster: Arc<Cluster>, id: DeviceId, seed: u64, began_at: Timestamp, rests: bool) {
     let mut chance = StdRng::seed_from_u64(seed);
     // Its clock is a day late, and goes fast: no heartbeat is in the future.
     let mut device_time = began_at - TimeDelta::days(1);
@@ -47,13 +61,20 @@ pub(crate) async fn run(cluster: Arc<Cluster>, id: DeviceId, seed: u64, began_at
     let mut sent: Vec<Measured> = Vec::new();
     while cluster.devices_go_on() {
         sleep(Duration::from_millis(chance.random_range(PAUSE_MS))).await;
+        if rests && chance.random_bool(REST) {
+            rest(&cluster, chance.random_range(REST_MS)).await;
+        }
         device_time += TimeDelta::seconds(if chance.random_bool(SAME_BUCKET) { 1 } else { BUCKET_SECONDS });
         boot += u32::from(chance.random_bool(0.1));
         seq += 1;
         let telemetry = Telemetry {
             seq: Some(seq),
-            // Around the limit: events, which owners write.
-            battery_pct: Some(if chance.random_bool(0.5) { LOW_BATTERY_PCT - 10 } else { LOW_BATTERY_PCT + 30 }),
+            // Around the limit: events and alerts, which owners write.
+            battery_pct: Some(if chance.random_bool(0.5) && !cluster.devices_are_well() {
+                LOW_BATTERY_PCT - 10
+            } else {
+                LOW_BATTERY_PCT + 30
+            }),
             boot_id: Some(format!("boot-{boot}")),
             ..Telemetry::default()
         };

@@ -9,6 +9,7 @@ use domain::{DeviceId, Timestamp};
 use link::messages::HeartbeatOutcome;
 use uuid::Uuid;
 
+use crate::alerts;
 use crate::cluster::Cluster;
 use crate::history::{Ack, Fault, FaultKind, Records};
 use crate::time::STEP_MAX_MS;
@@ -31,6 +32,7 @@ pub(crate) async fn judge(cluster: &Arc<Cluster>, healed_ms: u64) {
     outages(cluster, &records);
     takeovers(cluster, &records);
     service(cluster, &records, healed_ms);
+    alerts::notified(cluster).await;
 }
 
 /// Rows of a statement: device, bucket in seconds, number of the heartbeat.

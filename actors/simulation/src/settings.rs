@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use actors::placement::ClusterOptions;
 use actors::settings::{
-    AgentUpdateSettings, DeploymentSettings, FailuresKept, HeartbeatSettings, HistorySettings, ReconcileSettings, Settings,
+    AgentUpdateSettings, AlertSettings, DeploymentSettings, FailuresKept, HeartbeatSettings, HistorySettings, ReconcileSettings, Settings,
 };
 use actors::{ClusterStart, NetworkStart};
 use apk::ApkSettings;
 use chrono::TimeDelta;
+use domain::alert::{Rule, RuleSetting, ThresholdScope};
 use domain::command::DispatchPolicy;
 use domain::device::DevicePolicy;
+use domain::notification::NotificationSettings;
 use domain::rollout::HaltPolicy;
 use link::protocol::PROTOCOL_MAX;
 use link::{LinkSettings, Network};
@@ -25,6 +27,12 @@ pub(crate) const LEASE_TTL: Duration = Duration::from_secs(5);
 pub(crate) const MACHINE_OFF_S: i64 = 40 * 86_400;
 /// Charge below which a battery counts as low.
 pub(crate) const LOW_BATTERY_PCT: i16 = 15;
+/// Silence after which a device counts as offline.
+pub(crate) const OFFLINE_AFTER: TimeDelta = TimeDelta::seconds(10);
+/// How long silence says nothing after a start or a failover.
+pub(crate) const SETTLE: TimeDelta = TimeDelta::seconds(6);
+/// Shortest time between two messages of a kind about the same rule and subject.
+pub(crate) const COOLDOWN: TimeDelta = TimeDelta::seconds(5);
 /// How long the owner of a device is waited for.
 const OWNER_WAIT: Duration = Duration::from_millis(300);
 /// Time for a commit.
@@ -47,7 +55,7 @@ pub(crate) fn settings(folder: &Path) -> Settings {
             retry_after_s: 2,
         },
         device: DevicePolicy {
-            offline_after: TimeDelta::minutes(12),
+            offline_after: OFFLINE_AFTER,
             low_battery_pct: LOW_BATTERY_PCT,
             app_stale_after_s: 600,
             ghost_after: TimeDelta::hours(24),
@@ -67,6 +75,8 @@ pub(crate) fn settings(folder: &Path) -> Settings {
         fcm: None,
         legacy_push: true,
         unified_push: None,
+        // Real services know no virtual time; what is judged is the outbox.
+        notify: notify::NotifySettings { sends: false, ..notify::NotifySettings::default() },
         dispatch: DispatchPolicy {
             socket_wait: TimeDelta::seconds(5),
             push_wait: TimeDelta::seconds(30),
@@ -93,7 +103,40 @@ pub(crate) fn settings(folder: &Path) -> Settings {
             reconcile_interval: ms(500),
             kept: TimeDelta::days(365),
         },
+        alerts: alerts(),
         apks: ApkSettings::in_folder(folder),
+    }
+}
+
+/// Waits that fit into a run.
+fn alerts() -> AlertSettings {
+    let setting = |rule, values: &[(&str, i64)]| RuleSetting {
+        rule,
+        scope: ThresholdScope::Default,
+        enabled: None,
+        severity: None,
+        values: values.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+    };
+    AlertSettings {
+        notification: NotificationSettings {
+            group_wait: TimeDelta::seconds(1),
+            group_interval: TimeDelta::seconds(2),
+            cooldown: COOLDOWN,
+            flap_limit: 19,
+            per_minute_max: 10_000,
+            inhibition_tail: TimeDelta::seconds(2),
+            ..NotificationSettings::default()
+        },
+        defaults: vec![
+            // The clocks of devices are a day late.
+            RuleSetting { enabled: Some(false), ..setting(Rule::ClockWrong, &[]) },
+            setting(Rule::DeviceOffline, &[("offline_after_seconds", OFFLINE_AFTER.num_seconds())]),
+            setting(Rule::LowBattery, &[("raise_below_pct", LOW_BATTERY_PCT.into()), ("clear_at_pct", (LOW_BATTERY_PCT + 5).into())]),
+        ],
+        settle: SETTLE,
+        data_dir: None,
+        open_commands_max: 100,
+        kept: TimeDelta::days(90),
     }
 }
 

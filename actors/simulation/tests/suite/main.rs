@@ -20,7 +20,7 @@ const SEEDS: RangeInclusive<u64> = 1..=30;
 /// Most seeds that run at once. Each waits for its database now and then, so that there are more than processors.
 const WORKERS_MAX: usize = 8;
 /// What has to have happened among the seeds of an ordinary run, or the run shows nothing.
-const EXERCISED: [&str; 13] = [
+const EXERCISED: [&str; 17] = [
     "acknowledged by the owner",
     "stored without the owner",
     "heartbeats repeated",
@@ -34,6 +34,10 @@ const EXERCISED: [&str; 13] = [
     "resumptions judged",
     "failovers judged",
     "takeovers judged",
+    "raises notified",
+    "resolves notified",
+    "silence notified",
+    "changes suppressed",
 ];
 
 /// Value of an environment variable.
