@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clock::Clock;
 use domain::access::{Origin, Permission, Principal, Role, Scopes};
-use domain::account::{Account, AccountChange, SignIn, checked_username, possible_username};
+use domain::account::{Account, AccountChange, SignIn, checked_email, checked_username, possible_username};
 use domain::invalid::in_range;
 use domain::name::{Skeleton, same};
 use domain::permits::{Claim, Class};
@@ -184,6 +184,21 @@ impl AccountService {
             AccountOutcome::LastAdmin => Err(ServiceError::LastAdmin),
             AccountOutcome::Unknown => Err(ServiceError::NotFound("account")),
         }
+    }
+
+    /// Sets the address of mail of an account; an empty one removes it. Links that were sent to the one before end.
+    ///
+    /// # Errors
+    /// Forbidden, it is no address, or there is no such account.
+    pub async fn set_email(&self, principal: &Principal, id: UserId, email: &str) -> Result<Account, ServiceError> {
+        let account = self.account(principal, id).await?;
+        // Whoever gets the mail of an account can take it over.
+        covers(principal, account.role)?;
+        let email = checked_email(email)?;
+        if !self.store.set_account_email(id, email.as_deref(), principal, self.clock.now()).await? {
+            return Err(ServiceError::NotFound("account"));
+        }
+        Ok(Account { email, ..account })
     }
 
     /// Sets a new password, the given one or a random one, unlocks the account and ends every

@@ -71,6 +71,7 @@ impl Console {
             tokens: TokenGuard::new(clock.clone(), &settings.auth),
             trail,
             settings: settings.auth.clone(),
+            notifier: None,
             metrics: metrics.clone(),
         }
         .services();

@@ -125,7 +125,9 @@ impl DeviceService {
 
     pub(super) fn stored_details(&self, row: StoredDevice, now: Timestamp) -> DeviceDetails {
         let (deleted_at, monitored) = (row.deleted_at, row.monitored.clone());
-        let view = DeviceState::restored(row.known(), now, &self.policy).view(&self.policy);
+        let mut view = DeviceState::restored(row.known(), now, &self.policy).view(&self.policy);
+        // Its owner knows them, and tells every node.
+        view.open_alerts = self.view.device(view.identity.id).map(|shown| shown.open_alerts).unwrap_or_default();
         DeviceDetails {
             view,
             monitored,

@@ -47,20 +47,21 @@ impl FlagService {
     /// # Errors
     /// Forbidden.
     pub fn authorize_changes(&self, principal: &Principal) -> Result<(), ServiceError> {
-        if principal.may(Permission::ManageDeployments) {
+        if principal.may(Permission::ManageDeployments) || principal.may(Permission::ManageAlerts) {
             return Ok(());
         }
         Ok(principal.require(Permission::ManageFlags)?)
     }
 
     /// Turns a flag on or off; in force everywhere once this is answered. The switch that stops every deployment may be
-    /// thrown by whoever deploys; only who may set flags puts it back.
+    /// thrown by whoever deploys, the one that stops remediation by whoever looks after alerts; only who may set flags puts them back.
     ///
     /// # Errors
     /// Forbidden.
     pub async fn set(&self, principal: &Principal, flag: Flag, enabled: bool) -> Result<FlagState, ServiceError> {
         match (flag, enabled) {
             (Flag::DeploymentsKillSwitch, true) => principal.require(Permission::ManageDeployments)?,
+            (Flag::RemediationStop, true) => principal.require(Permission::ManageAlerts)?,
             _ => principal.require(Permission::ManageFlags)?,
         }
         self.store.set_flag(flag, enabled, principal, self.clock.now()).await?;

@@ -1,10 +1,12 @@
 //! Services that both the API and the dashboard call: authorization, validation and effects.
 
 mod access_trail;
+mod account_mail;
 mod accounts;
 mod agent;
 mod agent_builds;
 mod agent_updates;
+mod alerts;
 mod api_tokens;
 mod apk_uploads;
 mod apks;
@@ -55,11 +57,18 @@ mod token_guard;
 
 pub use self::enrollment_kit::{EnrollmentCode, Script, ScriptOptions, is_settled};
 pub use access_trail::AccessTrail;
+pub use account_mail::AccountMail;
 pub use accounts::{AccountPage, AccountService, FirstAdminError};
 pub use agent::AgentService;
 use agent_builds::AgentBuildParts;
 pub use agent_builds::{AgentBuildService, AgentUpdate, BuildDetails, BuildStats, NudgePlan, STATS_HOURS_DEFAULT, STATS_HOURS_MAX};
 pub use agent_updates::{UpdateCheck, UpdateOffer, UpdateProgress};
+pub use alerts::{
+    ACKNOWLEDGED_MAX, AcknowledgeOutcome, AlertCount, AlertCursor, AlertDetails, AlertFilter, AlertPage, AlertService, AlertStep,
+    ChannelField, ChannelInput, ChannelRequest, ChannelTest, ChannelValues, ChannelView, Delivery, FIRED_DAYS, PREVIEWED_MAX,
+    PreviewedDevice, RemediationRequest, RemediationView, RouteRequest, RulePreview, RuleRequest, RuleView, SilenceEnd, SilenceRequest,
+    SubscriptionView, WindowRequest, channel_fields, matcher as alert_matcher,
+};
 pub use api_tokens::{ApiTokenOwner, ApiTokenPage, ApiTokenService, IssuedApiToken};
 pub use apk_uploads::{UploadError, UploadFacts};
 pub use apks::{ApkCursor, ApkService, DownloadLink};

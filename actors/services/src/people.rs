@@ -6,6 +6,7 @@ use clock::Clock;
 use store::Store;
 
 use super::access_trail::AccessTrail;
+use super::account_mail::AccountMail;
 use super::credential_cache::CredentialCache;
 use super::passwords::Passwords;
 use super::settings::AuthSettings;
@@ -27,6 +28,8 @@ pub(crate) struct PeopleParts {
     pub(crate) tokens: TokenGuard,
     pub(crate) trail: Arc<AccessTrail>,
     pub(crate) standing: Standing,
+    /// `None`: no mail is sent.
+    pub(crate) notifier: Option<notify::Notifier>,
     pub(crate) metrics: Metrics,
 }
 
@@ -35,15 +38,19 @@ pub(crate) struct People {
     pub(crate) auth: AuthService,
     pub(crate) accounts: AccountService,
     pub(crate) api_tokens: ApiTokenService,
+    pub(crate) account_mail: AccountMail,
 }
 
 impl PeopleParts {
     /// The services; all of them count the same failures and forget at the same moment.
     pub(crate) fn services(self) -> People {
-        let Self { clock, store, signer, bcrypt, settings, credentials, tokens, trail, standing, metrics } = self;
+        let Self { clock, store, signer, bcrypt, settings, credentials, tokens, trail, standing, notifier, metrics } = self;
         let passwords = Arc::new(Passwords::new(bcrypt, settings.password_bcrypt_cost));
         let guard = Arc::new(SignInGuard::new(clock.clone(), store.clone(), &settings, metrics.clone()));
+        let account_mail =
+            AccountMail::new(clock.clone(), store.clone(), notifier, Arc::clone(&passwords), Arc::clone(&guard), Arc::clone(&credentials));
         People {
+            account_mail,
             accounts: AccountService::new(
                 clock.clone(),
                 store.clone(),

@@ -6,8 +6,12 @@ use std::time::Duration;
 use actors::router::DeviceRouter;
 use actors::{ClusterStart, Runtime, Secrets, StartError};
 use clock::Clock;
+use domain::ServiceError;
+use domain::access::{Principal, Role};
+use domain::account::{Account, checked_email};
 use domain::permits::PoolName;
 use permits::Pool;
+use secrecy::SecretString;
 use store::Store;
 
 use crate::credential_cache::CredentialCache;
@@ -17,9 +21,9 @@ use crate::settings::Settings;
 use crate::standing::Standing;
 use crate::token_guard::TokenGuard;
 use crate::{
-    AccessTrail, AccountService, AgentBuildParts, AgentBuildService, AgentService, ApiTokenService, ApkService, AuditService, AuthService,
-    ClusterService, CommandService, DeploymentService, DeviceService, EnrollmentService, FilterService, FlagService, HistoryService,
-    PeopleParts, TablePools,
+    AccessTrail, AccountMail, AccountService, AgentBuildParts, AgentBuildService, AgentService, AlertService, ApiTokenService, ApkService,
+    AuditService, AuthService, ClusterService, CommandService, DeploymentService, DeviceService, EnrollmentService, FilterService,
+    FlagService, HistoryService, PeopleParts, TablePools,
 };
 
 /// The running system of a node.
@@ -30,6 +34,8 @@ pub struct System {
     pub auth: AuthService,
     /// Accounts and their sign-ins.
     pub accounts: AccountService,
+    /// Mail to accounts.
+    pub account_mail: AccountMail,
     /// API tokens of scripts.
     pub api_tokens: ApiTokenService,
     /// Enrollment.
@@ -52,6 +58,8 @@ pub struct System {
     pub audit: AuditService,
     /// Builds of the agent, for people and devices.
     pub agent_builds: Arc<AgentBuildService>,
+    /// Alerts, for people.
+    pub alerts: Arc<AlertService>,
     /// Filters that people keep.
     pub filters: FilterService,
     /// Sessions and heartbeats of devices.
@@ -64,6 +72,29 @@ pub struct System {
 }
 
 impl System {
+    /// Creates an account, with an address if one is given. If its password was made up here, and it has an address, it is invited to set one of
+    /// its own. Answers whether the invitation was sent: if not, somebody has to be told the password.
+    ///
+    /// # Errors
+    /// Forbidden, a value out of its limits, or the name is taken.
+    pub async fn add_account(
+        &self,
+        principal: &Principal,
+        username: &str,
+        password: &SecretString,
+        role: Role,
+        email: Option<String>,
+        made_up: bool,
+    ) -> Result<(Account, bool), ServiceError> {
+        // An account that is made stays, so what can be refused comes first.
+        let email = email.as_deref().map(checked_email).transpose()?.flatten();
+        let account = self.accounts.add(principal, username, password, role).await?;
+        let Some(email) = email else { return Ok((account, false)) };
+        let account = self.accounts.set_email(principal, account.id, &email).await?;
+        let invited = made_up && self.account_mail.is_on() && self.account_mail.invite(principal, account.id).await.is_ok();
+        Ok((account, invited))
+    }
+
     /// Starts the runtime over a migrated database, and the services over it.
     ///
     /// # Errors
@@ -125,6 +156,7 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
         tokens: tokens.clone(),
         trail: Arc::clone(&trail),
         standing: standing.clone(),
+        notifier: Some(runtime.notifier.clone()),
         metrics: metrics.clone(),
     }
     .services();
@@ -156,6 +188,7 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
         auth: people.auth,
         accounts: people.accounts,
         api_tokens: people.api_tokens,
+        account_mail: people.account_mail,
         agent_builds,
         enrollment: EnrollmentService::new(
             clock.clone(),
@@ -191,6 +224,14 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
         flags: FlagService::new(clock.clone(), store.clone()),
         apks: ApkService::new(clock.clone(), store.clone(), Arc::clone(&runtime.library)),
         history: HistoryService::new(clock.clone(), store.clone(), Arc::clone(view), limits.device, tables.clone()),
+        alerts: Arc::new(AlertService::new(
+            clock.clone(),
+            store.clone(),
+            Arc::clone(view),
+            tables.clone(),
+            Arc::clone(&runtime.alerts),
+            runtime.notifier.clone(),
+        )),
         audit: AuditService::new(clock.clone(), store.clone(), tables),
         filters: FilterService::new(clock.clone(), store.clone()),
         cluster: ClusterService::new(

@@ -1,13 +1,20 @@
 //! Task reports of devices: stored before they are acknowledged.
 
 use actors::messages::DeviceCredentials;
-use domain::ServiceError;
 use domain::deployment::TaskReport;
+use domain::{DeploymentId, ServiceError};
 use store::TaskReportOutcome;
 
 use super::AgentService;
 
 impl AgentService {
+    /// Counts a report of a device about a deployment that could not be used. What cannot be counted is refused all the same.
+    pub async fn note_report_error(&self, credentials: DeviceCredentials, deployment: DeploymentId) {
+        if let Err(error) = self.store.note_report_error(deployment, credentials.device_id, self.clock.now()).await {
+            tracing::warn!(event = "deployment.report_error_not_counted", deployment_id = %deployment, %error);
+        }
+    }
+
     /// Records a task report; returns after the commit. A repeated report changes nothing. A device whose report is refused
     /// does not install.
     ///
@@ -18,11 +25,20 @@ impl AgentService {
         if report.device != credentials.device_id {
             return Err(ServiceError::ForeignDevice);
         }
-        report.checked()?;
+        let deployment = report.deployment;
+        if let Err(refused) = report.checked() {
+            self.note_report_error(credentials, deployment).await;
+            return Err(refused.into());
+        }
         self.check(credentials).await?;
         match self.task_reports.record(report).await? {
             TaskReportOutcome::Changed { .. } | TaskReportOutcome::Nothing => Ok(()),
-            TaskReportOutcome::Refused(refusal) => Err(ServiceError::DeploymentRefused(refusal)),
+            TaskReportOutcome::Refused(refusal) => {
+                if refusal.is_contradiction() {
+                    self.note_report_error(credentials, deployment).await;
+                }
+                Err(ServiceError::DeploymentRefused(refusal))
+            }
             TaskReportOutcome::Unknown => Err(ServiceError::NotFound("deployment of this device")),
         }
     }
