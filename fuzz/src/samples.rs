@@ -52,5 +52,6 @@ pub(super) fn view() -> DeviceView {
         connectivity: Connectivity::Online,
         conflict_at: None,
         ghost: false,
+        open_alerts: Default::default(),
     }
 }

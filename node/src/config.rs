@@ -14,6 +14,7 @@ use services::settings::Settings;
 
 mod advice;
 mod agent_updates;
+mod alerts;
 mod apks;
 mod auth;
 mod cluster;
@@ -27,10 +28,12 @@ mod heartbeat;
 mod hosts;
 mod http;
 mod metrics;
+mod notify;
 mod plain_text;
 mod public_url;
 mod rate_limits;
 mod sections;
+mod smtp;
 mod socket;
 mod telemetry;
 mod unified_push;
@@ -40,8 +43,8 @@ pub(crate) use hosts::KnownHosts;
 pub(crate) use metrics::{DocsAccess, MetricsAccess};
 pub(crate) use rate_limits::RouteClass;
 pub(crate) use sections::{
-    AgentUpdates, Apks, Auth, Cluster, Commands, Config, Dashboard, Database, Deployments, Enrollment, Fcm, Heartbeat, Hidden, Http, Log,
-    LogFormat, RateLimits, Socket, Telemetry, UnifiedPush,
+    AgentUpdates, Alerts, Apks, Auth, Cluster, Commands, Config, Dashboard, Database, Deployments, Enrollment, Fcm, Heartbeat, Hidden,
+    Http, Log, LogFormat, RateLimits, Smtp, Socket, Telemetry, UnifiedPush,
 };
 
 /// The commented defaults, part of the binary.
@@ -80,10 +83,12 @@ impl Config {
         self.enrollment.check_ranges("enrollment")?;
         self.heartbeat.check_ranges("heartbeat")?;
         self.device.check_ranges("device")?;
+        self.alerts.check_ranges("alerts")?;
         self.history.check_ranges("history")?;
         self.socket.check_ranges("socket")?;
         self.fcm.check_ranges("fcm")?;
         self.unified_push.check_ranges("unified_push")?;
+        self.notify.check_ranges("notify")?;
         self.commands.check_ranges("commands")?;
         self.agent_updates.check_ranges("agent_updates")?;
         self.deployments.check_ranges("deployments")?;
@@ -94,6 +99,8 @@ impl Config {
         self.reconcile.check_ranges("reconcile")?;
         self.cluster.check_ranges("cluster")?;
         self.shutdown.check_ranges("shutdown")?;
+        self.check_thresholds()?;
+        self.alerts.check()?;
         self.http.check()?;
         self.metrics.check()?;
         self.auth.check()?;
@@ -103,6 +110,7 @@ impl Config {
         self.cluster.check()?;
         self.fcm.check()?;
         self.unified_push.check()?;
+        self.smtp.check()?;
         self.commands.check()?;
         self.agent_updates.check()?;
         self.apks.check()
@@ -117,8 +125,8 @@ impl Config {
             runtime: actors::settings::Settings {
                 heartbeat: self.heartbeat.settings(),
                 device: DevicePolicy {
-                    offline_after: TimeDelta::seconds(self.device.offline_after_seconds),
-                    low_battery_pct: self.device.low_battery_pct,
+                    offline_after: TimeDelta::seconds(self.offline_after_seconds()),
+                    low_battery_pct: self.low_battery_pct(),
                     app_stale_after_s: self.device.app_stale_after_seconds,
                     ghost_after: TimeDelta::seconds(self.device.ghost_after_seconds),
                     events_per_hour: self.device.events_per_hour_max,
@@ -145,6 +153,8 @@ impl Config {
                 sign_in_failures,
                 agent_updates: self.agent_updates.settings(),
                 deployments: self.deployments.settings(),
+                alerts: self.alert_settings(),
+                notify: self.notify_settings(),
                 apks: self.apk_settings(),
             },
             auth,

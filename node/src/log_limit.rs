@@ -62,8 +62,8 @@ impl LogLimit {
         taken.map(|place| (place.file, place.line, std::mem::take(&mut place.left_out))).collect()
     }
 
-    /// Tells every minute how many lines were left out; runs until dropped.
-    pub(crate) async fn tell(self) {
+    /// Logs every minute how many lines were left out; runs until dropped.
+    pub(crate) async fn report(self) {
         loop {
             tokio::time::sleep(PERIOD).await;
             for (file, line, lines) in self.take_left_out() {
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(counter.0.load(Ordering::Relaxed), 3 + 1 + 10);
         let left_out = limit.take_left_out();
         assert_eq!(left_out.iter().map(|(file, _, lines)| (file.ends_with("log_limit.rs"), *lines)).collect::<Vec<_>>(), [(true, 7)]);
-        assert!(limit.take_left_out().is_empty(), "told once");
+        assert!(limit.take_left_out().is_empty(), "counted once");
     }
 
     #[test]

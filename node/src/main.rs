@@ -1,5 +1,6 @@
 //! `nexmdm`: a node of the NexMDM device-management server.
 
+mod alert_params;
 mod api_error;
 mod cli;
 mod cluster;
@@ -14,6 +15,7 @@ mod deployment_params;
 mod disk;
 mod http;
 mod log_limit;
+mod notify_files;
 mod preflight;
 mod present;
 mod secrets;

@@ -7,7 +7,7 @@ use domain::Timestamp;
 use crate::config::{self, Advice, Config};
 use crate::database::given_url;
 use crate::http::tls::Validity;
-use crate::{cluster, http, secrets};
+use crate::{cluster, http, notify_files, secrets};
 
 /// Checks what can be known before anything is started.
 ///
@@ -21,7 +21,9 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     given_url(config)?;
     http::tls::check(config)?;
     cluster::check(config)?;
-    let settings = config.settings().runtime;
+    let mut settings = config.settings().runtime;
+    notify_files::read(config, &mut settings.notify)?;
+    notify::check_authorities(&settings.notify)?;
     if let Some(fcm) = &settings.fcm {
         push::PushSender::check(fcm)?;
     }
@@ -74,6 +76,7 @@ mod tests {
         let absent = folder.path().join("absent");
         let absent = absent.to_str().unwrap();
         let (ca, pem, key) = ("NEXMDM__CLUSTER__CA_FILE", "NEXMDM__CLUSTER__CERTIFICATE_FILE", "NEXMDM__CLUSTER__CERTIFICATE_KEY_FILE");
+        let mail = [("NEXMDM__SMTP__HOST", "mail.example"), ("NEXMDM__SMTP__USERNAME", "u"), ("NEXMDM__SMTP__FROM", "mdm@mail.example")];
         for (variables, wanted) in [
             (vec![(tls, a_pem.as_str()), (tls_key, &b_key)], "http.tls_key_file"),
             (vec![(tls, &text), (tls_key, &a_key)], "http.tls_certificate_file"),
@@ -88,6 +91,9 @@ mod tests {
             (vec![("NEXMDM__CLUSTER__NAME", "No Name")], "cluster.name"),
             (vec![("NEXMDM__APKS__STORE_URL", "ftp://x")], "apks.store_url"),
             (vec![("NEXMDM__APKS__STORE_URL", &text)], "apks.store_url"),
+            (vec![("NEXMDM__NOTIFY__CA_FILE", absent)], "notify.ca_file"),
+            (vec![("NEXMDM__NOTIFY__CA_FILE", &text)], "notify.ca_file"),
+            ([&mail[..], &[("NEXMDM__SMTP__PASSWORD_FILE", absent)]].concat(), "smtp.password_file"),
             (vec![("NEXMDM__DATA_DIR", &text)], "data_dir"),
         ] {
             let variables = [vec![data_dir], variables].concat();

@@ -81,6 +81,7 @@ pub(crate) fn user(account: Account) -> people::User {
         created_at: time(account.created_at),
         password_changed_at: time(account.password_changed_at),
         last_seen_at: account.last_seen_at.map(time),
+        email: account.email,
     }
 }
 
@@ -149,6 +150,7 @@ pub(crate) fn device(view: &DeviceView) -> admin::Device {
         app_status: view.app_status.as_str().to_owned(),
         identity: view.identity_status().as_str().to_owned(),
         identity_conflict_at: view.conflict_at.map(time),
+        alerts: view.open_alerts.names(),
         tags: identity.tags.clone(),
         groups: identity.groups.clone(),
         hardware_id: identity.hardware_id.clone(),

@@ -143,7 +143,11 @@ fn looks_random(bytes: &[u8]) -> bool {
     distinct(&mut bytes.iter().copied()) >= DISTINCT_MIN && distinct(&mut steps) >= DISTINCT_MIN
 }
 
-fn read(file: &Path) -> anyhow::Result<String> {
+/// Reads a file that holds a secret.
+///
+/// # Errors
+/// It cannot be read, or is open to other users.
+pub(crate) fn read(file: &Path) -> anyhow::Result<String> {
     let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
     if fs::metadata(file)?.permissions().mode() & 0o077 != 0 {
         bail!("{} is open to other users: chmod 600 it", file.display());

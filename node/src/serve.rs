@@ -23,6 +23,7 @@ use crate::config::{Advice, Config, MetricsAccess};
 use crate::database::{Database, for_console};
 use crate::disk;
 use crate::http::{self, App, HttpService, Observability};
+use crate::notify_files;
 use crate::preflight;
 use crate::secrets;
 
@@ -62,7 +63,8 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
     let cluster = cluster::start(config, &secrets, database.cluster_store.clone(), lock).await?;
     // Large, and awaited once.
     let clock = database.clock().await?;
-    let (settings, metrics) = (config.settings(), observability.services.clone());
+    let (mut settings, metrics) = (config.settings(), observability.services.clone());
+    notify_files::read(config, &mut settings.runtime.notify)?;
     let starting = System::start(database.store.clone(), settings, secrets, cluster, metrics, clock);
     let system = Box::pin(starting).await?;
     warn_of_connections(config, database).await;

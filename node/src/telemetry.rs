@@ -20,6 +20,6 @@ pub(crate) fn start(log: &Log) -> anyhow::Result<()> {
         LogFormat::Json => registry.with(layer.json().flatten_event(true).with_filter(limit.clone())).init(),
         LogFormat::Text => registry.with(layer.with_filter(limit.clone())).init(),
     }
-    tokio::spawn(limit.tell());
+    tokio::spawn(limit.report());
     Ok(())
 }

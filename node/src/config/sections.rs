@@ -49,8 +49,11 @@ section!(
         heartbeat: Heartbeat,
         telemetry: Telemetry,
         device: Device,
+        alerts: Alerts,
         history: History,
         socket: Socket,
+        notify: Notify,
+        smtp: Smtp,
         fcm: Fcm,
         unified_push: UnifiedPush,
         commands: Commands,
@@ -207,11 +210,31 @@ section!(
 section!(
     /// `[device]`
     Device {
-        offline_after_seconds: i64 where 1..=31_536_000,
-        low_battery_pct: i16 where 0..=100,
+        // Names of earlier versions for those of `[alerts]`; checked with them.
+        offline_after_seconds: Option<i64>,
+        low_battery_pct: Option<i16>,
         app_stale_after_seconds: i32 where 1..=i32::MAX,
         ghost_after_seconds: i64 where 60..=31_536_000,
         events_per_hour_max: u32 where 1..=100_000,
+    }
+);
+section!(
+    /// `[alerts]`
+    Alerts {
+        offline_after_seconds: i64 where 1..=31_536_000,
+        low_battery_pct: i16 where 0..=100,
+        low_battery_clear_pct: i16 where 0..=100,
+        app_down_heartbeats: i64 where 1..=10,
+        grace_seconds: i64 where 0..=3600,
+        group_wait_seconds: i64,
+        group_interval_seconds: i64,
+        cooldown_seconds: i64,
+        escalate_after_seconds: i64,
+        flap_limit: usize,
+        per_minute_max: u32,
+        allow_private_targets: bool,
+        inhibition_tail_seconds: i64,
+        kept_days: i64 where 1..=3650,
     }
 );
 section!(
@@ -249,6 +272,28 @@ section!(
         // What FCM lets one Android device have in a minute.
         per_device_per_minute: u32 where 1..=240,
         queue_max: usize where 1..=1_000_000,
+    }
+);
+section!(
+    /// `[notify]`
+    Notify {
+        timeout_ms: u64 where 500..=120_000,
+        per_channel_max: usize where 1..=20,
+        poll_ms: u64 where 100..=60_000,
+        answer_limit_bytes: usize where 256..=1 << 20,
+        ca_file: PathBuf,
+    }
+);
+section!(
+    /// `[smtp]`
+    Smtp {
+        host: String,
+        port: u16,
+        tls: String,
+        username: String,
+        password: Hidden,
+        password_file: PathBuf,
+        from: String,
     }
 );
 section!(

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::agent_build_args::AgentBuildCommand;
+use super::alert_args::AlertCommand;
 use super::apk_args::{ApkCommand, PackageCommand};
 use super::command_args::{BatchCommand, CommandCommand, ExecCommand};
 use super::deployment_args::{DeploymentCommand, FlagCommand};
@@ -115,6 +116,11 @@ pub(super) enum CtlCommand {
     ApiTokens {
         #[command(subcommand)]
         command: ApiTokenCommand,
+    },
+    /// Alerts, their rules, silences, channels and routes
+    Alerts {
+        #[command(subcommand)]
+        command: AlertCommand,
     },
     /// Audit trail
     Audit {
@@ -315,6 +321,21 @@ pub(super) enum UserCommand {
         /// Read the password from the first line of standard input
         #[arg(long)]
         password_stdin: bool,
+        /// Address of mail; without a password an invitation is sent to it, if there is a mail server
+        #[arg(long)]
+        email: Option<String>,
+    },
+    /// Set the e-mail address of an account; empty: none
+    Email {
+        /// User name
+        username: String,
+        /// Address
+        email: String,
+    },
+    /// Send an account a link by which its password is set
+    Invite {
+        /// User name
+        username: String,
     },
     /// Disable an account and end its sessions
     Disable {
@@ -354,7 +375,7 @@ pub(super) enum ApiTokenCommand {
         /// Scope; repeatable: devices:read, devices:write, enrollment:read, enrollment:write,
         /// cluster:read, cluster:manage, users:manage, tokens:manage, commands:read, commands:send, commands:sensitive, exec:manage,
         /// audit:read, deployments:read, deployments:write, apks:upload, packages:manage, agent_builds:manage,
-        /// flags:manage
+        /// flags:manage, alerts:read, alerts:write, alert_channels:manage
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<String>,
         /// Days until the token expires

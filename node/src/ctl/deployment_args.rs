@@ -171,7 +171,7 @@ pub(super) enum FlagCommand {
     List,
     /// Set a flag
     Set {
-        /// deployments.enabled or deployments.kill_switch
+        /// deployments.enabled, deployments.kill_switch or alerts.remediation_stop
         name: String,
         /// on or off
         to: OnOff,

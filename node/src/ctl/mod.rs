@@ -3,6 +3,9 @@
 mod agent_build_args;
 mod agent_build_publish;
 mod agent_builds;
+mod alert_args;
+mod alert_setup;
+mod alerts;
 mod api;
 mod apk_args;
 mod apk_inspect;
@@ -66,6 +69,7 @@ pub(crate) async fn run(args: CtlArgs, mut command_line: clap::Command) -> anyho
         CtlCommand::Tokens { command } => tokens::run(&mut ctl, command).await,
         CtlCommand::Users { command } => people::users(&mut ctl, command).await,
         CtlCommand::ApiTokens { command } => people::api_tokens(&mut ctl, command).await,
+        CtlCommand::Alerts { command } => alerts::run(&mut ctl, command).await,
         CtlCommand::Audit { command } => audit::run(&mut ctl, command).await,
         CtlCommand::Cluster { command } => cluster::run(&mut ctl, command).await,
     }

@@ -10,7 +10,8 @@ use super::args::{ApiTokenCommand, Format, UserCommand};
 use super::output::{self, Column};
 use super::session::line;
 
-const USERS: &[Column] = &[("NAME", "/username"), ("ROLE", "/role"), ("DISABLED", "/disabled"), ("CREATED", "/created_at"), ("ID", "/id")];
+const USERS: &[Column] =
+    &[("NAME", "/username"), ("ROLE", "/role"), ("DISABLED", "/disabled"), ("E-MAIL", "/email"), ("CREATED", "/created_at"), ("ID", "/id")];
 
 const API_TOKENS: &[Column] = &[
     ("ID", "/id"),
@@ -36,11 +37,18 @@ pub(super) async fn users(ctl: &mut Ctl, command: UserCommand) -> anyhow::Result
             let users = ctl.api.list("/v1/users", &[], 0).await?;
             output::rows(ctl.format, &users, USERS)
         }
-        UserCommand::Add { username, role, password_stdin } => {
+        UserCommand::Add { username, role, password_stdin, email } => {
             let given = if password_stdin { Some(line()?) } else { None };
-            let body = json!({"username": username, "role": role, "password": given});
+            let body = json!({"username": username, "role": role, "password": given, "email": email});
             let answer = ctl.api.call(Method::POST, "/v1/users", Some(&body)).await?;
-            print_created(ctl.format, &answer, &format!("Added {username} ({role})."))
+            let invited = if answer["invited"] == true { " An invitation is on its way." } else { "" };
+            print_created(ctl.format, &answer, &format!("Added {username} ({role}).{invited}"))
+        }
+        UserCommand::Email { username, email } => change(ctl, &username, &json!({"email": email}), "has another e-mail address").await,
+        UserCommand::Invite { username } => {
+            let id = id_of(&mut ctl.api, &username).await?;
+            let answer = ctl.api.call(Method::POST, &format!("/v1/users/{id}/invitation"), None::<&Value>).await?;
+            output::done(ctl.format, &answer, &format!("Invited {username}."))
         }
         UserCommand::Disable { username } => change(ctl, &username, &json!({"disabled": true}), "is disabled").await,
         UserCommand::Enable { username } => change(ctl, &username, &json!({"disabled": false}), "is enabled").await,

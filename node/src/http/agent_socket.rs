@@ -171,13 +171,20 @@ impl Session {
 
     async fn deployment_status(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
         let mut unusable = UnusableFields::default();
+        let mut about = None;
         let reported = device_body::read::<DeploymentStatus>(text, &mut unusable).map_err(ApiError::from).and_then(|reported| {
             let deployment = present::id("deployment", reported.deployment_id.as_deref().unwrap_or_default())?;
+            about = Some(deployment);
             Ok(deployment_params::task_report(deployment, self.credentials.device_id, reported, &mut unusable)?)
         });
         let task_report = match reported {
             Ok(task_report) => task_report,
-            Err(error) => return self.refused(id, &error).await,
+            Err(error) => {
+                if let Some(deployment) = about {
+                    self.app.system.agent.note_report_error(self.credentials, deployment).await;
+                }
+                return self.refused(id, &error).await;
+            }
         };
         self.app.observability.count_unusable_fields("deployment_status", &unusable);
         match self.app.system.agent.record_task_report(self.credentials, task_report).await {

@@ -104,6 +104,15 @@ pub(crate) async fn json<T: DeserializeOwned>(app: &App, headers: &HeaderMap, bo
     parse_object(&read(app, headers, body, app.config.http.body_limit_bytes).await?)
 }
 
+/// A JSON body of at most the usual limit that may be left out.
+///
+/// # Errors
+/// As [`read`] and [`parse`].
+pub(crate) async fn optional_json<T: DeserializeOwned>(app: &App, headers: &HeaderMap, body: Body) -> Result<Option<T>, ApiError> {
+    let bytes = read(app, headers, body, app.config.http.body_limit_bytes).await?;
+    if bytes.trim_ascii().is_empty() { Ok(None) } else { parse_object(&bytes).map(Some) }
+}
+
 /// Reads a JSON object of a person or a script. A list must not pass for one, as serde would have it, and each key stands once.
 ///
 /// # Errors

@@ -41,8 +41,15 @@ pub(crate) async fn report(
     let id: DeploymentId = present::id("deployment", &deployment)?;
     let bytes = body::read(&app, &headers, body, app.config.http.body_limit_bytes).await?;
     let mut unusable = UnusableFields::default();
-    let reported: DeploymentStatus = device_body::read(&bytes, &mut unusable)?;
-    let report = task_report(id, credentials.device_id, reported, &mut unusable)?;
+    let reported = device_body::read::<DeploymentStatus>(&bytes, &mut unusable).map_err(ApiError::from);
+    let reported = reported.and_then(|reported| Ok(task_report(id, credentials.device_id, reported, &mut unusable)?));
+    let report = match reported {
+        Ok(report) => report,
+        Err(refused) => {
+            app.system.agent.note_report_error(credentials, id).await;
+            return Err(refused);
+        }
+    };
     app.observability.count_unusable_fields("deployment_status", &unusable);
     app.system.agent.record_task_report(credentials, report).await?;
     Ok(Json(DeploymentStatusResponse { ok: true }))

@@ -26,10 +26,10 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person)
 
 /// Sets a feature flag. It is in effect on all nodes when the call returns.
 ///
-/// Enabling `deployments.kill_switch` requires only the permission to deploy.
+/// Enabling `deployments.kill_switch` requires only the permission to deploy, and enabling `alerts.remediation_stop` only that to manage alerts.
 #[utoipa::path(
     put, path = "/v1/flags/{id}", tag = "flags", security(("person" = ["deployments:write"])),
-    params(("id" = String, Path, description = "`deployments.enabled` or `deployments.kill_switch`")),
+    params(("id" = String, Path, description = "`deployments.enabled`, `deployments.kill_switch` or `alerts.remediation_stop`")),
     request_body = SetFlag,
     responses((status = 200, body = FeatureFlag), NotFoundRefusal, BodyRefusals, PersonRefusals)
 )]

@@ -181,8 +181,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Limits within a node or between nodes, which nobody who calls is answered with.
-    const INTERNAL: [&str; 24] = [
+    const INTERNAL: [&str; 28] = [
         "agent_updates.verify_failures_max",
+        "alerts.flap_limit",
+        "alerts.per_minute_max",
         "auth.device_token_cache_max",
         "auth.failure_keys_max",
         "auth.lockout_names_max",
@@ -203,6 +205,8 @@ mod tests {
         "heartbeat.batch_rows_max",
         "heartbeat.writer_queue_max",
         "log.repeats_per_minute_max",
+        "notify.answer_limit_bytes",
+        "notify.per_channel_max",
         "rate_limits.addresses_max",
         "reconcile.backoff_max_seconds",
         "socket.reconnect_after_max_ms",

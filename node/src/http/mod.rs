@@ -6,6 +6,11 @@ mod agent_builds;
 mod agent_session;
 mod agent_socket;
 mod agent_update;
+mod alert_channels;
+mod alert_remediation;
+mod alert_routes;
+mod alert_rules;
+mod alerts;
 mod api_tokens;
 mod apk_files;
 mod apk_uploads;
@@ -27,6 +32,7 @@ mod device_history;
 mod devices;
 mod enroll_tokens;
 mod enrollment_kit;
+mod event_subscriptions;
 mod exec_commands;
 pub(crate) mod extract;
 mod fcm_token;
@@ -52,6 +58,7 @@ mod revalidation;
 mod route_table;
 mod schemas;
 mod server;
+mod silences;
 mod table;
 pub(crate) mod tls;
 mod users;
@@ -179,6 +186,7 @@ fn api_routes() -> [(Option<RouteClass>, OpenApiRouter<Arc<App>>); 5] {
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::one, users::change))
         .routes(routes!(users::reset_password))
+        .routes(routes!(users::invite))
         .routes(routes!(users::sessions, users::end_sessions))
         .routes(routes!(users::end_session))
         .routes(routes!(api_tokens::list, api_tokens::create))
@@ -243,6 +251,32 @@ fn api_routes() -> [(Option<RouteClass>, OpenApiRouter<Arc<App>>); 5] {
         .routes(routes!(devices::stats))
         .routes(routes!(fleet::history))
         .routes(routes!(fleet::distributions))
+        .routes(routes!(alerts::list))
+        .routes(routes!(alerts::export))
+        .routes(routes!(alerts::counts))
+        .routes(routes!(alerts::acknowledge_all))
+        .routes(routes!(alerts::one))
+        .routes(routes!(alerts::acknowledge))
+        .routes(routes!(alert_rules::list))
+        .routes(routes!(alert_rules::one, alert_rules::set, alert_rules::reset))
+        .routes(routes!(alert_rules::preview))
+        .routes(routes!(alert_rules::of_device))
+        .routes(routes!(alert_remediation::list))
+        .routes(routes!(alert_remediation::set, alert_remediation::delete))
+        .routes(routes!(silences::list, silences::create))
+        .routes(routes!(silences::end))
+        .routes(routes!(silences::windows, silences::create_window))
+        .routes(routes!(silences::delete_window))
+        .routes(routes!(alert_channels::kinds))
+        .routes(routes!(alert_channels::list, alert_channels::create))
+        .routes(routes!(alert_channels::one, alert_channels::change, alert_channels::delete))
+        .routes(routes!(alert_channels::test))
+        .routes(routes!(alert_channels::deliveries))
+        .routes(routes!(alert_channels::resend))
+        .routes(routes!(alert_routes::list, alert_routes::create))
+        .routes(routes!(alert_routes::one, alert_routes::change, alert_routes::delete))
+        .routes(routes!(event_subscriptions::list, event_subscriptions::create))
+        .routes(routes!(event_subscriptions::delete))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
         .routes(routes!(audit::head))

@@ -27,6 +27,7 @@ use wire::problem::Problem;
         (name = "deployments", description = "Deployments of APKs to devices"),
         (name = "flags", description = "Cluster-wide feature flags"),
         (name = "enrollment", description = "Single-use enrollment tokens, scripts and QR codes"),
+        (name = "alerts", description = "Alerts, their rules, silences, channels and routes"),
         (name = "audit", description = "Audit trail"),
         (name = "cluster", description = "Nodes and shards"),
         (name = "agent", description = "Agent API"),

@@ -74,7 +74,8 @@ pub(crate) async fn check(
     request: Request,
     next: Next,
 ) -> Response {
-    let is_sign_in = request.method() == Method::POST && matches!(request.uri().path(), "/login" | "/live/refresh");
+    let is_sign_in = request.method() == Method::POST
+        && matches!(request.uri().path(), "/login" | "/live/refresh" | "/password/forgot" | "/password/new");
     let class = if class == RouteClass::Page && is_sign_in { RouteClass::SignIn } else { class };
     match app.rate_limits.admit(class, address) {
         Ok(()) => next.run(request).await,

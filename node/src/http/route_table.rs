@@ -23,7 +23,7 @@ const BODY_LIMITS: [(&str, &str); 5] = [
 ];
 
 /// Routes without a token, and what they ask for instead.
-const WITHOUT_TOKEN: [(&str, &str); 12] = [
+const WITHOUT_TOKEN: [(&str, &str); 16] = [
     ("GET /healthz", "anybody"),
     ("GET /readyz", "anybody"),
     ("POST /v1/auth/login", "anybody; name and password"),
@@ -33,6 +33,10 @@ const WITHOUT_TOKEN: [(&str, &str); 12] = [
     ("ANY /v1/{*unknown}", "anybody; always 404"),
     ("GET /login", "anybody"),
     ("POST /login", "anybody; name and password"),
+    ("GET /password/forgot", "anybody"),
+    ("POST /password/forgot", "anybody; the answer is always the same"),
+    ("GET /password/new", "anybody; token of a link that was sent by mail"),
+    ("POST /password/new", "anybody; token of a link that was sent by mail"),
     ("GET /assets/{name}", "anybody"),
     ("GET /favicon.svg", "anybody"),
     ("GET /favicon.ico", "anybody"),
@@ -121,7 +125,11 @@ fn rows() -> BTreeMap<(String, String), Row> {
     }
     for name in undescribed(include_str!("../../../web-dioxus/src/lib.rs")) {
         let open = WITHOUT_TOKEN.iter().find(|(known, _)| *known == name).map(|(_, who)| (*who).to_owned());
-        let class = if matches!(name.as_str(), "POST /login" | "POST /live/refresh") { RouteClass::SignIn } else { RouteClass::Page };
+        let class = if matches!(name.as_str(), "POST /login" | "POST /live/refresh" | "POST /password/forgot" | "POST /password/new") {
+            RouteClass::SignIn
+        } else {
+            RouteClass::Page
+        };
         add(&name, open.unwrap_or_else(|| "signed-in browser (cookie), by role".into()), Some(class), false);
     }
     for (name, who) in [

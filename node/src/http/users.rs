@@ -82,8 +82,9 @@ pub(crate) async fn create(
         Some(password) => (password, None),
         None => services::crypto::random_token().map(|made_up| (made_up.clone(), Some(made_up)))?,
     };
-    let account = app.system.accounts.add(&principal, &request.username, &password.into(), role).await?;
-    Ok((StatusCode::CREATED, Json(CreatedUser { user: present::user(account), password: shown })))
+    let (account, invited) =
+        app.system.add_account(&principal, &request.username, &password.into(), role, request.email, shown.is_some()).await?;
+    Ok((StatusCode::CREATED, Json(CreatedUser { user: present::user(account), password: shown.filter(|_| !invited), invited })))
 }
 
 /// Returns an account.
@@ -97,7 +98,7 @@ pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, 
     Ok(Json(present::user(app.system.accounts.account(&principal, id).await?)))
 }
 
-/// Changes the role of an account, disables or enables it.
+/// Changes role and address of an account, disables or enables it.
 #[utoipa::path(
     patch, path = "/v1/users/{id}", tag = "people", security(("person" = ["users:manage"])),
     params(("id" = String, Path, description = "The account")),
@@ -114,7 +115,26 @@ pub(crate) async fn change(
     let request: ChangeUser = body::json(&app, &headers, body).await?;
     let id: UserId = present::id("account", &id)?;
     let change = AccountChange { role: request.role.as_deref().map(str::parse).transpose()?, disabled: request.disabled };
-    Ok(Json(present::user(app.system.accounts.change(&principal, id, change).await?)))
+    let accounts = &app.system.accounts;
+    if let Some(email) = &request.email {
+        let account = accounts.set_email(&principal, id, email).await?;
+        if change == AccountChange::default() {
+            return Ok(Json(present::user(account)));
+        }
+    }
+    Ok(Json(present::user(accounts.change(&principal, id, change).await?)))
+}
+
+/// Sends an invitation to the account's address: a link by which its password is set.
+#[utoipa::path(
+    post, path = "/v1/users/{id}/invitation", tag = "people", security(("person" = ["users:manage"])),
+    params(("id" = String, Path, description = "The account")),
+    responses((status = 204), NotFoundRefusal, ConflictRefusal, PersonRefusals)
+)]
+pub(crate) async fn invite(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<StatusCode, ApiError> {
+    let id: UserId = present::id("account", &id)?;
+    app.system.account_mail.invite(&principal, id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Resets the password, unlocks the account and ends all its sessions.
