@@ -1,11 +1,15 @@
 //! Routing of pages to components, and the frame around every page.
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use dioxus::history::provide_history_context;
 use dioxus::prelude::*;
 use domain::access::Permission;
 
+use crate::alert_counts::{AlertCounts, OpenAlerts};
+use crate::alerts_url::AlertsUrl;
 use crate::audit_url::AuditUrl;
 use crate::commands_url::CommandsUrl;
 use crate::components::{Glyph, RouteLink, icon};
@@ -14,9 +18,11 @@ use crate::deployments_url::{ApksUrl, DeploymentsUrl};
 use crate::history::{Address, LiveHistory};
 use crate::navigation::{PendingNavigation, Title};
 use crate::pages::{
-    AgentBuilds, Apks, Audit, Cluster, CommandBatch, Commands, DeletedDevices, Deployment, Deployments, Device, Devices, Enrollment,
-    ImportDevices, NewDeployment, NotFound, Overview, Packages, Settings,
+    AgentBuilds, Alert, AlertChannel, AlertChannels, AlertRoutes, AlertRule, AlertRules, AlertSilences, Alerts, Apks, Audit, Cluster,
+    CommandBatch, Commands, DeletedDevices, Deployment, Deployments, Device, Devices, Enrollment, ImportDevices, NewDeployment, NotFound,
+    Overview, Packages, Settings,
 };
+use crate::polling::use_polling;
 use crate::route::{Route, Section};
 use crate::toasts::{ToastRegion, use_toasts_provider};
 use crate::url_state::{DevicesUrl, EnrollmentUrl};
@@ -51,6 +57,14 @@ fn page(route: Route) -> Element {
         Route::NewDeployment { query } => rsx! { NewDeployment { query } },
         Route::Deployment { id, query } => rsx! { Deployment { id, query } },
         Route::AgentBuilds {} => rsx! { AgentBuilds {} },
+        Route::Alerts { query } => rsx! { Alerts { query } },
+        Route::Alert { id } => rsx! { Alert { id } },
+        Route::AlertRules {} => rsx! { AlertRules {} },
+        Route::AlertRule { rule } => rsx! { AlertRule { rule } },
+        Route::AlertSilences {} => rsx! { AlertSilences {} },
+        Route::AlertChannels {} => rsx! { AlertChannels {} },
+        Route::AlertChannel { id, query } => rsx! { AlertChannel { id, query } },
+        Route::AlertRoutes {} => rsx! { AlertRoutes {} },
         Route::Cluster {} => rsx! { Cluster {} },
         Route::Audit { query } => rsx! { Audit { query } },
         Route::Settings { section } => rsx! { Settings { section } },
@@ -68,10 +82,13 @@ pub(crate) fn app() -> Element {
     });
     let title = use_signal(|| "NexMDM".to_owned());
     use_context_provider(|| Title(title));
+    let open_alerts = use_signal(OpenAlerts::default);
+    use_context_provider(|| ShownAlerts(open_alerts));
     let onward = use_signal(|| None);
     use_context_provider(|| PendingNavigation(onward));
     use_toasts_provider();
     let Address { path, replace } = address();
+    let title = open_alerts().in_title(&title());
     rsx! {
         div {
             id: "live-ctl", hidden: true,
@@ -135,6 +152,11 @@ fn Frame() -> Element {
                             {icon(Glyph::Terminal)} span { "Commands" }
                         }
                     }
+                    if session.may(Permission::ViewAlerts) {
+                        RouteLink { to: Route::Alerts { query: AlertsUrl::default() }, current: route.is_about_alerts(), testid: "nav-alerts",
+                            {icon(Glyph::Bell)} span { "Alerts" } AlertCount {}
+                        }
+                    }
                     if session.may(Permission::ViewDeployments) {
                         RouteLink { to: Route::Apks { query: ApksUrl::default() }, current: on_apks, testid: "nav-apks",
                             {icon(Glyph::Package)} span { "Apps" }
@@ -165,6 +187,40 @@ fn Frame() -> Element {
             }
             main { id: "content", class: "content", tabindex: "-1", Outlet::<Route> {} }
         }
+    }
+}
+
+/// Number of open alerts, as title and navigation show it.
+#[derive(Clone, Copy)]
+struct ShownAlerts(Signal<OpenAlerts>);
+
+/// How often the number of open alerts is read again.
+const ALERTS_INTERVAL: Duration = Duration::from_secs(3);
+
+/// The number of open alerts behind the link to them, if there are any.
+#[component]
+fn AlertCount() -> Element {
+    let session = use_session();
+    let ShownAlerts(mut shown) = use_context();
+    let counts = use_polling((), ALERTS_INTERVAL, move |system, principal, ()| {
+        let shared = Arc::clone(&session.alert_counts);
+        async move { AlertCounts::get(shared, async { Ok(OpenAlerts::of(&system.alerts.counts(&principal).await?)) }).await }
+    });
+    let read = counts.read().value.map(|counts| *counts);
+    use_effect(use_reactive((&read,), move |(read,)| {
+        if let Some(read) = read
+            && *shown.peek() != read
+        {
+            shown.set(read);
+        }
+    }));
+    let open = shown();
+    if open.firing == 0 {
+        return rsx! {};
+    }
+    rsx! {
+        span { class: if open.critical > 0 { "nav-count bad" } else { "nav-count" }, "data-testid": "open-alerts", aria_hidden: "true", {open.label()} }
+        span { class: "visually-hidden", ", {open.label()} open" }
     }
 }
 

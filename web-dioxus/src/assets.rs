@@ -31,6 +31,7 @@ const STYLE: &str = concat!(
     include_str!("../assets/css/settings.css"),
     include_str!("../assets/css/cluster.css"),
     include_str!("../assets/css/audit.css"),
+    include_str!("../assets/css/alerts.css"),
 );
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 

@@ -12,6 +12,7 @@ use domain::device::DevicePolicy;
 use services::System;
 
 use crate::Limit;
+use crate::alert_counts::AlertCounts;
 use crate::field_labels::labeled;
 use crate::fleet_watch::FleetWatch;
 use crate::format;
@@ -46,6 +47,8 @@ pub(crate) struct Session {
     pub(crate) limits: Arc<[Limit]>,
     /// Uploaded files.
     pub(crate) uploads: Arc<Uploads>,
+    /// Count of open alerts.
+    pub(crate) alert_counts: Arc<AlertCounts>,
 }
 
 impl Session {

@@ -12,6 +12,7 @@ use domain::{CommandBatchId, DeploymentId, ServiceError};
 use futures_util::StreamExt;
 use services::Revalidation;
 
+use crate::alerts_url::AlertsUrl;
 use crate::audit_url::AuditUrl;
 use crate::signin::OriginExtension;
 use crate::url_state::DevicesUrl;
@@ -172,6 +173,23 @@ pub(crate) async fn export_audit(
         Err(error) => Err(error),
     };
     exported_as(exported.map(Body::from_stream), "audit.csv", "/audit")
+}
+
+/// `GET /export/alerts.csv`: the alerts of an address of the alerts page as a table.
+pub(crate) async fn export_alerts(
+    State(dashboard): State<Arc<Dashboard>>,
+    RawQuery(query): RawQuery,
+    request_origin: OriginExtension,
+    headers: HeaderMap,
+) -> Response {
+    let exported = match signin::principal(&dashboard, request_origin, &headers).await {
+        Ok(principal) => match AlertsUrl::exact_from_address(query.as_deref().unwrap_or_default()) {
+            Ok(url) => dashboard.system.alerts.export(&principal, url.filter()).await,
+            Err(invalid) => Err(invalid.into()),
+        },
+        Err(error) => Err(error),
+    };
+    exported_as(exported.map(Body::from_stream), "alerts.csv", "/alerts")
 }
 
 /// A table to be saved under this name; without a session, the way to sign in and back to `page`.

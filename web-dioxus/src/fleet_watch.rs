@@ -261,6 +261,7 @@ pub(crate) mod tests {
             channels: Default::default(),
             conflict_at: n.is_multiple_of(13).then_some(seen),
             ghost: never && n.is_multiple_of(2),
+            open_alerts: Default::default(),
             app_status: if never { AppStatus::Unknown } else { POLICY.app_status(&last.telemetry, None) },
             last_seen_at: (!never).then_some(seen),
             last: (!never).then(|| Arc::new(last)),

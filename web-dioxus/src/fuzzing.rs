@@ -54,6 +54,7 @@ pub fn browse(principal: Principal, views: &[DeviceView], address: &str, message
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         limits: Arc::new([]),
         uploads: Arc::default(),
+        alert_counts: Arc::default(),
     };
     runtime.block_on(async {
         let mut document = VirtualDom::new(app).with_root_context(session).with_root_context(InitialPath(address.to_owned()));

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! GET /login, POST /login, POST /logout    signin     cookies in, cookies out
+//! /password/forgot, /password/new         password   a link by mail, and the password that it sets
 //! GET /live/check, POST /live/refresh      signin     is the sign-in good, renew it
 //! POST /live/upload, GET /export/*          files      tables in and out
 //! POST /live/apk-uploads/*, GET /live/apk-icons/*  apk_files  parts of APKs in, icons out
@@ -13,6 +14,8 @@
 //! browser and brings back events; `assets/live.js` is its other end. Pages call
 //! the services of `actors` with the signed-in principal and hold no rules.
 
+mod alert_counts;
+mod alerts_url;
 mod apk_files;
 mod app;
 mod assets;
@@ -26,6 +29,7 @@ mod event_rate;
 mod field_labels;
 mod files;
 mod filter_text;
+mod fleet_search;
 mod fleet_watch;
 mod format;
 pub mod fuzzing;
@@ -34,6 +38,7 @@ mod icon;
 mod navigation;
 mod page;
 mod pages;
+mod password;
 mod polling;
 mod route;
 mod sampling;
@@ -58,6 +63,7 @@ use permits::metrics::PoolMetrics;
 use services::System;
 use tokio_util::sync::CancellationToken;
 
+use alert_counts::AlertCounts;
 use assets::Assets;
 use fleet_watch::FleetWatch;
 use session::Sessions;
@@ -119,6 +125,7 @@ pub(crate) struct Dashboard {
     watch: Arc<FleetWatch>,
     limits: Arc<[Limit]>,
     uploads: Arc<Uploads>,
+    alert_counts: Arc<AlertCounts>,
     shutdown: CancellationToken,
 }
 
@@ -149,15 +156,19 @@ pub fn router(system: Arc<System>, options: DashboardOptions) -> Result<axum::Ro
         watch,
         limits: options.limits.into(),
         uploads: Arc::default(),
+        alert_counts: Arc::default(),
         shutdown: options.shutdown,
     });
     Ok(axum::Router::new()
         .route("/login", get(signin::form).post(signin::login))
         .route("/logout", post(signin::logout))
+        .route("/password/forgot", get(password::forgot).post(password::send))
+        .route("/password/new", get(password::form).post(password::set))
         .route("/live/check", get(signin::check))
         .route("/live/refresh", post(signin::refresh))
         .route("/live/upload", post(files::upload))
         .route("/export/devices.csv", get(files::export))
+        .route("/export/alerts.csv", get(files::export_alerts))
         .route("/export/audit.csv", get(files::export_audit))
         .route("/export/command-batches/{file}", get(files::export_batch))
         .route("/export/deployments/{file}", get(files::export_deployment))

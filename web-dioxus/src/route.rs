@@ -6,8 +6,10 @@ use std::str::FromStr;
 
 use dioxus::router::exports::percent_encoding::{percent_decode_str, utf8_percent_encode};
 use dioxus::router::exports::{PATH_ASCII_SET, QUERY_ASCII_SET};
-use domain::{CommandBatchId, DeploymentId, DeviceId};
+use domain::alert::Rule;
+use domain::{AlertId, ChannelId, CommandBatchId, DeploymentId, DeviceId};
 
+use crate::alerts_url::{AlertsUrl, ChannelUrl};
 use crate::audit_url::AuditUrl;
 use crate::commands_url::{BatchUrl, CommandsUrl};
 use crate::deployments_url::{ApksUrl, DeploymentUrl, DeploymentsUrl, NewDeploymentUrl};
@@ -50,6 +52,14 @@ pub(crate) enum Route {
     NewDeployment { query: NewDeploymentUrl },
     Deployment { id: String, query: DeploymentUrl },
     AgentBuilds {},
+    Alerts { query: AlertsUrl },
+    Alert { id: String },
+    AlertRules {},
+    AlertRule { rule: String },
+    AlertSilences {},
+    AlertChannels {},
+    AlertChannel { id: String, query: ChannelUrl },
+    AlertRoutes {},
     Cluster {},
     Audit { query: AuditUrl },
     Settings { section: String },
@@ -70,6 +80,36 @@ impl Route {
     /// The page of a deployment.
     pub(crate) fn deployment(id: DeploymentId) -> Self {
         Self::Deployment { id: id.to_string(), query: DeploymentUrl::default() }
+    }
+
+    /// The page of an alert.
+    pub(crate) fn alert(id: AlertId) -> Self {
+        Self::Alert { id: id.to_string() }
+    }
+
+    /// The page of a rule.
+    pub(crate) fn alert_rule(rule: Rule) -> Self {
+        Self::AlertRule { rule: rule.as_str().to_owned() }
+    }
+
+    /// The page of a channel.
+    pub(crate) fn alert_channel(id: ChannelId) -> Self {
+        Self::AlertChannel { id: id.to_string(), query: ChannelUrl::default() }
+    }
+
+    /// Whether the page is one of those about alerts.
+    pub(crate) fn is_about_alerts(&self) -> bool {
+        matches!(
+            self,
+            Self::Alerts { .. }
+                | Self::Alert { .. }
+                | Self::AlertRules {}
+                | Self::AlertRule { .. }
+                | Self::AlertSilences {}
+                | Self::AlertChannels {}
+                | Self::AlertChannel { .. }
+                | Self::AlertRoutes {}
+        )
     }
 
     /// A part of the settings, in the order of the tabs.
@@ -95,6 +135,14 @@ impl Route {
             Self::NewDeployment { query } => (vec!["deployments", "new"], query.to_string()),
             Self::Deployment { id, query } => (vec!["deployments", id], query.to_string()),
             Self::AgentBuilds {} => plain(&["agent-updates"]),
+            Self::Alerts { query } => (vec!["alerts"], query.to_string()),
+            Self::Alert { id } => (vec!["alerts", id], String::new()),
+            Self::AlertRules {} => plain(&["alerts", "rules"]),
+            Self::AlertRule { rule } => (vec!["alerts", "rules", rule], String::new()),
+            Self::AlertSilences {} => plain(&["alerts", "silences"]),
+            Self::AlertChannels {} => plain(&["alerts", "channels"]),
+            Self::AlertChannel { id, query } => (vec!["alerts", "channels", id], query.to_string()),
+            Self::AlertRoutes {} => plain(&["alerts", "routes"]),
             Self::Cluster {} => plain(&["cluster"]),
             Self::Audit { query } => (vec!["audit"], query.to_string()),
             Self::Settings { section } => (vec!["settings", section], String::new()),
@@ -147,6 +195,14 @@ impl FromStr for Route {
             ["deployments", "new"] => Self::NewDeployment { query: query.into() },
             ["deployments", id] => Self::Deployment { id: id.into(), query: query.into() },
             ["agent-updates"] => Self::AgentBuilds {},
+            ["alerts"] => Self::Alerts { query: query.into() },
+            ["alerts", "rules"] => Self::AlertRules {},
+            ["alerts", "rules", rule] => Self::AlertRule { rule: rule.into() },
+            ["alerts", "silences"] => Self::AlertSilences {},
+            ["alerts", "channels"] => Self::AlertChannels {},
+            ["alerts", "channels", id] => Self::AlertChannel { id: id.into(), query: query.into() },
+            ["alerts", "routes"] => Self::AlertRoutes {},
+            ["alerts", id] => Self::Alert { id: id.into() },
             ["cluster"] => Self::Cluster {},
             ["audit"] => Self::Audit { query: query.into() },
             ["settings", section] => Self::Settings { section: section.into() },
@@ -181,6 +237,14 @@ mod tests {
             "/deployments/new",
             "/deployments/7",
             "/agent-updates",
+            "/alerts",
+            "/alerts/7",
+            "/alerts/rules",
+            "/alerts/rules/app_down",
+            "/alerts/silences",
+            "/alerts/channels",
+            "/alerts/channels/7",
+            "/alerts/routes",
             "/cluster",
             "/audit",
             "/settings/users",

@@ -267,6 +267,7 @@ pub(crate) async fn upgrade(
         address: principal.origin().address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         limits: Arc::clone(&dashboard.limits),
         uploads: Arc::clone(&dashboard.uploads),
+        alert_counts: Arc::clone(&dashboard.alert_counts),
     };
     let ended = dashboard.shutdown.child_token();
     let pool = sessions.pool.clone();

@@ -21,7 +21,7 @@ pub(crate) fn protect(mut response: Response) -> Response {
     response
 }
 
-fn head(assets: &Assets, title: &str, scripts: &[&str]) -> String {
+pub(crate) fn head(assets: &Assets, title: &str, scripts: &[&str]) -> String {
     let mut head = format!(
         r#"<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -68,6 +68,8 @@ pub(crate) struct LoginPage<'a> {
     pub(crate) error: Option<&'a str>,
     /// Address of the form over https, if the browser reached this one without and would drop the cookies of a sign-in.
     pub(crate) https: Option<&'a str>,
+    /// Whether links to set a password can be sent.
+    pub(crate) sends_links: bool,
 }
 
 impl LoginPage<'_> {
@@ -86,6 +88,11 @@ impl LoginPage<'_> {
                 r#"<p class="notice bad" role="alert" data-testid="login-https">This page was opened over http. This server takes sign-ins over https only, as the browser would drop the session. Sign in at <a href="{url}">{url}</a>.</p>"#
             )
         });
+        let forgotten = if self.sends_links {
+            r#"<p><a href="/password/forgot" data-testid="forgot-password">Forgot your password?</a></p>"#
+        } else {
+            ""
+        };
         // Whoever was refused types the password again; the name is there already.
         let (focus_name, focus_password) = if self.username.is_empty() { (" autofocus", "") } else { ("", " autofocus") };
         format!(
@@ -99,7 +106,7 @@ impl LoginPage<'_> {
 <label for="password">Password</label>
 <input id="password" name="password" type="password" autocomplete="current-password" maxlength="200" required{focus_password}>
 <button class="button primary" data-testid="sign-in">Sign in</button>
-</form></main></body></html>"#,
+</form>{forgotten}</main></body></html>"#,
             head = head(assets, "Sign in - NexMDM", &["login.js"]),
             next = escape(self.next),
             username = escape(self.username),
@@ -107,7 +114,7 @@ impl LoginPage<'_> {
     }
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -128,11 +135,14 @@ mod tests {
 
     #[test]
     fn what_was_typed_comes_back_as_text() {
-        let page = LoginPage { next: "/devices?q=\"x", username: "<script>", error: Some("no & no"), https: None }.html(&Assets::new());
+        let page = LoginPage { next: "/devices?q=\"x", username: "<script>", error: Some("no & no"), https: None, sends_links: false }
+            .html(&Assets::new());
         assert!(page.contains("&lt;script&gt;") && page.contains("no &amp; no") && page.contains("/devices?q=&quot;x"));
         assert!(!page.contains("<script>") && !page.contains("login-https"));
-        let over = LoginPage { next: "/", username: "", error: None, https: Some("https://mdm.example/login?next=/a&b=\"") };
+        let over =
+            LoginPage { next: "/", username: "", error: None, https: Some("https://mdm.example/login?next=/a&b=\""), sends_links: true };
         let page = over.html(&Assets::new());
+        assert!(page.contains("forgot-password"));
         assert!(page.contains(r#"<a href="https://mdm.example/login?next=/a&amp;b=&quot;">"#), "{page}");
     }
 }

@@ -69,7 +69,7 @@ type SchemeExtension = Option<Extension<Scheme>>;
 /// Origin of the request, as recorded by the node.
 pub(crate) type OriginExtension = Option<Extension<Origin>>;
 
-fn origin(request_origin: OriginExtension) -> Origin {
+pub(crate) fn origin(request_origin: OriginExtension) -> Origin {
     request_origin.map(|Extension(origin)| origin).unwrap_or_default()
 }
 
@@ -127,7 +127,10 @@ pub(crate) async fn form(
     let https = https_form(&dashboard, &headers, scheme, next);
     match principal(&dashboard, request_origin, &headers).await {
         Ok(_) => Redirect::to(next).into_response(),
-        Err(_) => LoginPage { next, username: "", error: None, https: https.as_deref() }.render(&dashboard.assets, StatusCode::OK),
+        Err(_) => {
+            LoginPage { next, username: "", error: None, https: https.as_deref(), sends_links: dashboard.system.account_mail.is_on() }
+                .render(&dashboard.assets, StatusCode::OK)
+        }
     }
 }
 
@@ -139,8 +142,14 @@ pub(crate) async fn login(
     form: Result<Form<LoginForm>, FormRejection>,
 ) -> Response {
     let page = |form: &LoginForm, error: String, status| {
-        LoginPage { next: local_path(&form.next), username: &form.username, error: Some(&error), https: None }
-            .render(&dashboard.assets, status)
+        LoginPage {
+            next: local_path(&form.next),
+            username: &form.username,
+            error: Some(&error),
+            https: None,
+            sends_links: dashboard.system.account_mail.is_on(),
+        }
+        .render(&dashboard.assets, status)
     };
     let Ok(Form(form)) = form else {
         let empty = LoginForm { username: String::new(), password: String::new(), next: String::new() };
@@ -150,7 +159,7 @@ pub(crate) async fn login(
     // its browser would forget.
     let next = local_path(&form.next);
     if let Some(https) = https_form(&dashboard, &headers, None, next) {
-        return LoginPage { next, username: &form.username, error: None, https: Some(&https) }
+        return LoginPage { next, username: &form.username, error: None, https: Some(&https), sends_links: false }
             .render(&dashboard.assets, StatusCode::FORBIDDEN);
     }
     let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);

@@ -300,7 +300,7 @@ mod tests {
     use super::*;
     use domain::DeviceId;
     use domain::device::{AppStatus, Connectivity, IdentityStatus};
-    use domain::query::{FilterKind, FilterValue, SortKey};
+    use domain::query::{FilterKind, FilterValue, OpenAlerts, SortKey};
 
     fn id(n: u128) -> DeviceId {
         DeviceId(uuid::Uuid::from_u128(n))
@@ -317,6 +317,7 @@ mod tests {
             model: Some("Joy 2".into()),
             app_status: Some(AppStatus::Down),
             identity: Some(IdentityStatus::Ghost),
+            alert: Some(OpenAlerts::Any),
             ..Default::default()
         };
         for key in FilterKey::ALL {

@@ -41,6 +41,7 @@ async fn shown_of(fleet: Arc<FleetView>, path: &str, role: Role) -> String {
         origin: "https://mdm.example".into(),
         address: std::net::IpAddr::from([127, 0, 0, 1]),
         uploads: Arc::default(),
+        alert_counts: Arc::default(),
         limits: Arc::new([Limit { group: "Sign-in", setting: "auth.x", meaning: "Failed attempts", value: "10".into() }]),
     };
     let mut document = VirtualDom::new(app).with_root_context(session).with_root_context(InitialPath(path.into()));
@@ -216,6 +217,48 @@ async fn updates_of_the_agent_say_so_when_the_server_cannot_answer() {
     for role in [Role::Operator, Role::Viewer] {
         assert_shows("/agent-updates", 1, role, &["Agent updates", refused], &["Add a build"]).await;
     }
+}
+
+#[tokio::test]
+async fn alerts_show_each_role_what_it_may_do_and_say_so_when_the_server_cannot_answer() {
+    let refused = "The server cannot do this right now";
+    for role in [Role::Admin, Role::Operator, Role::Viewer] {
+        assert_shows("/alerts", 3, role, &["nav-alerts", "export-alerts", refused, "Try again", "Rule: any"], &["Not for this role"]).await;
+        assert_shows("/alerts?by=rule&rule=app_down", 3, role, &["by-rule", refused], &["Group: any"]).await;
+        assert_shows("/alerts/rules", 3, role, &["Rules", refused], &[]).await;
+        assert_shows("/alerts/rules/nonsense", 3, role, &["There is no such rule"], &[]).await;
+        assert_shows("/alerts/xyz", 3, role, &["There is no such alert"], &[]).await;
+        assert_shows("/alerts/018f0000-0000-7000-8000-000000000000", 3, role, &[refused], &["acknowledge"]).await;
+    }
+    assert_shows("/alerts/rules/low_battery", 3, Role::Operator, &["Low battery", "set-rule", refused, "For one device"], &[]).await;
+    assert_shows("/alerts/rules/disk_low", 3, Role::Operator, &["Disk low", "set-rule", "Change"], &["For one device"]).await;
+    assert_shows("/alerts/rules/low_battery", 3, Role::Viewer, &["Low battery"], &["set-rule"]).await;
+    assert_shows("/alerts/silences", 3, Role::Operator, &["add-silence", "add-window", refused], &["tab-channels"]).await;
+    assert_shows("/alerts/silences", 3, Role::Viewer, &["Maintenance windows", refused], &["add-silence", "add-window"]).await;
+    for path in ["/alerts/channels", "/alerts/routes"] {
+        assert_shows(path, 3, Role::Admin, &["tab-channels", "tab-routes", refused], &["Not for this role"]).await;
+        assert_shows(path, 3, Role::Operator, &["Not for this role"], &["tab-channels", "add-channel", refused]).await;
+    }
+    assert_shows("/alerts/channels/xyz", 3, Role::Admin, &["There is no such channel"], &[]).await;
+}
+
+#[tokio::test]
+async fn open_alerts_stand_at_their_device() {
+    use domain::alert::{Rule, RuleSet};
+    let fleet = fleet(3);
+    let mut alerted = view(1);
+    let mut open = RuleSet::EMPTY;
+    open.set(Rule::LowBattery, true);
+    open.set(Rule::AppDown, true);
+    alerted.open_alerts = open;
+    fleet.publish(alerted, domain::shard::Epoch(1));
+    fleet.note_stored(3);
+    for path in ["/devices".to_owned(), format!("/devices/{}", view(1).identity.id)] {
+        let text = shown_of(Arc::clone(&fleet), &path, Role::Viewer).await;
+        assert!(text.contains("Alerts: Low battery, Monitored app down"), "{path}");
+    }
+    let text = shown_of(fleet, &format!("/devices/{}", view(2).identity.id), Role::Viewer).await;
+    assert!(!text.contains("alert-mark") && text.contains("Alerts of the last 24 hours"), "{text}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Shared components of the pages.
 
 pub(crate) mod action_form;
+pub(crate) mod alert_widgets;
 pub(crate) mod chart;
 pub(crate) mod command_rows;
 pub(crate) mod command_widgets;
@@ -11,6 +12,7 @@ pub(crate) mod form;
 pub(crate) mod kept_secret;
 pub(crate) mod link;
 pub(crate) mod param_words;
+pub(crate) mod set_flag;
 pub(crate) mod widgets;
 
 pub(crate) use crate::icon::{Glyph, icon};

@@ -1,6 +1,7 @@
 //! One module per page.
 
 mod agent_builds;
+mod alerts;
 mod apks;
 mod audit;
 mod cluster;
@@ -14,6 +15,7 @@ pub(crate) mod overview;
 mod settings;
 
 pub(crate) use agent_builds::AgentBuilds;
+pub(crate) use alerts::{Alert, AlertChannel, AlertChannels, AlertRoutes, AlertRule, AlertRules, AlertSilences, Alerts};
 pub(crate) use apks::{Apks, Packages};
 pub(crate) use audit::Audit;
 pub(crate) use cluster::Cluster;

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use dioxus::prelude::*;
 
+use super::mark::{Mark, drawn_marks};
 use super::path::{HEIGHT, Sample, WIDTH, Window, paths};
 use super::scale::Scale;
 use super::summary::{CursorSeries, cursor_data, rows, words};
@@ -33,6 +34,7 @@ pub(crate) fn LineChart(
     window: Window,
     scale: Scale,
     testid: String,
+    #[props(default)] marks: Rc<Vec<Mark>>,
     #[props(default)] tall: bool,
     #[props(default = NOTHING.to_owned())] nothing: String,
 ) -> Element {
@@ -61,6 +63,7 @@ pub(crate) fn LineChart(
                         for (up, name) in ticks.iter() {
                             line { key: "{name}", class: "chart-grid", x1: "0", x2: "{WIDTH}", y1: "{(1.0 - up) * HEIGHT:.1}", y2: "{(1.0 - up) * HEIGHT:.1}", "vector-effect": "non-scaling-stroke" }
                         }
+                        {drawn_marks(&marks, &window)}
                         for (at, (tone, filled, paths)) in drawn.into_iter().enumerate() {
                             g { key: "{at}", class: "tone-{tone}",
                                 if filled {

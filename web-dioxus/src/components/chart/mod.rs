@@ -2,6 +2,7 @@
 
 mod distribution;
 mod line;
+mod mark;
 mod path;
 mod scale;
 mod strip;
@@ -9,6 +10,7 @@ mod summary;
 
 pub(crate) use distribution::{Bars, Columns, Part, Stack};
 pub(crate) use line::{LineChart, Series};
+pub(crate) use mark::Mark;
 pub(crate) use path::{Sample, Window};
 pub(crate) use scale::{Scale, Unit};
 pub(crate) use strip::{Strip, TimeSpan};

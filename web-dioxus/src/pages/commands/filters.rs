@@ -1,33 +1,16 @@
 //! Filters of a list of commands: state, action, device, requester.
 
 use dioxus::prelude::*;
-use domain::DeviceId;
 use domain::action::ActionKind;
 use domain::command::CommandState;
-use domain::query::{DeviceFilter, Sort};
 
 use crate::commands_url::CommandsUrl;
 use crate::components::command_widgets::state_text;
 use crate::components::{Glyph, icon};
-use crate::context::{Session, use_session};
+use crate::context::use_session;
+use crate::fleet_search::{alias_of, device_named};
 use crate::route::Route;
 use crate::toasts::use_toasts;
-
-/// The device that somebody means by an id or an alias.
-async fn device_named(session: &Session, text: String) -> Option<DeviceId> {
-    if let Ok(id) = text.parse() {
-        return Some(id);
-    }
-    let fleet = session.fleet.clone();
-    // Off the pages' threads: a look at a hundred thousand devices takes a while.
-    let looked = tokio::task::spawn_blocking(move || {
-        let matching = fleet.order(&DeviceFilter { text: Some(text.clone()), ..DeviceFilter::default() }, Sort::default());
-        let named =
-            |is: &dyn Fn(&str) -> bool| matching.iter().copied().find(|id| fleet.device(*id).is_some_and(|view| is(&view.identity.alias)));
-        named(&|alias| alias == text).or_else(|| named(&|alias| domain::name::same(alias, &text)))
-    });
-    looked.await.ok().flatten()
-}
 
 fn some(text: String) -> Option<String> {
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
@@ -42,10 +25,7 @@ pub(super) fn Filters(query: CommandsUrl) -> Element {
     let go = use_callback(move |query: CommandsUrl| {
         navigator.push(Route::Commands { query });
     });
-    let device = query
-        .device
-        .map(|id| session.fleet.device(id).map_or_else(|| id.to_string(), |view| view.identity.alias.clone()))
-        .unwrap_or_default();
+    let device = query.device.map(|id| alias_of(&session, id)).unwrap_or_default();
     let mut tries = use_signal(|| 0u32);
     let by_device = use_callback(move |text: String| {
         let (session, known) = (session.clone(), known.clone());

@@ -9,11 +9,11 @@ use domain::flag::{Flag, Flags};
 use services::FlagState;
 
 use crate::components::deployment_widgets::blocked_text;
-use crate::components::{Confirm, Glyph, icon, time_ago};
+use crate::components::set_flag::SetFlag;
+use crate::components::{Glyph, icon, time_ago};
 use crate::context::use_session;
 use crate::format;
 use crate::polling::{Polling, use_polling};
-use crate::toasts::use_toasts;
 
 /// Poll interval of the flags.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -88,53 +88,6 @@ pub(super) fn KillSwitch() -> Element {
                 confirming.set(None);
                 flags.again();
             } }
-        }
-    }
-}
-
-#[component]
-fn SetFlag(flag: Flag, on: bool, onclose: EventHandler<()>) -> Element {
-    let session = use_session();
-    let toasts = use_toasts();
-    let mut busy = use_signal(|| false);
-    let (title, action, what, done) = match (flag, on) {
-        (Flag::DeploymentsKillSwitch, true) => (
-            "Stop all deployments?",
-            "Emergency stop",
-            "Within 10 seconds no node starts another install on any device. Installs in progress are left to finish. Only admins can resume.",
-            "All deployments are stopped.",
-        ),
-        (Flag::DeploymentsKillSwitch, false) => {
-            ("Resume deployments?", "Resume deployments", "Running deployments continue where they stopped.", "Deployments are resumed.")
-        }
-        (Flag::DeploymentsEnabled, true) => {
-            ("Enable deployments?", "Enable deployments", "Running deployments start to install on devices.", "Deployments are enabled.")
-        }
-        (Flag::DeploymentsEnabled, false) => (
-            "Disable deployments?",
-            "Disable deployments",
-            "No new installs start on any device until deployments are enabled again. Installs in progress are left to finish.",
-            "Deployments are disabled.",
-        ),
-    };
-    let stops = (flag == Flag::DeploymentsKillSwitch) == on;
-    let onconfirm = use_callback(move |()| {
-        if busy() {
-            return;
-        }
-        busy.set(true);
-        let session = session.clone();
-        spawn(async move {
-            match session.call(move |system, principal| async move { system.flags.set(&principal, flag, on).await }).await {
-                Ok(_) => toasts.good(done),
-                Err(error) => toasts.failed(&error),
-            }
-            onclose.call(());
-        });
-    });
-    rsx! {
-        Confirm { title, action, busy: busy(), mild: !stops, onconfirm, onclose,
-            p { "{what}" }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One device, live: what it is, how it is doing, what happened to it, and what can be done about it.
 
 mod actions;
+mod alerts;
 mod commands;
 mod edit;
 mod events;
@@ -17,6 +18,7 @@ use domain::device::{Connectivity, DeviceView};
 use domain::{DeviceId, Timestamp};
 use services::DeviceDetails;
 
+use crate::components::alert_widgets::alert_mark;
 use crate::components::{CopyButton, EmptyState, Glyph, RouteLink, identity_mark, labels, status_dot, time_ago};
 use crate::context::use_session;
 use crate::format;
@@ -27,6 +29,7 @@ use crate::sampling::{LIVE, use_fleet};
 use crate::url_state::{DeviceUrl, DevicesUrl};
 
 use actions::Actions;
+use alerts::{Alerts, use_alerts};
 use commands::Commands;
 use events::Events;
 use identity::Identity;
@@ -103,6 +106,7 @@ fn Page(shown: PageData, query: DeviceUrl) -> Element {
     let details = use_polling(identity.id, DETAILS_POLL_INTERVAL, |system, principal, id: DeviceId| async move {
         system.devices.details(&principal, id).await
     });
+    let alerts = use_alerts(identity.id, query.range);
     let session = use_session();
     let mut sent = use_signal(|| 0u32);
     let last = shown.view.last.clone();
@@ -117,6 +121,7 @@ fn Page(shown: PageData, query: DeviceUrl) -> Element {
                 p { class: "lead",
                     span { "data-testid": "device-status", {status_dot(shown.view.connectivity)} }
                     {identity_mark(shown.view.identity_status())}
+                    {alert_mark(shown.view.open_alerts)}
                     if let Some(seen) = seen {
                         span { "last seen " {seen} }
                     } else {
@@ -142,8 +147,9 @@ fn Page(shown: PageData, query: DeviceUrl) -> Element {
         }
         Send { id: identity.id, alias: identity.alias.clone(), online, packages, onsent: move |()| sent += 1 }
         if last.is_some() {
-            Plots { id: identity.id, range: query.range }
+            Plots { id: identity.id, range: query.range, alerts }
         }
+        Alerts { id: identity.id, range: query.range, alerts }
         div { class: "device-lower",
             div {
                 if session.may(Permission::ViewCommands) {

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use dioxus::prelude::*;
-use domain::DeviceId;
+use domain::alert::AlertRecord;
 use domain::heartbeat::Transport;
 use domain::history::{CHARTS, HistoryRequest, Point, Summary, TransportShares};
+use domain::{DeviceId, Timestamp};
 use services::DeviceHistory;
 
-use crate::components::chart::{LineChart, Sample, Scale, Series, Strip, TimeSpan, Unit, Window};
+use crate::components::alert_widgets::severity_tone;
+use crate::components::chart::{LineChart, Mark, Sample, Scale, Series, Strip, TimeSpan, Unit, Window};
 use crate::components::{Problem, RouteLink};
 use crate::context::use_session;
 use crate::format;
-use crate::polling::use_polling;
+use crate::polling::{Polling, use_polling};
 use crate::route::Route;
 use crate::url_state::{DeviceUrl, Range};
 
@@ -24,7 +26,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(30);
 const NETWORKS: [Transport; 5] = [Transport::Wifi, Transport::Cellular, Transport::Ethernet, Transport::Other, Transport::None];
 
 /// How far back a range reaches, and how many points it has: one per 5 minutes, hour, or 4 hours.
-fn span(range: Range) -> (TimeDelta, i64) {
+pub(super) fn span(range: Range) -> (TimeDelta, i64) {
     match range {
         Range::Day => (TimeDelta::hours(24), 289),
         Range::Week => (TimeDelta::days(7), 169),
@@ -33,7 +35,7 @@ fn span(range: Range) -> (TimeDelta, i64) {
 }
 
 #[component]
-pub(super) fn Plots(id: DeviceId, range: Range) -> Element {
+pub(super) fn Plots(id: DeviceId, range: Range, alerts: Polling<Vec<AlertRecord>>) -> Element {
     let session = use_session();
     let history = use_polling((id, range), POLL_INTERVAL, |system, principal, (id, range)| async move {
         let (length, points) = span(range);
@@ -57,7 +59,7 @@ pub(super) fn Plots(id: DeviceId, range: Range) -> Element {
                 Problem { text: problem.clone(), onretry: move |()| history.again() }
             }
             match &reading.value {
-                Some(history) => rsx! { All { history: history.clone(), offline_after: session.policy.offline_after } },
+                Some(history) => rsx! { All { history: history.clone(), offline_after: session.policy.offline_after, marks: Rc::new(marks(alerts.read().value.as_deref(), session.clock.now())) } },
                 None if reading.problem.is_none() => rsx! {
                     div { class: "plots", role: "status", aria_label: "Loading",
                         for n in 0..4 { div { key: "{n}", class: "chart-loading" } }
@@ -69,7 +71,7 @@ pub(super) fn Plots(id: DeviceId, range: Range) -> Element {
     }
 }
 
-fn title(range: Range) -> &'static str {
+pub(super) fn title(range: Range) -> &'static str {
     match range {
         Range::Day => "24 hours",
         Range::Week => "7 days",
@@ -77,8 +79,19 @@ fn title(range: Range) -> &'static str {
     }
 }
 
+/// The alerts as marks on the plots.
+fn marks(alerts: Option<&Vec<AlertRecord>>, now: Timestamp) -> Vec<Mark> {
+    let mark = |alert: &AlertRecord| Mark {
+        from: alert.opened_at,
+        to: alert.resolved.map_or(now, |(at, _)| at),
+        tone: severity_tone(alert.severity),
+        name: alert.key.rule.spec().label.to_owned(),
+    };
+    alerts.into_iter().flatten().map(mark).collect()
+}
+
 #[component]
-fn All(history: Rc<DeviceHistory>, offline_after: TimeDelta) -> Element {
+fn All(history: Rc<DeviceHistory>, offline_after: TimeDelta, marks: Rc<Vec<Mark>>) -> Element {
     let plan = &history.plan;
     let step = TimeDelta::seconds(plan.step_s);
     // A device that is silent for less than this counts as online all the while.
@@ -86,7 +99,7 @@ fn All(history: Rc<DeviceHistory>, offline_after: TimeDelta) -> Element {
     rsx! {
         div { class: "plots",
             for (n, chart) in CHARTS.iter().enumerate() {
-                MeasurePlot { key: "{chart.name}", n, history: Rc::clone(&history), window }
+                MeasurePlot { key: "{chart.name}", n, history: Rc::clone(&history), window, marks: Rc::clone(&marks) }
             }
             div { class: "plot",
                 h3 { "Network" }
@@ -102,7 +115,7 @@ fn All(history: Rc<DeviceHistory>, offline_after: TimeDelta) -> Element {
 
 /// The plot of a measure of the telemetry table.
 #[component]
-fn MeasurePlot(n: usize, history: Rc<DeviceHistory>, window: Window) -> Element {
+fn MeasurePlot(n: usize, history: Rc<DeviceHistory>, window: Window, marks: Rc<Vec<Mark>>) -> Element {
     let Some(chart) = CHARTS.get(n) else { return rsx! {} };
     let sample = |point: &Point| {
         let Summary { min, avg, max } = (chart.summary)(point)?;
@@ -113,7 +126,7 @@ fn MeasurePlot(n: usize, history: Rc<DeviceHistory>, window: Window) -> Element 
     // A line that does not begin at zero has no area below it.
     let filled = chart.unit != domain::telemetry::Unit::Celsius;
     rsx! {
-        One { title: "{chart.label}", testid: "plot-{chart.name}", tone: chart.tone, filled, samples: Rc::new(samples), window, scale }
+        One { title: "{chart.label}", testid: "plot-{chart.name}", tone: chart.tone, filled, samples: Rc::new(samples), window, scale, marks }
     }
 }
 
@@ -131,12 +144,21 @@ fn scale(unit: domain::telemetry::Unit, samples: &[Sample]) -> Scale {
 
 /// A plot of one measure; the band shows what it varied between within a step.
 #[component]
-fn One(title: String, testid: String, tone: &'static str, filled: bool, samples: Rc<Vec<Sample>>, window: Window, scale: Scale) -> Element {
+fn One(
+    title: String,
+    testid: String,
+    tone: &'static str,
+    filled: bool,
+    samples: Rc<Vec<Sample>>,
+    window: Window,
+    scale: Scale,
+    marks: Rc<Vec<Mark>>,
+) -> Element {
     let last = samples.last().map(|sample| scale.format(sample.value));
     rsx! {
         div { class: "plot",
             h3 { "{title}" if let Some(last) = last { span { class: "plot-last", "{last}" } } }
-            LineChart { title: title.clone(), nothing: "No data", series: vec![Series { name: title, tone, samples, filled }], window, scale, testid }
+            LineChart { title: title.clone(), nothing: "No data", series: vec![Series { name: title, tone, samples, filled }], window, scale, testid, marks }
         }
     }
 }

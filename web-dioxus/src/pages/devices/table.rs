@@ -3,12 +3,14 @@
 use std::rc::Rc;
 
 use dioxus::prelude::*;
+use domain::alert::RuleSet;
 use domain::device::{AppStatus, Connectivity, DevicePolicy, DeviceView, IdentityStatus};
 use domain::query::{DeviceFilter, Sort, SortKey};
 use domain::{DeviceId, Timestamp};
 
 use super::DevicesState;
 
+use crate::components::alert_widgets::alert_mark;
 use crate::components::{Glyph, app_badge, battery_bar, icon, identity_mark, labels, status_dot, time_ago, unknown};
 use crate::context::use_session;
 use crate::format;
@@ -41,6 +43,7 @@ struct RowData {
     network: Option<&'static str>,
     app: AppStatus,
     tags: Vec<String>,
+    alerts: RuleSet,
     selected: bool,
     seen: Option<(Timestamp, String)>,
 }
@@ -62,6 +65,7 @@ impl RowData {
             network: telemetry.and_then(format::network),
             app: view.app_status,
             tags: view.identity.tags.clone(),
+            alerts: view.open_alerts,
             selected: selection.contains(view),
             seen: view.last_seen_at.map(|at| (at, format::relative(now, at))),
         }
@@ -203,7 +207,7 @@ fn Row(row: Rc<RowData>, selects: bool, open: Callback<DeviceId>, select: Callba
                     input { r#type: "checkbox", aria_label: "Select {row.alias}", checked: selected, onchange: move |event| select.call((id, event.checked())) }
                 }
             }
-            span { role: "cell", "data-col": "status", {status_dot(row.connectivity)} {identity_mark(row.identity)} }
+            span { role: "cell", "data-col": "status", {status_dot(row.connectivity)} {identity_mark(row.identity)} {alert_mark(row.alerts)} }
             // The alias is alone in its cell, so that its text is the alias.
             span { role: "cell", "data-col": "alias",
                 a {

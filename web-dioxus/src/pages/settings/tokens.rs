@@ -48,6 +48,9 @@ fn scope_text(permission: Permission) -> &'static str {
         Permission::ManageDeployments => "Deploy APKs, pause, cancel, roll back",
         Permission::ManageAgentBuilds => "Promote builds of the agent",
         Permission::ManageFlags => "Enable and disable features",
+        Permission::ViewAlerts => "View alerts, their rules and silences",
+        Permission::ManageAlerts => "Acknowledge and silence alerts, change their rules",
+        Permission::ManageAlertChannels => "Manage channels and routes of notifications",
     }
 }
 

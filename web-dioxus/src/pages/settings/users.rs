@@ -28,6 +28,7 @@ const PAGE: i64 = 100;
 enum OpenDialog {
     Add,
     Role(Account),
+    Email(Account),
     Disable(Account),
     Enable(Account),
     Reset(Account),
@@ -119,6 +120,7 @@ pub(super) fn Users() -> Element {
             None => rsx! {},
             Some(OpenDialog::Add) => rsx! { Add { ondone: done, onclose: move |()| dialog.set(None) } },
             Some(OpenDialog::Role(account)) => rsx! { ChangeRole { account, ondone: done, onclose: move |()| dialog.set(None) } },
+            Some(OpenDialog::Email(account)) => rsx! { ChangeEmail { account, ondone: done, onclose: move |()| dialog.set(None) } },
             Some(OpenDialog::Disable(account)) => rsx! { SetDisabled { account, disabled: true, ondone: done, onclose: move |()| dialog.set(None) } },
             Some(OpenDialog::Enable(account)) => rsx! { SetDisabled { account, disabled: false, ondone: done, onclose: move |()| dialog.set(None) } },
                 Some(OpenDialog::Reset(account)) => rsx! { Reset { account, onmade: move |password| {
@@ -159,6 +161,7 @@ fn UserRow(account: Account, own: bool, seen: Option<String>, onopen: EventHandl
             }
             div { class: "row-actions", role: "group", aria_label: "Actions for {account.username}",
                 button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "change-role", onclick: open(OpenDialog::Role, &account), "Role" }
+                button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "change-email", onclick: open(OpenDialog::Email, &account), "E-mail" }
                 button { class: "button small", r#type: "button", aria_haspopup: "dialog", onclick: open(OpenDialog::Sessions, &account), "Sessions" }
                 button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "reset-password", onclick: open(OpenDialog::Reset, &account), "Reset password" }
                 if disabled {
@@ -198,16 +201,33 @@ fn Add(ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
         }
         let session = session.clone();
         spawn(async move {
-            let (username, password) = (text_of(&form, "username"), text_of(&form, "password"));
+            let (username, password, email) = (text_of(&form, "username"), text_of(&form, "password"), text_of(&form, "email"));
             let role = text_of(&form, "role").parse::<Role>();
             let outcome = match role {
                 Err(invalid) => Err(invalid.into()),
-                Ok(role) => session
-                    .call(move |system, principal| async move { system.accounts.add(&principal, &username, &password.into(), role).await })
-                    .await,
+                Ok(role) => {
+                    session
+                        .call(move |system, principal| async move {
+                            // Who is invited sets a password of their own.
+                            let made_up = password.is_empty() && !email.is_empty() && system.account_mail.is_on();
+                            let password = if made_up { services::crypto::random_token()? } else { password };
+                            system
+                                .add_account(&principal, &username, &password.into(), role, Some(email), made_up)
+                                .await
+                                .map(|added| (added, made_up))
+                        })
+                        .await
+                }
             };
-            if let Some(account) = submission.done(outcome) {
-                toasts.good(format!("Added {}.", account.username));
+            if let Some(((account, invited), made_up)) = submission.done(outcome) {
+                match (invited, made_up) {
+                    (true, _) => toasts.good(format!("Added {} and sent the invitation.", account.username)),
+                    (false, true) => toasts.good(format!(
+                        "Added {}. The invitation could not be sent: reset the password, or invite again.",
+                        account.username
+                    )),
+                    (false, false) => toasts.good(format!("Added {}.", account.username)),
+                }
                 ondone.call(());
             }
         });
@@ -215,7 +235,8 @@ fn Add(ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
     rsx! {
         FormDialog { title: "Add a user", action: "Add user", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
             TextField { name: "username", hint: "for signing in", error: submission.error("username") }
-            TextField { name: "password", kind: "password", autocomplete: "new-password", hint: "the user can change it in the profile", error: submission.error("password") }
+            TextField { name: "email", label: "E-mail", kind: "email", autocomplete: "off", hint: "optional; for links to set a password", error: submission.error("email") }
+            TextField { name: "password", kind: "password", autocomplete: "new-password", hint: "empty with an e-mail address: an invitation is sent, if there is a mail server", error: submission.error("password") }
             RoleChoice { chosen: Role::Viewer }
         }
     }
@@ -250,6 +271,46 @@ fn ChangeRole(account: Account, ondone: EventHandler<()>, onclose: EventHandler<
         FormDialog { title: "Role of {account.username}", action: "Change role", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
             RoleChoice { chosen: account.role }
             p { class: "muted", "The change takes effect immediately, in all open sessions." }
+        }
+    }
+}
+
+#[component]
+fn ChangeEmail(account: Account, ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
+    let session = use_session();
+    let toasts = use_toasts();
+    let submission = use_submission();
+    let id = account.id;
+    let send = use_callback(move |form: FormEvent| {
+        if !submission.begin() {
+            return;
+        }
+        let session = session.clone();
+        spawn(async move {
+            let (email, invite) = (text_of(&form, "email"), text_of(&form, "invite") == "yes");
+            let outcome = session
+                .call(move |system, principal| async move {
+                    let account = system.accounts.set_email(&principal, id, &email).await?;
+                    if invite {
+                        system.account_mail.invite(&principal, id).await?;
+                    }
+                    Ok((account, invite))
+                })
+                .await;
+            if let Some((account, invited)) = submission.done(outcome) {
+                let what = if invited { "The invitation is sent to" } else { "Changed the e-mail address of" };
+                toasts.good(format!("{what} {}.", account.username));
+                ondone.call(());
+            }
+        });
+    });
+    rsx! {
+        FormDialog { title: "E-mail address of {account.username}", action: "Save", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
+            TextField { name: "email", label: "E-mail", kind: "email", autocomplete: "off", value: account.email.clone().unwrap_or_default(), hint: "links to set a password are sent here; empty: none", error: submission.error("email") }
+            label { class: "choice-row",
+                input { r#type: "checkbox", name: "invite", value: "yes" }
+                span { strong { "Send an invitation" } span { class: "muted", "a link to set a password, which holds for three days" } }
+            }
         }
     }
 }
