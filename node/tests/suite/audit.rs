@@ -164,6 +164,47 @@ async fn each_act_leaves_one_entry_and_no_secret() {
     trail.act(delete(), &device, &admin, Value::Null, ("device.deleted", by, "kiosk")).await;
     trail.act(post(), &format!("{device}/restore"), &admin, json!({}), ("device.restored", by, "kiosk")).await;
 
+    // Alerts: rules, silences, windows, channels and routes.
+    let put = || Method::PUT;
+    let rule = "/v1/alert-rules/low_battery";
+    let body = json!({"scope": {"kind": "group", "value": "north"}, "thresholds": {"raise_below_pct": 30, "clear_at_pct": 40}});
+    let (_, entry) = trail.act(put(), rule, &admin, body, ("alert_rule.set", by, "Low battery")).await;
+    assert_eq!(entry["after"]["thresholds"], json!({"raise_below_pct": 30, "clear_at_pct": 40}));
+    let reset = format!("{rule}?scope=group&scope_value=north");
+    trail.act(delete(), &reset, &admin, Value::Null, ("alert_rule.reset", by, "Low battery")).await;
+    let body = json!({"matcher": {"groups": ["north"]}, "reason": "move", "duration_seconds": 60});
+    let (made, _) = trail.act(post(), "/v1/silences", &admin, body, ("alert_silence.made", by, "group north")).await;
+    let silence = format!("/v1/silences/{}", made.json()["id"].as_str().unwrap());
+    trail.act(delete(), &silence, &admin, Value::Null, ("alert_silence.ended", by, "group north")).await;
+    let body = json!({
+        "matcher": {"groups": ["north"]}, "reason": "restart", "weekdays": ["sun"], "start": "22:00", "end": "05:00", "tz": "Europe/Berlin"
+    });
+    let (made, _) = trail.act(post(), "/v1/alert-windows", &admin, body, ("alert_window.made", by, "group north")).await;
+    let window = format!("/v1/alert-windows/{}", made.json()["id"].as_str().unwrap());
+    trail.act(delete(), &window, &admin, Value::Null, ("alert_window.removed", by, "group north")).await;
+    let hook = json!({"name": "hook", "kind": "webhook", "url": "http://127.0.0.1:9/a-token-in-a-path", "secret": "a-key-of-signatures"});
+    trail.secret(&json!("a-token-in-a-path"));
+    trail.secret(&hook["secret"]);
+    let (made, entry) = trail.act(post(), "/v1/alert-channels", &admin, hook, ("alert_channel.made", by, "hook")).await;
+    assert_eq!(entry["after"]["secrets"], json!(["url", "secret"]));
+    let channel = format!("/v1/alert-channels/{}", made.json()["id"].as_str().unwrap());
+    trail.act(patch(), &channel, &admin, json!({"enabled": false}), ("alert_channel.changed", by, "hook")).await;
+    trail.act(post(), &format!("{channel}/test"), &admin, Value::Null, ("alert_channel.tested", by, "hook")).await;
+    let mut route = json!({"channel_id": made.json()["id"], "min_severity": "critical"});
+    let (made, _) = trail.act(post(), "/v1/alert-routes", &admin, route.clone(), ("alert_route.made", by, "-")).await;
+    let path_of_route = format!("/v1/alert-routes/{}", made.json()["id"].as_str().unwrap());
+    route["level"] = json!(1);
+    trail.act(put(), &path_of_route, &admin, route, ("alert_route.changed", by, "-")).await;
+    trail.act(delete(), &path_of_route, &admin, Value::Null, ("alert_route.removed", by, "-")).await;
+    let mended = "/v1/alert-remediation/app_down";
+    trail.act(put(), mended, &admin, json!({"enabled": true}), ("alert_remediation.set", by, "Monitored app down")).await;
+    trail.act(delete(), mended, &admin, Value::Null, ("alert_remediation.removed", by, "Monitored app down")).await;
+    let body = json!({"channel_id": channel.rsplit('/').next().unwrap(), "actions": ["device.*"]});
+    let (made, _) = trail.act(post(), "/v1/event-subscriptions", &admin, body, ("event_subscription.made", by, "device.*")).await;
+    let subscription = format!("/v1/event-subscriptions/{}", made.json()["id"].as_str().unwrap());
+    trail.act(delete(), &subscription, &admin, Value::Null, ("event_subscription.removed", by, "device.*")).await;
+    trail.act(delete(), &channel, &admin, Value::Null, ("alert_channel.removed", by, "hook")).await;
+
     // Filters and nodes.
     let body = json!({"name": "tills", "filter": {"tag": "till"}, "shared": false});
     let (made, _) = trail.act(post(), "/v1/filters", &admin, body, ("filter.saved", by, "tills")).await;

@@ -10,7 +10,7 @@ use wire::lenient::Int;
 use crate::common::{Bench, clock, heartbeat_at};
 
 /// A value for each filter, and the only device that matches it.
-const CASES: [(FilterKey, &str, &str); 10] = [
+const CASES: [(FilterKey, &str, &str); 11] = [
     (FilterKey::Text, "KIOSK", "kiosk"),
     (FilterKey::Connectivity, "never_seen", "depot"),
     (FilterKey::BatteryBelow, "20", "kiosk"),
@@ -20,6 +20,7 @@ const CASES: [(FilterKey, &str, &str); 10] = [
     (FilterKey::Group, "berlin", "kiosk"),
     (FilterKey::AppVersion, "1.4.0", "kiosk"),
     (FilterKey::Identity, "ghost", "depot"),
+    (FilterKey::Alert, "storage_low", "kiosk"),
     (FilterKey::Model, "Joy 2", "kiosk"),
 ];
 

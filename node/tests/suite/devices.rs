@@ -112,6 +112,9 @@ async fn the_store_and_the_fleet_view_agree_on_filters_and_orders() {
         (FilterKey::Identity, "single"),
         (FilterKey::Identity, "conflict"),
         (FilterKey::Identity, "ghost"),
+        (FilterKey::Alert, "any"),
+        (FilterKey::Alert, "none"),
+        (FilterKey::Alert, "storage_low"),
     ];
     assert!(FilterKey::ALL.iter().all(|key| single.iter().any(|(tried, _)| tried == key)), "a filter is not compared");
     let several = [(FilterKey::Tag, "till"), (FilterKey::BatteryBelow, "40"), (FilterKey::Connectivity, "online")];

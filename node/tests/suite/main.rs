@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
 
 mod access_matrix;
+mod account_mail;
 mod agent_updates;
+mod alerts;
 mod apks;
 mod audit;
 mod auth;

@@ -302,7 +302,16 @@ async fn a_token_hands_out_no_account_that_does_more_than_itself() {
     let made = api_token(
         client,
         &bench.admin,
-        &["users:manage", "devices:read", "enrollment:read", "cluster:read", "tokens:manage", "commands:read", "deployments:read"],
+        &[
+            "users:manage",
+            "devices:read",
+            "enrollment:read",
+            "cluster:read",
+            "tokens:manage",
+            "commands:read",
+            "deployments:read",
+            "alerts:read",
+        ],
     )
     .await;
     let token = made["token"].as_str().unwrap();

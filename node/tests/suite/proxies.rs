@@ -254,7 +254,7 @@ async fn everything_works_through(kind: Kind) {
     let _proxy = kind.start(&kind.configuration(port, bench.node.port(), &certificate), port).await;
     let outside = Outside::new(port, &certificate);
 
-    // What tells of the node is not for everybody outside.
+    // Metrics and the description of the API are not for everybody outside.
     for path in ["/metrics", "/openapi.json", "/docs/"] {
         assert_eq!(outside.request(Method::GET, path).send().await.unwrap().status(), StatusCode::UNAUTHORIZED, "{path}");
     }

@@ -92,3 +92,31 @@ pub(crate) async fn large(bench: &mut Bench, devices: u32) {
 pub(crate) fn with_a_past(bench: &Bench) -> String {
     bench.sql("SELECT device_id FROM heartbeats LIMIT 1")
 }
+
+/// Alerts in every state, of rules whose condition nothing tells apart from unknown, so that they stay as they are: devices whose commands
+/// fail, and the archive.
+pub(crate) fn alerts(bench: &Bench) {
+    bench.sql(
+        "INSERT INTO alert
+         SELECT gen_random_uuid(), 0, 'command_failures', 'device', device_id::text, alias, ARRAY['north', groups[1]], tags, 'warning', 'firing',
+             '3 commands in a row have failed', now() - make_interval(mins => n::int), NULL, NULL, NULL, NULL, NULL, 1
+         FROM (SELECT *, row_number() OVER (ORDER BY alias) n FROM device LIMIT 60) d",
+    );
+    bench.sql(
+        "INSERT INTO alert
+         SELECT gen_random_uuid(), 0, 'archive_failed', 'system', 'archive', 'archive', ARRAY[]::text[], ARRAY[]::text[], 'critical', 'resolved',
+             '3 failures in a row: no space left on the device', now() - make_interval(days => n), 'admin', 'Looking at it',
+             now() - make_interval(days => n) + interval '5 minutes', now() - make_interval(days => n) + interval '42 minutes', 'cleared', 3
+         FROM generate_series(1, 4) n",
+    );
+    bench.sql(
+        "INSERT INTO alert_transition (alert_id, revision, kind, at, severity, actor, detail, taken_at, settled_at, suppressed_by)
+         SELECT alert_id, 1, 'raised', opened_at, severity, NULL, reason, opened_at, opened_at, 'no_route' FROM alert
+         WHERE rule IN ('command_failures', 'archive_failed')",
+    );
+    bench.sql(
+        "INSERT INTO alert_transition (alert_id, revision, kind, at, severity, actor, detail, taken_at, settled_at)
+         SELECT alert_id, 2, 'acknowledged', acknowledged_at, severity, 'admin', acknowledged_note, acknowledged_at, acknowledged_at FROM alert
+         WHERE rule = 'archive_failed'",
+    );
+}

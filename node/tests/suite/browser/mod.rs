@@ -1,6 +1,7 @@
 //! The dashboard in a real headless Chromium, against real processes.
 
 mod agent_builds;
+mod alerts;
 mod apks;
 mod audit;
 mod chromium;

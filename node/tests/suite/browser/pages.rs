@@ -6,7 +6,7 @@ use fantoccini::key::Key;
 use serde_json::{Value, json};
 
 use super::chromium::{Chromium, ZONE};
-use super::fleet::{large, with_a_past};
+use super::fleet::{alerts, large, with_a_past};
 use crate::common::{Bench, eventually, options};
 
 /// Pages, by what they are called and where they are; and what shows that they are there.
@@ -29,6 +29,7 @@ async fn every_page_is_sound_with_ten_thousand_devices() {
     bench.sql(
         "INSERT INTO saved_filter SELECT gen_random_uuid(), user_id, 'Tills in Berlin', '{\"tag\": \"till\", \"group\": \"berlin\"}', true, now(), now() FROM app_user",
     );
+    alerts(&bench);
     let chromium = Chromium::start().await;
     chromium.goto(&format!("{url}/login")).await;
     chromium.look("login").await;
@@ -46,6 +47,11 @@ async fn every_page_is_sound_with_ten_thousand_devices() {
             ("device", &format!("/devices/{device}"), plots),
             ("device-7-days", &format!("/devices/{device}?range=7d"), plots),
             ("device-long-name", &format!("/devices/{long_name}"), "[data-testid=device-alias]"),
+            ("alerts", "/alerts", "[data-testid=alert-row]"),
+            ("alerts-by-rule", "/alerts?by=rule", "[data-testid=alert-group]"),
+            ("alerts-history", "/alerts?state=resolved", "[data-testid=alert-row]"),
+            ("alert-rules", "/alerts/rules", "[data-testid=rule-row]"),
+            ("alert-rule", "/alerts/rules/device_offline", "[data-testid=rule-preview]"),
             ("deleted", "/devices/deleted", "[data-testid=deleted-row]"),
             ("import", "/devices/import", "[data-testid=import-file]"),
             ("cluster-page", "/cluster", "[data-testid=node-row]"),
@@ -75,6 +81,13 @@ async fn every_page_is_sound_without_a_device() {
             ("devices-none-match", "/devices?q=nothing-like-it", "[data-testid=empty-state]"),
             ("device-gone", "/devices/018f0000-0000-7000-8000-000000000000", "[data-testid=empty-state]"),
             ("deleted-empty", "/devices/deleted", "[data-testid=empty-state]"),
+            ("alerts-empty", "/alerts?state=acknowledged", "[data-testid=empty-state]"),
+            ("alerts-none-match", "/alerts?rule=archive_failed&severity=critical", "[data-testid=empty-state]"),
+            ("alert-gone", "/alerts/018f0000-0000-7000-8000-000000000000", "[data-testid=empty-state]"),
+            ("silences-empty", "/alerts/silences", "[data-testid=empty-state]"),
+            ("channels-empty", "/alerts/channels", "[data-testid=empty-state]"),
+            ("channel-gone", "/alerts/channels/018f0000-0000-7000-8000-000000000000", "[data-testid=empty-state]"),
+            ("routes-empty", "/alerts/routes", "[data-testid=empty-state]"),
             ("audit-none-match", "/audit?who=nobody", "[data-testid=empty-state]"),
             ("no-such-page", "/no/such/page", "h1"),
         ],

@@ -366,7 +366,9 @@ pub(crate) fn settings() -> services::settings::Settings {
             clock_offset_max: chrono::TimeDelta::seconds(2),
             fcm: None,
             unified_push: None,
+            notify: notify::NotifySettings::default(),
             agent_updates: actors::settings::AgentUpdateSettings::default(),
+            alerts: actors::settings::AlertSettings::default(),
             apks: apk::ApkSettings::in_folder(&std::env::temp_dir().join(format!("nexmdm-apks-{}", std::process::id()))),
             legacy_push: true,
             dispatch: domain::command::DispatchPolicy {
