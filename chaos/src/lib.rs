@@ -3,6 +3,7 @@
 
 pub mod agent_command;
 pub mod agent_kills;
+pub mod alerts;
 pub mod backoff;
 pub mod bench;
 pub mod client;
@@ -11,6 +12,7 @@ pub mod cluster;
 pub mod deploy;
 pub(crate) mod deployment_api;
 pub mod duration;
+pub(crate) mod fake_server;
 pub mod faults;
 pub mod fcm;
 pub mod fleet;
@@ -28,5 +30,6 @@ pub mod oracle;
 pub mod progress;
 pub mod push;
 pub mod signals;
+pub mod sink;
 pub mod soak;
 pub mod websocket;

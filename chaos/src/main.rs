@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use chaos::harness::Network;
 use chaos::network::namespaces::move_into_own_namespaces;
-use chaos::{agent_kills, bench, cluster, deploy, fcm, fleet, load, oracle, signals, soak};
+use chaos::{agent_kills, alerts, bench, cluster, deploy, fcm, fleet, load, oracle, signals, sink, soak};
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
@@ -40,10 +40,14 @@ enum Command {
     AgentKills(Box<agent_kills::AgentKillsArgs>),
     /// Deployment drills under faults, with a verdict each
     Deploy(Box<deploy::DeployDrillArgs>),
+    /// Alert drills under faults, with sinks that record every message, and a verdict each
+    Alerts(Box<alerts::AlertDrillArgs>),
     /// Verify all guarantees from a fleet's record and the database
     Oracle(Box<oracle::OracleArgs>),
     /// Fake FCM server; prints every message
     Fcm(Box<fcm::FcmArgs>),
+    /// Stand-ins for Discord, webhooks and a mail server; prints every message
+    Sink(Box<sink::SinkArgs>),
 }
 
 fn main() -> ExitCode {
@@ -78,6 +82,10 @@ fn run(command: Command) -> Result<()> {
         Command::AgentKills(args) => {
             many_threads()?.block_on(async { verdict(Box::pin(agent_kills::run(*args, signals::stop_on_signal()?)).await?) })
         }
+        Command::Alerts(args) => {
+            many_threads()?.block_on(async { verdict(Box::pin(alerts::run(*args, signals::stop_on_signal()?)).await?) })
+        }
+        Command::Sink(args) => one_thread()?.block_on(async { sink::run(*args, signals::stop_on_signal()?).await }),
         Command::Fcm(args) => one_thread()?.block_on(async { fcm::run(*args, signals::stop_on_signal()?).await }),
         Command::Oracle(args) => one_thread()?.block_on(async { verdict(oracle::run(*args).await?) }),
     }

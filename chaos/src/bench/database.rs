@@ -41,6 +41,11 @@ impl Database {
         Ok(Settings { version: next()?, fsync: next()?, synchronous_commit: next()?, full_page_writes: next()?, shared_buffers: next()? })
     }
 
+    /// The one value that a statement answers.
+    pub(super) async fn one(&self, sql: &str) -> Result<String> {
+        Ok(self.psql.run(sql, &[]).await?.trim().to_owned())
+    }
+
     /// Adds `count` devices beyond those enrolled through the API.
     pub(super) async fn seed(&self, count: usize) -> Result<()> {
         let last = count.to_string();

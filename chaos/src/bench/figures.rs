@@ -186,7 +186,8 @@ pub(super) async fn dashboard(args: &BenchArgs) -> Result<Figure> {
     })
 }
 
-async fn cores_over(pid: u32, window: Duration) -> Result<f64> {
+/// Cores that a process kept busy over a while.
+pub(super) async fn cores_over(pid: u32, window: Duration) -> Result<f64> {
     let gone = "the node is gone";
     let (before_s, started) = (cpu_s(pid).context(gone)?, Instant::now());
     sleep(window).await;

@@ -2,6 +2,7 @@
 //! processes and printed with their conditions; it prints limits and never
 //! enforces them.
 
+mod alerts;
 mod commands;
 mod conditions;
 mod dashboard;
@@ -58,6 +59,15 @@ pub enum FigureName {
     DeployRate,
     /// Sign-ins, lists and heartbeats while one client takes all it can
     Shares,
+    /// 100,000 devices judged while nothing happens
+    #[value(name = "alerts_idle")]
+    AlertsIdle,
+    /// 10,000 devices fall silent at once
+    #[value(name = "alerts_storm")]
+    AlertsStorm,
+    /// From a heartbeat with a dead app to the message
+    #[value(name = "alerts_latency")]
+    AlertsLatency,
 }
 
 /// Arguments of `chaos bench`.
@@ -192,6 +202,9 @@ async fn measure(args: &BenchArgs) -> Result<()> {
             FigureName::Deploy => Box::pin(deployments::deploy(args)).await,
             FigureName::DeployRate => Box::pin(deployments::deploy_rate(args)).await,
             FigureName::Shares => Box::pin(shares::shares(args)).await,
+            FigureName::AlertsIdle => Box::pin(alerts::idle(args)).await,
+            FigureName::AlertsStorm => Box::pin(alerts::storm(args)).await,
+            FigureName::AlertsLatency => Box::pin(alerts::latency(args)).await,
         };
         match outcome {
             Ok(figure) => {

@@ -1,26 +1,18 @@
 //! The HTTP side of the fake: `POST /token`, `POST /v1/projects/{id}/messages:send`, and `/fake/faults`.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::{pending, poll_fn};
-use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::account::Account;
@@ -28,15 +20,14 @@ use super::fault::{Fault, FaultAnswer, FaultScope, Faults, bad_request, error_bo
 use super::message::{self, ValidMessage};
 use super::{Counts, Delivery, FakeFcmOptions};
 use crate::clock;
+use crate::fake_server::{self, Reply};
 
 /// Largest accepted body.
 const BODY_MAX_BYTES: usize = 64 << 10;
-/// Pause after a connection that could not be accepted.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
 /// Messages that are kept.
 const DELIVERED_MAX: usize = 1000;
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Reply;
 
 /// State that all connections share.
 pub(super) struct State {
@@ -72,40 +63,11 @@ impl State {
 
 /// Serves until dropped; connections end with it.
 pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        match listener.accept().await {
-            Ok((stream, _)) => drop(connections.spawn(connection(stream, Arc::clone(&state)))),
-            // Out of file descriptors, at worst; one may be free soon.
-            Err(_) => sleep(ACCEPT_AGAIN).await,
-        }
-    }
-}
-
-async fn connection(stream: TcpStream, state: Arc<State>) {
-    let reset = Arc::new(AtomicBool::new(false));
-    let service = {
-        let reset = Arc::clone(&reset);
-        service_fn(move |request| {
-            let (state, reset) = (Arc::clone(&state), Arc::clone(&reset));
-            let answer: Pin<Box<dyn Future<Output = io::Result<Answer>> + Send>> = Box::pin(async move {
-                let answer = answer(&state, request).await;
-                answer.ok_or_else(|| {
-                    reset.store(true, Ordering::Release);
-                    io::ErrorKind::ConnectionReset.into()
-                })
-            });
-            answer
-        })
+    let answer = move |request| {
+        let state = Arc::clone(&state);
+        async move { answer(&state, request).await }
     };
-    let mut served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    let _ = poll_fn(|context| served.poll_without_shutdown(context)).await;
-    let stream = served.into_parts().io.into_inner();
-    if reset.load(Ordering::Acquire) {
-        // A close then sends RST instead of FIN.
-        let _ = stream.set_zero_linger();
-    }
+    fake_server::serve(listener, answer).await;
 }
 
 fn reply(status: StatusCode, body: impl Into<Bytes>) -> Answer {

@@ -19,7 +19,7 @@ use super::results::{PendingResult, RECEIVED, ResultQueue};
 use crate::agent_command::{self, DeviceKey, Keys, Refusal, Seen, Verdict};
 use crate::clock::now;
 use crate::identity::Identity;
-use crate::model::MONITORED_PACKAGE;
+use crate::model::{self, MONITORED_PACKAGE};
 use crate::push::{PushData, command_of};
 
 /// Path by which a command arrived.
@@ -223,6 +223,7 @@ impl Agent {
             "launch_app" | "restart_app" | "clear_app_data" if !self.has_app(&command.params) => {
                 return Outcome { outcome: "failed", code: Some("not_installed"), rotates_to: None };
             }
+            "launch_app" | "restart_app" => model::launch_app(&mut self.state),
             "ping" if self.rng.random_bool(self.fleet.settings.ping_heartbeat_share) => self.create_ping_response(&command.request_id),
             _ => {}
         }

@@ -125,6 +125,12 @@ pub fn reboot<R: Rng>(state: &mut State, rng: &mut R) {
     state.foreground_s = 0.0;
 }
 
+/// Launches the monitored app.
+pub fn launch_app(state: &mut State) {
+    state.app_running = true;
+    state.foreground_s = 0.0;
+}
+
 fn power<R: Rng>(profile: &Profile, state: &mut State, dt_s: f64, rng: &mut R) {
     let hours = dt_s / 3_600.0;
     let per_hour = if state.charging { profile.charge_pct_per_hour } else { -profile.drain_pct_per_hour };

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use wire::agent::Command;
 
-use super::{Deployments, HostAgentFacts, HostAgentFiles};
+use super::{AlertFacts, Deployments, HostAgentFacts, HostAgentFiles};
 use crate::agent_command::DeviceKey;
 use crate::faults::{Fault, FaultSpan};
 use crate::host_agent::state_dirs;
@@ -278,6 +278,8 @@ pub struct History {
     pub deployments: Deployments,
     /// Devices that are host agents.
     pub host_agents: Vec<HostAgentFacts>,
+    /// Alerts and what people were notified of.
+    pub alerts: AlertFacts,
 }
 
 #[derive(Deserialize)]

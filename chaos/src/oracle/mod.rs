@@ -1,5 +1,6 @@
 //! Oracle: checks from the records of devices, the injected faults and the database rows which promises were kept.
 
+mod alerts;
 mod authenticity;
 mod command;
 mod commands;
@@ -15,6 +16,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+pub use alerts::{AlertFacts, ChangeRow, DeliveryRow, NotificationRow, SilentSink};
 pub use command::{OracleArgs, run};
 pub use deployments::{
     AttemptRow, DeploymentRow, Deployments, Limits, OperatorAction, Step, StopEvent, TaskRow, append_action, most_at_a_time,
@@ -75,6 +77,7 @@ pub fn judge(history: &History) -> Verdict {
             deployments::check(history),
             deployments::check_stops(history),
             host_agents::check(history),
+            alerts::check(history),
         ],
     }
 }

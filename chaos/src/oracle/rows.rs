@@ -41,6 +41,7 @@ pub async fn read_rows(history: &mut History, psql: &Psql) -> Result<()> {
     read_commands(history, psql).await?;
     super::host_agents::read_rows(history, psql).await?;
     super::deployments::read(&mut history.deployments, psql).await?;
+    super::alerts::read(&mut history.alerts, psql).await?;
     if psql.run(HAS_CLAIMS, &[]).await?.trim() == "0" {
         return Ok(());
     }

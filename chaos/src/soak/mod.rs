@@ -1,5 +1,6 @@
 //! `chaos soak`: a cluster, a fleet on all of its nodes, a schedule of faults, and the verdict of the oracle at the end.
 
+mod alerts;
 mod quiescence;
 mod run;
 mod schedule;
@@ -68,6 +69,9 @@ pub struct SoakArgs {
     /// Interval between deployment operations: create, pause, resume, cancel
     #[arg(long, value_name = "DURATION", default_value = "8s", value_parser = duration::parse)]
     pub deploy_every: Duration,
+    /// Raise no alerts: no channels, and no devices that fall silent
+    #[arg(long)]
+    pub no_alerts: bool,
     /// Folder of the APKs to deploy, as in actors/testdata/apks
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../actors/testdata/apks"), hide_default_value = true)]
     pub apks: PathBuf,

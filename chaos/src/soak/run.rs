@@ -12,8 +12,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::SoakArgs;
+use super::alerts::{FinishedAlerts, SoakAlerts};
 use super::quiescence::Follower;
 use super::schedule::{Step, scenario, seeded};
+use crate::alerts::{AlertTimes, alert_env};
 use crate::deployment_api::TIMEOUT;
 use crate::faults::Faults;
 use crate::fleet::{self, FleetArgs, Summary};
@@ -71,7 +73,21 @@ async fn start(args: &SoakArgs) -> Result<Cluster> {
     for (name, value) in CHEAP_HASHING {
         options = options.env(name, value);
     }
+    if !args.no_alerts {
+        options.env.extend(alert_env(AlertTimes::soak()));
+    }
     Cluster::start(options).await
+}
+
+/// What is known when all faults were healed.
+#[derive(Default)]
+struct Recovered {
+    /// What has not recovered.
+    unsettled: Option<String>,
+    /// Nodes that exited unexpectedly.
+    died: Vec<String>,
+    deployer: Option<Deployer>,
+    alerts: FinishedAlerts,
 }
 
 async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Stop) -> Result<bool> {
@@ -89,6 +105,10 @@ async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Sto
             Some(plan) => Some(deployments::start(plan).await?),
             None => None,
         };
+        let alerts = match args.no_alerts {
+            true => None,
+            false => Some(SoakAlerts::start(cluster, args.devices, args.seed).await?),
+        };
         let operator = (!args.no_commands).then(|| operator::start(operator_plan(args, cluster), &requests)).transpose()?;
         run_faults(cluster, &mut faults, steps).await?;
         faults.heal_all(cluster).await?;
@@ -102,23 +122,28 @@ async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Sto
             println!("{}", finished.summary);
             deployer = Some(finished);
         }
-        anyhow::Ok((follower.until_quiescent(args.devices, args.calm_within).await?, died, deployer))
+        let unsettled = follower.until_quiescent(args.devices, args.calm_within).await?;
+        let alerts = match alerts {
+            Some(alerts) => alerts.finish().await?,
+            None => FinishedAlerts::default(),
+        };
+        anyhow::Ok(Recovered { unsettled: unsettled.or(alerts.left.clone()), died, deployer, alerts })
     };
     let found = unless_stopped(stop, Box::pin(disturbed)).await;
     end_fleet.send_replace(true);
     let summary = fleet.await.context("the fleet has failed")??;
     println!("\n{summary}\n");
-    let (unsettled, died, deployer) = match found.context("interrupted")? {
+    let Recovered { unsettled, died, deployer, alerts } = match found.context("interrupted")? {
         Ok(found) => found,
         // The record so far is checked all the same.
         Err(error) => {
             let healed = faults.heal_all(cluster).await;
-            (Some(format!("{error:#}; healed afterwards: {healed:?}")), Vec::new(), None)
+            Recovered { unsettled: Some(format!("{error:#}; healed afterwards: {healed:?}")), ..Recovered::default() }
         }
     };
     let actions = actions_file(cluster);
     let records = [Some(record), requests.exists().then_some(requests), actions.exists().then_some(actions)];
-    let mut verdict = judge(cluster, &faults, records.into_iter().flatten(), deployer.as_ref()).await?;
+    let mut verdict = judge(cluster, &faults, records.into_iter().flatten(), deployer.as_ref(), alerts).await?;
     let died = died.into_iter().map(|name| format!("{name} exited unexpectedly; see its log"));
     let ended = summary.host_agents.unexpected_ends.iter().map(|end| format!("the host agent {end}"));
     verdict.add(recovery_check(unsettled, died.chain(ended)));
@@ -238,12 +263,20 @@ async fn restart_ended_nodes(cluster: &mut Cluster) -> Result<Vec<String>> {
     Ok(died)
 }
 
-async fn judge(cluster: &Cluster, faults: &Faults, records: impl Iterator<Item = PathBuf>, deployer: Option<&Deployer>) -> Result<Verdict> {
-    let mut history = History { requested_are_all: true, ..History::default() };
-    for record in records {
+async fn judge(
+    cluster: &Cluster,
+    faults: &Faults,
+    records: impl Iterator<Item = PathBuf>,
+    deployer: Option<&Deployer>,
+    alerts: FinishedAlerts,
+) -> Result<Verdict> {
+    let mut history = History { requested_are_all: true, alerts: alerts.facts, ..History::default() };
+    for record in records.chain(alerts.records) {
         history.read_record(&record)?;
     }
-    history.read_state_dir(&cluster.folder().join("fleet"))?;
+    for state_dir in alerts.state_dir.into_iter().chain([cluster.folder().join("fleet")]) {
+        history.read_state_dir(&state_dir)?;
+    }
     history.add_faults(faults.spans());
     if let Some(deployer) = deployer {
         history.deployments.counts.extend(deployer.counts().await?);

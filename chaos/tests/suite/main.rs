@@ -5,6 +5,7 @@
 mod agent_agreement;
 mod agent_cohort;
 mod agent_kills;
+mod alert_drills;
 mod apk_signers;
 mod bench;
 mod cluster;
