@@ -65,11 +65,12 @@ screenshots:
 	@.ci/install-deps test
 	$(CARGO) test --workspace --test suite -- --ignored screenshots_of_the_documentation
 
-## Circles between modules, faces below the services, format, clippy without a warning, the agent's code, and, where cargo-deny is installed, dependencies.
+## Circles between modules, faces below the services, rules for Prometheus, format, clippy without a warning, the agent's code, and, where cargo-deny is installed, dependencies.
 lint:
-	@.ci/install-deps run
+	@.ci/install-deps run lint
 	.ci/rooms
 	.ci/layers
+	.ci/prometheus
 	$(MAKE) agent-lint
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
