@@ -120,6 +120,13 @@ async fn the_store_and_the_fleet_view_agree_on_filters_and_orders() {
     let several = [(FilterKey::Tag, "till"), (FilterKey::BatteryBelow, "40"), (FilterKey::Connectivity, "online")];
     let filters = single.iter().map(|one| with(&[*one])).chain([with(&[]), with(&several)]);
     let view = system.devices.fleet(&principal).unwrap();
+    // Which alerts are open is read after the devices.
+    let (open, by_alias) = (with(&[(FilterKey::Alert, "any")]), Sort::default());
+    crate::common::eventually("the open alerts in the view", async || {
+        let page = system.devices.page(&principal, open.clone(), DeviceListScope::Active, by_alias, None, 100).await.unwrap();
+        (page.devices.len() == view.order(&open, by_alias).len()).then_some(())
+    })
+    .await;
     for filter in filters {
         let found = view.order(&filter, Sort::default()).len();
         assert!(found < 60 || filter == DeviceFilter::default(), "{filter:?} filters nothing");
