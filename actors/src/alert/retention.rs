@@ -1,4 +1,4 @@
-//! Retention of alerts: resolved ones and silences that ended are removed.
+//! Retention of alerts: resolved ones, silences that ended and messages that wait for no channel are removed.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use store::Store;
 use super::alert_shard;
 use crate::reconcile::{Reconcile, Reconciler, Run};
 
-/// The reconciler that removes resolved alerts and silences `kept` after their end.
+/// The reconciler that removes resolved alerts and silences `kept` after their end, and messages `kept` after they were made.
 pub(crate) fn reconciler(store: &Store, interval: Duration, kept: TimeDelta) -> Reconciler {
     Reconciler::per_cluster("alert_retention", alert_shard(), interval, Retention { store: store.clone(), kept })
 }
@@ -27,7 +27,8 @@ impl Reconcile for Retention {
             let before = run.now - self.kept;
             let alerts = run.in_batches(|limit| self.store.purge_alerts(before, limit)).await?;
             let silences = run.in_batches(|limit| self.store.purge_silences(before, limit)).await?;
-            Ok(alerts + silences)
+            let messages = run.in_batches(|limit| self.store.purge_notifications(before, limit)).await?;
+            Ok(alerts + silences + messages)
         }
         .boxed()
     }

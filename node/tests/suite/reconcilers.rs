@@ -28,3 +28,18 @@ async fn a_node_compares_its_clock_with_the_databases() {
     assert!(offset_seconds != 0.0 && offset_seconds.abs() < 2.0, "{offset_seconds}");
     assert!(!bench.node.log().contains("clock.offset_exceeded"));
 }
+
+#[tokio::test]
+async fn messages_are_removed_when_they_are_older_than_alerts_are_kept() {
+    let bench = Bench::with(options().env("NEXMDM__HISTORY__INTERVAL_SECONDS", "1")).await;
+    // One is a day too old, the other is not.
+    bench.sql(
+        "INSERT INTO notification (notification_id, kind, severity, thread, begins_thread, ends_thread, headline, alert_count, alerts, created_at)
+         SELECT gen_random_uuid(), 'raised', 'info', 't', true, true, headline, 0, '[]', now() - kept
+         FROM (VALUES ('old', interval '91 days'), ('new', interval '89 days')) AS m(headline, kept)",
+    );
+    eventually("the old one is gone", async || {
+        (bench.sql("SELECT string_agg(headline, ',') FROM notification WHERE thread = 't'") == "new").then_some(())
+    })
+    .await;
+}
