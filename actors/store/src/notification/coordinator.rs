@@ -172,12 +172,16 @@ async fn sent(tx: &mut Transaction, minute: Timestamp) -> Result<Vec<Timestamp>,
     .await?)
 }
 
+/// Changes of rules and of kinds of a later build are left to it. They are no part of the limit: any number of them would hold up all that follow.
 async fn events(tx: &mut Transaction, limit: i64) -> Result<Vec<AlertEvent>, StoreError> {
     let rows = sqlx::query!(
         "SELECT t.transition_id, t.alert_id, t.kind, t.at, t.severity, a.rule, a.subject_kind, a.subject_id, a.subject_name, a.groups, a.tags,
              a.reason
-         FROM alert_transition t JOIN alert a USING (alert_id) WHERE t.taken_at IS NULL ORDER BY t.transition_id LIMIT $1",
-        limit
+         FROM alert_transition t JOIN alert a USING (alert_id)
+         WHERE t.taken_at IS NULL AND a.rule = ANY ($2) AND t.kind = ANY ($3) ORDER BY t.transition_id LIMIT $1",
+        limit,
+        &Rule::ALL.map(|rule| rule.as_str().to_owned()).to_vec(),
+        &TransitionKind::ALL.map(|kind| kind.as_str().to_owned()).to_vec()
     )
     .fetch_all(&mut **tx)
     .await?;

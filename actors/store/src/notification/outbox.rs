@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
+use domain::alert::Severity;
 use domain::notification::{DeliveryStep, Message, NotificationKind};
 use domain::{ChannelId, NotificationId, Timestamp};
 
@@ -81,7 +82,7 @@ pub struct OutboxCounts {
 impl Store {
     /// Claims at most `limit` messages that are due, at most `per_channel` of each channel and none of `except`, and keeps others from trying them for
     /// `held`. Messages of a sender that died are due again after it. Of a thread only the oldest message is claimed that is not delivered yet: a
-    /// resolve never overtakes the raise.
+    /// resolve never overtakes the raise. Messages of a kind of a later build are left to it, and hold up no others.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -101,7 +102,8 @@ impl Store {
                      SELECT o.notification_id, o.channel_id, o.next_attempt_at FROM (
                          SELECT DISTINCT ON (m.thread) q.notification_id, q.channel_id, q.next_attempt_at
                          FROM notification_delivery q JOIN notification m USING (notification_id)
-                         WHERE q.channel_id = c.channel_id AND q.state = 'queued' ORDER BY m.thread, m.created_at, m.notification_id
+                         WHERE q.channel_id = c.channel_id AND q.state = 'queued' AND m.kind = ANY ($6)
+                         ORDER BY m.thread, m.created_at, m.notification_id
                      ) o WHERE o.next_attempt_at <= $3 ORDER BY o.next_attempt_at LIMIT $1
                  ) d WHERE c.enabled AND c.channel_id <> ALL ($5) ORDER BY d.next_attempt_at LIMIT $2
              ), locked AS (
@@ -117,18 +119,24 @@ impl Store {
             limit,
             now,
             now + held,
-            &except.iter().map(|channel| channel.0).collect::<Vec<_>>()
+            &except.iter().map(|channel| channel.0).collect::<Vec<_>>(),
+            &NotificationKind::ALL.map(|kind| kind.as_str().to_owned()).to_vec()
         )
         .fetch_all(&self.pool)
         .await?;
         let mut claimed = Vec::with_capacity(rows.len());
         for row in rows {
+            // The claim is made: a row that cannot be read must not take the others with it.
+            let (Some(kind), Ok(severity)) = (NotificationKind::parse(&row.kind), row.severity.parse::<Severity>()) else {
+                tracing::error!(event = "notification.unreadable", notification_id = %row.notification_id, kind = row.kind);
+                continue;
+            };
             claimed.push(ClaimedDelivery {
                 notification: NotificationId(row.notification_id),
                 channel: ChannelId(row.channel_id),
                 message: Message {
-                    kind: NotificationKind::parse(&row.kind).ok_or(StoreError::Corrupt("notification.kind"))?,
-                    severity: row.severity.parse().map_err(|_| StoreError::Corrupt("notification.severity"))?,
+                    kind,
+                    severity,
                     thread: row.thread,
                     begins_thread: row.begins_thread,
                     ends_thread: row.ends_thread,

@@ -228,3 +228,16 @@ async fn a_coordinator_that_knows_the_state_reads_the_news_alone() {
     record(&db, 2, 2, open(), 1).await;
     assert_eq!(news(1).await.map(|events| events[0].alert), Some(alert(2)));
 }
+
+#[tokio::test]
+async fn changes_of_a_later_build_are_left_to_it_and_hold_up_no_others() {
+    let db = TestDatabase::new().await;
+    for number in 1..=4 {
+        record(&db, number, number, open(), i64::from(number)).await;
+    }
+    db.execute(&format!("UPDATE alert SET rule = 'x' WHERE alert_id = '{}'", uuid(1))).await;
+    db.execute(&format!("UPDATE alert_transition SET kind = 'x' WHERE alert_id = '{}'", uuid(2))).await;
+    let events = db.store().coordinator_news(0, 2).await.unwrap().unwrap();
+    assert_eq!(events.iter().map(|event| event.alert).collect::<Vec<_>>(), [alert(3), alert(4)], "as many as were asked for");
+    assert_eq!(db.value::<i64>("SELECT count(*) FROM alert_transition WHERE taken_at IS NULL").await, 4);
+}

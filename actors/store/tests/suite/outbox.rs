@@ -166,3 +166,21 @@ async fn a_dead_letter_is_seen_and_can_be_sent_again() {
     assert!(end(&db, &again[0], DeliveryStep::Done, 11).await);
     assert_eq!(db.store().purge_notifications(at(100), 9).await.unwrap(), 1);
 }
+
+#[tokio::test]
+async fn a_message_of_a_later_build_is_left_to_it_and_holds_up_no_other() {
+    let db = TestDatabase::new().await;
+    add_channels(&db, 2).await;
+    queue_in(&db, "app_down-1", 1, &[to(1)], 0).await;
+    queue_in(&db, "app_down-1", 2, &[to(1), to(2)], 10).await;
+    db.execute(&format!("UPDATE notification SET kind = 'x' WHERE notification_id = '{}'", uuid(1))).await;
+    let which: Vec<_> = claim(&db, 20).await.iter().map(|delivery| (delivery.notification, delivery.channel)).collect();
+    assert_eq!(which, [(id(2), to(1)), (id(2), to(2))]);
+    assert_eq!(
+        db.value::<i32>(
+            "SELECT sum(attempts)::integer FROM notification_delivery JOIN notification USING (notification_id) WHERE kind = 'x'"
+        )
+        .await,
+        0
+    );
+}
