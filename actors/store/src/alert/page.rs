@@ -3,6 +3,8 @@
 use domain::alert::{Acknowledgement, AlertRecord, AlertState, ResolveCause, Rule, Severity, Subject, SubjectLabels, TransitionKind};
 use domain::notification::{Notified, Suppression};
 use domain::{AlertId, DeviceId, NotificationId, Timestamp};
+use sqlx::postgres::PgRow;
+use sqlx::{Postgres, QueryBuilder, Row};
 
 use super::record::key;
 use crate::{Store, StoreError};
@@ -64,27 +66,84 @@ pub struct AlertNotice {
     pub level: u8,
 }
 
-macro_rules! alert {
-    ($row:expr) => {{
-        let row = $row;
-        key(&row.rule, &row.subject_kind, &row.subject_id).and_then(|key| {
-            Some(AlertRecord {
-                id: AlertId(row.alert_id),
-                key,
-                labels: SubjectLabels { name: row.subject_name, groups: row.groups, tags: row.tags },
-                severity: row.severity.parse().ok()?,
-                state: row.state.parse().ok()?,
-                reason: row.reason,
-                opened_at: row.opened_at,
-                acknowledged: match (row.acknowledged_by, row.acknowledged_note, row.acknowledged_at) {
-                    (Some(by), Some(note), Some(at)) => Some(Acknowledgement { by, note, at }),
-                    _ => None,
-                },
-                resolved: row.resolved_at.zip(row.resolve_cause.as_deref().and_then(ResolveCause::parse)),
-                revision: row.revision.unsigned_abs(),
-            })
-        })
-    }};
+const COLUMNS: &str = "SELECT alert_id, rule, subject_kind, subject_id, subject_name, groups, tags, severity, state, reason, opened_at, \
+     acknowledged_by, acknowledged_note, acknowledged_at, resolved_at, resolve_cause, revision FROM alert WHERE ";
+
+/// The alert of a row. `None`: of a rule of a later build.
+fn read(row: &PgRow) -> Result<Option<AlertRecord>, StoreError> {
+    let text = |column: &str| row.try_get::<&str, _>(column);
+    let (Some(key), Ok(severity), Ok(state)) = (
+        key(text("rule")?, text("subject_kind")?, text("subject_id")?),
+        text("severity")?.parse::<Severity>(),
+        text("state")?.parse::<AlertState>(),
+    ) else {
+        return Ok(None);
+    };
+    let by: Option<String> = row.try_get("acknowledged_by")?;
+    let note: Option<String> = row.try_get("acknowledged_note")?;
+    let at: Option<Timestamp> = row.try_get("acknowledged_at")?;
+    let resolved_at: Option<Timestamp> = row.try_get("resolved_at")?;
+    let cause: Option<String> = row.try_get("resolve_cause")?;
+    Ok(Some(AlertRecord {
+        id: AlertId(row.try_get("alert_id")?),
+        key,
+        labels: SubjectLabels { name: row.try_get("subject_name")?, groups: row.try_get("groups")?, tags: row.try_get("tags")? },
+        severity,
+        state,
+        reason: row.try_get("reason")?,
+        opened_at: row.try_get("opened_at")?,
+        acknowledged: match (by, note, at) {
+            (Some(by), Some(note), Some(at)) => Some(Acknowledgement { by, note, at }),
+            _ => None,
+        },
+        resolved: resolved_at.zip(cause.as_deref().and_then(ResolveCause::parse)),
+        revision: row.try_get::<i32, _>("revision")?.unsigned_abs(),
+    }))
+}
+
+/// Statement of a page, built at run time: plans are generic, so that one with every condition in it could use none of their indexes.
+fn page_query(asked: &AlertQuery, limit: i64) -> QueryBuilder<Postgres> {
+    let AlertQuery { states, rule, min_severity, subject, groups, since, until, open_since, after } = asked;
+    let mut query = QueryBuilder::new(COLUMNS);
+    // Constants: the planner compares them with the conditions of partial indexes.
+    let asks = |state: AlertState| states.is_empty() || states.contains(&state);
+    let open = [AlertState::Firing, AlertState::Acknowledged];
+    match (asks(AlertState::Resolved), open.map(asks)) {
+        (true, [true, true]) => query.push("true"),
+        (true, [false, false]) => query.push("state = 'resolved'"),
+        (false, [true, true]) => query.push("state <> 'resolved'"),
+        (resolved, _) => {
+            query.push(if resolved { "state = ANY (" } else { "state <> 'resolved' AND state = ANY (" });
+            query.push_bind(states.iter().map(|state| state.as_str().to_owned()).collect::<Vec<_>>()).push(")")
+        }
+    };
+    if let Some(least) = min_severity.filter(|least| *least > Severity::Info) {
+        let severities: Vec<_> = Severity::ALL.into_iter().filter(|one| *one >= least).map(|one| one.as_str().to_owned()).collect();
+        query.push(" AND severity = ANY (").push_bind(severities).push(")");
+    }
+    if let Some(rule) = rule {
+        query.push(" AND rule = ").push_bind(rule.as_str());
+    }
+    if let Some(subject) = subject {
+        query.push(" AND subject_kind = ").push_bind(subject.kind().as_str()).push(" AND subject_id = ").push_bind(subject.id());
+    }
+    if !groups.is_empty() {
+        query.push(" AND groups && ").push_bind(groups.clone());
+    }
+    if let Some(since) = since {
+        query.push(" AND opened_at >= ").push_bind(*since);
+    }
+    if let Some(until) = until {
+        query.push(" AND opened_at <= ").push_bind(*until);
+    }
+    if let Some(open_since) = open_since {
+        query.push(" AND (resolved_at IS NULL OR resolved_at >= ").push_bind(*open_since).push(")");
+    }
+    if let Some((at, id)) = after {
+        query.push(" AND (opened_at, alert_id) < (").push_bind(*at).push(", ").push_bind(id.0).push(")");
+    }
+    query.push(" ORDER BY opened_at DESC, alert_id DESC LIMIT ").push_bind(limit);
+    query
 }
 
 impl Store {
@@ -93,36 +152,8 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn alert_page(&self, query: &AlertQuery, limit: i64) -> Result<Vec<AlertRecord>, StoreError> {
-        let states: Vec<_> = query.states.iter().map(|state| state.as_str().to_owned()).collect();
-        let least = query.min_severity.unwrap_or(Severity::Info);
-        let severities: Vec<_> = Severity::ALL.into_iter().filter(|one| *one >= least).map(|one| one.as_str().to_owned()).collect();
-        let rows = sqlx::query!(
-            "SELECT alert_id, shard_id, rule, subject_kind, subject_id, subject_name, groups, tags, severity, state, reason,
-                opened_at, acknowledged_by, acknowledged_note, acknowledged_at, resolved_at, resolve_cause, revision
-             FROM alert
-             WHERE (cardinality($1::text[]) = 0 OR state = ANY($1)) AND severity = ANY($2) AND ($3::text IS NULL OR rule = $3)
-               AND ($4::text IS NULL OR (subject_kind = $4 AND subject_id = $5))
-               AND (cardinality($9::text[]) = 0 OR groups && $9)
-               AND opened_at BETWEEN coalesce($10::timestamptz, '-infinity') AND coalesce($11::timestamptz, 'infinity')
-               AND ($12::timestamptz IS NULL OR resolved_at IS NULL OR resolved_at >= $12)
-               AND (opened_at, alert_id) < (coalesce($6::timestamptz, 'infinity'), coalesce($7::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
-             ORDER BY opened_at DESC, alert_id DESC LIMIT $8",
-            &states,
-            &severities,
-            query.rule.map(Rule::as_str),
-            query.subject.as_ref().map(|subject| subject.kind().as_str()),
-            query.subject.as_ref().map(Subject::id),
-            query.after.map(|(at, _)| at),
-            query.after.map(|(_, id)| id.0),
-            limit,
-            &query.groups,
-            query.since,
-            query.until,
-            query.open_since
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows.into_iter().filter_map(|row| alert!(row)).collect())
+        let rows = page_query(query, limit).build().fetch_all(&self.pool).await?;
+        rows.iter().filter_map(|row| read(row).transpose()).collect()
     }
 
     /// An alert.
@@ -130,15 +161,8 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn alert(&self, id: AlertId) -> Result<Option<AlertRecord>, StoreError> {
-        let row = sqlx::query!(
-            "SELECT alert_id, shard_id, rule, subject_kind, subject_id, subject_name, groups, tags, severity, state, reason,
-                opened_at, acknowledged_by, acknowledged_note, acknowledged_at, resolved_at, resolve_cause, revision
-             FROM alert WHERE alert_id = $1",
-            id.0
-        )
-        .fetch_optional(&self.pool)
-        .await?;
-        Ok(row.and_then(|row| alert!(row)))
+        let row = QueryBuilder::<Postgres>::new(COLUMNS).push("alert_id = ").push_bind(id.0).build().fetch_optional(&self.pool).await?;
+        Ok(row.as_ref().map(read).transpose()?.flatten())
     }
 
     /// History of an alert, at most its first `limit` changes.
@@ -241,5 +265,32 @@ impl Store {
             Some((row.rule.parse().ok()?, row.severity.parse().ok()?, row.state.parse().ok()?, row.count.unsigned_abs()))
         });
         Ok(count.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conditions(asked: AlertQuery) -> String {
+        let statement = page_query(&asked, 50).into_string();
+        statement.strip_prefix(COLUMNS).unwrap().split(" ORDER BY ").next().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_page_has_the_conditions_alone_that_are_asked_for() {
+        use AlertState::{Acknowledged, Firing, Resolved};
+        let all = AlertQuery::default;
+        let states = |states: &[AlertState]| conditions(AlertQuery { states: states.to_vec(), ..all() });
+        assert_eq!(states(&[]), "true");
+        assert_eq!(states(&[Acknowledged, Firing]), "state <> 'resolved'", "the condition of the index of open ones");
+        assert_eq!(states(&[Firing]), "state <> 'resolved' AND state = ANY ($1)");
+        assert_eq!(states(&[Resolved]), "state = 'resolved'");
+        assert_eq!(states(&[Resolved, Firing]), "state = ANY ($1)");
+        assert_eq!(states(&AlertState::ALL), "true");
+        assert_eq!(conditions(AlertQuery { rule: Some(Rule::AppDown), min_severity: Some(Severity::Info), ..all() }), "true AND rule = $1");
+        assert_eq!(conditions(AlertQuery { min_severity: Some(Severity::Warning), ..all() }), "true AND severity = ANY ($1)");
+        let subject = Some(Subject::Node("a".into()));
+        assert_eq!(conditions(AlertQuery { subject, ..all() }), "true AND subject_kind = $1 AND subject_id = $2");
     }
 }

@@ -30,6 +30,35 @@ async fn alerts_are_found_by_group_and_time() {
     assert_eq!(page(AlertQuery { until: Some(at(30)), open_since: Some(at(25)), ..all() }).await, [alert(3), alert(2), alert(1)]);
 }
 
+/// Pages read them every few seconds, beside any number of resolved ones.
+#[tokio::test]
+async fn lists_of_alerts_have_indexes_of_their_own() {
+    let db = TestDatabase::new().await;
+    db.execute(
+        "INSERT INTO alert (alert_id, shard_id, rule, subject_kind, subject_id, subject_name, groups, tags, severity, state, reason, opened_at,
+             resolved_at, resolve_cause, revision)
+         SELECT gen_random_uuid(), 0, CASE WHEN n % 1000 = 0 THEN 'app_down' ELSE 'low_battery' END, 'device', (n % 1000)::text, '', '{}', '{}',
+             'info', 'resolved', '', now() - n * interval '1 second', now(), 'cleared', 2
+         FROM generate_series(1, 20000) AS n",
+    )
+    .await;
+    db.execute("ANALYZE alert").await;
+    let plan = async |conditions: &str| -> String {
+        let sql =
+            format!("EXPLAIN (COSTS off) SELECT alert_id FROM alert WHERE {conditions} ORDER BY opened_at DESC, alert_id DESC LIMIT 50");
+        db.values::<String>(&sql).await.join("\n")
+    };
+    for (conditions, index) in [
+        ("state <> 'resolved'", "alert_open_newest_idx"),
+        ("state <> 'resolved' AND severity = ANY ('{critical}')", "alert_open_newest_idx"),
+        ("true AND rule = 'app_down'", "alert_rule_idx"),
+        ("true AND subject_kind = 'device' AND subject_id = '7'", "alert_subject_idx"),
+    ] {
+        let plan = plan(conditions).await;
+        assert!(plan.contains(index), "{conditions}: {plan}");
+    }
+}
+
 #[tokio::test]
 async fn states_and_counts_are_those_of_the_records() {
     let db = TestDatabase::new().await;
