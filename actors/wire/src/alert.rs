@@ -111,7 +111,7 @@ pub struct AlertDelivery {
     pub queued_at: String,
     /// When it is tried next; null once it has ended.
     pub next_attempt_at: Option<String>,
-    /// Answer of the service to the last attempt.
+    /// Answer of the service to the last attempt; null without `alert_channels:manage`.
     pub last_answer: Option<String>,
     /// When it was delivered or given up.
     pub ended_at: Option<String>,

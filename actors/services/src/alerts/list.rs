@@ -115,7 +115,8 @@ impl AlertService {
         Ok(self.store.alert_page(&query, limit).await?)
     }
 
-    /// An alert with its history, and what became of the messages about it.
+    /// An alert with its history, and what became of the messages about it. Answers of services name recipients: who may not manage channels sees
+    /// none.
     ///
     /// # Errors
     /// Forbidden, or there is no such alert.
@@ -124,6 +125,7 @@ impl AlertService {
         let alert = self.store.alert(id).await?.ok_or(ServiceError::NotFound("alert"))?;
         let history: Vec<_> = self.store.alert_history(id, HISTORY_MAX).await?;
         let messages: Vec<NotificationId> = history.iter().filter_map(|step| step.notification).collect();
+        let sees_answers = principal.may(Permission::ManageAlertChannels);
         let deliveries = if messages.is_empty() { Vec::new() } else { self.store.message_deliveries(&messages, DELIVERIES_MAX).await? };
         let notice = self.store.alert_notice(id).await?;
         let step = |step: store::AlertTransition| AlertStep {
@@ -140,7 +142,13 @@ impl AlertService {
         Ok(AlertDetails {
             alert,
             history: history.into_iter().map(step).collect(),
-            deliveries: deliveries.into_iter().map(|(channel, name, delivery)| shown(channel, name, delivery)).collect(),
+            deliveries: deliveries
+                .into_iter()
+                .map(|(channel, name, delivery)| {
+                    let delivery = shown(channel, name, delivery);
+                    if sees_answers { delivery } else { delivery.without_answer() }
+                })
+                .collect(),
             notified: notice.map(|notice| notice.notified),
             held: notice.and_then(|notice| notice.held),
         })
@@ -193,6 +201,13 @@ impl AlertService {
             Some(AlertState::Firing | AlertState::Acknowledged) => AcknowledgeOutcome::Already,
         };
         Ok(ids.iter().map(|id| (*id, outcome(id))).collect())
+    }
+}
+
+impl Delivery {
+    /// The delivery for somebody who does not manage channels.
+    fn without_answer(self) -> Self {
+        Self { last_answer: None, ..self }
     }
 }
 

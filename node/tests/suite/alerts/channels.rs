@@ -6,7 +6,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::{HOOK, Watched, beat, ctl, made};
-use crate::common::{Bench, eventually};
+use crate::common::{Bench, api_token, eventually};
 
 async fn patch(bench: &Bench, path: &str, body: &Value) -> chaos::http::Answer {
     let call = Call::post(path, body.to_string()).method(Method::PATCH).content_type("application/json").bearer(&bench.admin);
@@ -77,6 +77,15 @@ async fn a_message_that_was_given_up_is_sent_again() {
     let letter = eventually("it is a dead letter", async || watched.get(&dead).await["items"].as_array().unwrap().first().cloned()).await;
     assert_eq!((&letter["state"], &letter["attempts"]), (&json!("dead"), &json!(1)), "{letter}");
     assert!(letter["last_answer"].as_str().unwrap().contains("404"), "{letter}");
+    // Who looks at alerts alone sees that it did not arrive, not what the service said.
+    let alert = watched.alert(&format!("rule=low_battery&device_id={}", device.device_id)).await;
+    let path = format!("/v1/alerts/{}", alert["id"].as_str().unwrap());
+    let delivery = async |bearer: &str| bench.client.get_json(&path, bearer).await.unwrap()["deliveries"][0].clone();
+    let known = eventually("it is given up", async || Some(delivery(&bench.admin).await).filter(|known| known["state"] == "dead")).await;
+    assert!(known["last_answer"].as_str().unwrap().contains("404"), "{known}");
+    let viewer = api_token(&bench.client, &bench.admin, &["alerts:read"]).await;
+    let seen = delivery(viewer["token"].as_str().unwrap()).await;
+    assert_eq!((&seen["state"], &seen["channel"], &seen["last_answer"]), (&json!("dead"), &json!(HOOK), &Value::Null), "{seen}");
     sinks.set_mode(HOOK, SinkMode::Accept, None);
     let (ok, out) = ctl(bench, &["alerts", "channels", "resend", HOOK, letter["notification_id"].as_str().unwrap()]);
     assert!(ok, "{out}");
