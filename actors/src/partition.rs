@@ -43,6 +43,6 @@ pub(crate) async fn ensure(store: &Store, metrics: &Metrics, now: Timestamp) -> 
         tracing::info!(event = "partition.created", %day);
     }
     metrics.heartbeat_partitions.set(store.partitions().await?.len() as i64);
-    metrics.default_partition_rows.set(store.default_partition_rows().await?);
+    metrics.default_partition_rows.set(store.default_partition_rows(i64::MAX).await?);
     Ok(created.len() as u64)
 }

@@ -33,6 +33,8 @@ const HEALTH_COUNTS_FOR: TimeDelta = TimeDelta::minutes(2);
 const ONLINE_WITHIN: TimeDelta = TimeDelta::hours(1);
 /// Builds of the agent that are looked at.
 const BUILDS_MAX: i64 = 100;
+/// Rows of the default partition that one run counts: no more than the greatest threshold.
+const DEFAULT_PARTITION_ROWS_MAX: i64 = 1_000_000;
 /// Entries of the audit trail that one run checks.
 const AUDIT_BATCH: i64 = 500;
 
@@ -58,7 +60,7 @@ impl SystemRules {
 
     async fn facts(&mut self, fleet_silent_since: Option<Timestamp>, now: Timestamp) -> Result<SystemFacts, StoreError> {
         let builds = self.store.circulating_agent_builds(BUILDS_MAX).await?;
-        let default_partition_rows = self.store.default_partition_rows().await?;
+        let default_partition_rows = self.store.default_partition_rows(DEFAULT_PARTITION_ROWS_MAX).await?;
         Ok(SystemFacts {
             cluster_started_at: self.store.cluster_started_at().await?,
             fleet: self.fleet(fleet_silent_since, now),

@@ -65,11 +65,12 @@ impl Store {
         .await?)
     }
 
-    /// Rows that no daily partition covers.
+    /// Rows that no daily partition covers, counted up to `most`.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn default_partition_rows(&self) -> Result<i64, StoreError> {
-        Ok(sqlx::query_scalar!(r#"SELECT count(*) AS "rows!" FROM heartbeats_default"#).fetch_one(&self.pool).await?)
+    pub async fn default_partition_rows(&self, most: i64) -> Result<i64, StoreError> {
+        let rows = sqlx::query_scalar!(r#"SELECT count(*) AS "rows!" FROM (SELECT FROM heartbeats_default LIMIT $1) d"#, most);
+        Ok(rows.fetch_one(&self.pool).await?)
     }
 }

@@ -203,7 +203,7 @@ rules! {
     { ArchiveFailed System Critical true "Archive failed" "archives failing" "History could not be archived several times in a row."
         [{ "in_a_row" "Failures in a row" Count 3 1 100 }] }
     { DefaultPartitionNotEmpty System Warning true "Default partition not empty" "default partitions not empty" "Heartbeats lie outside every day's partition."
-        [{ "rows_min" "Rows at least" Count 1 1 1000000000 }] }
+        [{ "rows_min" "Rows at least" Count 1 1 1000000 }] }
     { ReconciliationDrift System Warning true "Stored counts differ" "stored counts differing" "Reconciliation found rows that differ from what they are derived from."
         [{ "rows_min" "Rows at least" Count 1 1 1000000000 }] }
     { CertificateExpiring System Warning true "Certificate expiring" "certificates expiring" "A certificate expires within the limit."

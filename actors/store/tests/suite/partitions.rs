@@ -37,9 +37,10 @@ async fn rows_of_the_day_move_out_of_the_default_partition() {
     let seconds = [midnight - 10, midnight, midnight + 86_390, midnight + 86_400];
     let mut batch: Vec<_> = seconds.iter().map(|second| heartbeat(id, *second, battery(1))).collect();
     db.store().write_heartbeats(&mut batch).await.unwrap();
-    assert_eq!(db.store().default_partition_rows().await.unwrap(), 4);
+    assert_eq!(db.store().default_partition_rows(9).await.unwrap(), 4);
+    assert_eq!(db.store().default_partition_rows(3).await.unwrap(), 3, "counted no further");
     db.store().ensure_partitions(&[june(2)]).await.unwrap();
-    assert_eq!(db.store().default_partition_rows().await.unwrap(), 2);
+    assert_eq!(db.store().default_partition_rows(9).await.unwrap(), 2);
     let moved: Vec<chrono::DateTime<chrono::Utc>> = db.values("SELECT bucket_at FROM heartbeats_p20260602 ORDER BY 1").await;
     assert_eq!(moved, [at(midnight), at(midnight) + TimeDelta::seconds(86_390)]);
     assert_eq!(db.value::<i64>("SELECT count(*) FROM heartbeats").await, 4);
