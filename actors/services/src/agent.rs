@@ -24,6 +24,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
+use super::report_errors::GatheredErrors;
 use super::settings::AuthSettings;
 use super::token_guard::TokenGuard;
 use crate::crypto::{Audience, Bcrypt, TokenSigner, sha256};
@@ -51,6 +52,7 @@ pub struct AgentService {
     pub(super) router: DeviceRouter,
     pub(super) commands: CommandWriter,
     pub(super) task_reports: TaskReports,
+    pub(super) report_errors: Arc<GatheredErrors>,
     sockets: Arc<SocketHub>,
     membership: Arc<Membership>,
     signer: Arc<TokenSigner>,
@@ -93,6 +95,7 @@ impl AgentService {
             router,
             commands,
             task_reports,
+            report_errors: Arc::default(),
             sockets,
             membership,
             signer,

@@ -44,6 +44,7 @@ pub mod metrics;
 mod packages;
 mod passwords;
 mod people;
+mod report_errors;
 mod revalidation;
 pub mod settings;
 mod sign_in_guard;

@@ -8,11 +8,9 @@ use store::TaskReportOutcome;
 use super::AgentService;
 
 impl AgentService {
-    /// Counts a report of a device about a deployment that could not be used. What cannot be counted is refused all the same.
-    pub async fn note_report_error(&self, credentials: DeviceCredentials, deployment: DeploymentId) {
-        if let Err(error) = self.store.note_report_error(deployment, credentials.device_id, self.clock.now()).await {
-            tracing::warn!(event = "deployment.report_error_not_counted", deployment_id = %deployment, %error);
-        }
+    /// Counts a report of a device about a deployment that could not be used; it is written in a while.
+    pub fn note_report_error(&self, credentials: DeviceCredentials, deployment: DeploymentId) {
+        self.report_errors.count(deployment, credentials.device_id, &self.store, &self.clock);
     }
 
     /// Records a task report; returns after the commit. A repeated report changes nothing. A device whose report is refused
@@ -27,7 +25,7 @@ impl AgentService {
         }
         let deployment = report.deployment;
         if let Err(refused) = report.checked() {
-            self.note_report_error(credentials, deployment).await;
+            self.note_report_error(credentials, deployment);
             return Err(refused.into());
         }
         self.check(credentials).await?;
@@ -35,7 +33,7 @@ impl AgentService {
             TaskReportOutcome::Changed { .. } | TaskReportOutcome::Nothing => Ok(()),
             TaskReportOutcome::Refused(refusal) => {
                 if refusal.is_contradiction() {
-                    self.note_report_error(credentials, deployment).await;
+                    self.note_report_error(credentials, deployment);
                 }
                 Err(ServiceError::DeploymentRefused(refusal))
             }

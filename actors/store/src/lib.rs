@@ -71,7 +71,7 @@ pub use agent_build::{AddBuildOutcome, BuildAction, BuildActionOutcome};
 pub use agent_build_stat::{UpdateCheckCount, UpdateReport, UpdateReportOutcome};
 pub use alert::{
     AlertChange, AlertNotice, AlertQuery, AlertTransition, ChangedAlert, JudgedDeployment, NodeHealth, OpenAlert, RemediationCandidate,
-    RemediationCommand, RemediationUse, StoredRemediation,
+    RemediationCommand, RemediationUse, ReportErrors, StoredRemediation,
 };
 pub use api_token::{ApiTokenOutcome, ApiTokenQuery, ApiTokenUser, NewApiToken};
 pub use apk::{AddApkOutcome, DeletedApk, NewApk};

@@ -181,7 +181,7 @@ impl Session {
             Ok(task_report) => task_report,
             Err(error) => {
                 if let Some(deployment) = about {
-                    self.app.system.agent.note_report_error(self.credentials, deployment).await;
+                    self.app.system.agent.note_report_error(self.credentials, deployment);
                 }
                 return self.refused(id, &error).await;
             }

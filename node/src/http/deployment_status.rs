@@ -46,7 +46,7 @@ pub(crate) async fn report(
     let report = match reported {
         Ok(report) => report,
         Err(refused) => {
-            app.system.agent.note_report_error(credentials, id).await;
+            app.system.agent.note_report_error(credentials, id);
             return Err(refused);
         }
     };

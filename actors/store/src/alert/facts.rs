@@ -29,27 +29,42 @@ pub struct NodeHealth {
     pub push_refused: Option<bool>,
 }
 
+/// Reports of a device about a deployment that could not be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportErrors {
+    /// Deployment.
+    pub deployment: DeploymentId,
+    /// Device.
+    pub device: DeviceId,
+    /// How many.
+    pub errors: u32,
+}
+
 /// Length of the periods by which reports that could not be used are counted, s.
 const ERROR_BUCKET_S: i64 = 300;
 /// Most of a period that are counted.
 const ERRORS_MAX: i32 = 1_000_000;
 
 impl Store {
-    /// Counts a report of a device about an open deployment that could not be used; none of a device that the deployment is not for.
+    /// Counts reports of devices about open deployments that could not be used, each deployment and device once; none of a device that the deployment
+    /// is not for.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn note_report_error(&self, deployment: DeploymentId, device: DeviceId, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn note_report_errors(&self, errors: &[ReportErrors], now: Timestamp) -> Result<(), StoreError> {
         let bucket_at = now - TimeDelta::seconds(now.timestamp().rem_euclid(ERROR_BUCKET_S));
         let bucket_at = bucket_at.trunc_subsecs(0);
         sqlx::query!(
-            "WITH old AS (DELETE FROM deployment_report_error WHERE deployment_id = $1 AND bucket_at < $4)
+            "WITH old AS (DELETE FROM deployment_report_error WHERE deployment_id = ANY ($1) AND bucket_at < $5)
              INSERT INTO deployment_report_error AS e (deployment_id, bucket_at, errors)
-             SELECT d.deployment_id, $3, 1 FROM deployment d JOIN deployment_task t USING (deployment_id)
-             WHERE d.deployment_id = $1 AND d.finished_at IS NULL AND t.device_id = $2
-             ON CONFLICT (deployment_id, bucket_at) DO UPDATE SET errors = least(e.errors + 1, $5)",
-            deployment.0,
-            device.0,
+             SELECT d.deployment_id, $4::timestamptz, least(sum(g.errors), $6::integer)::integer
+             FROM UNNEST($1::uuid[], $2::uuid[], $3::integer[]) AS g(deployment_id, device_id, errors)
+                 JOIN deployment d USING (deployment_id) JOIN deployment_task t USING (deployment_id, device_id)
+             WHERE d.finished_at IS NULL GROUP BY d.deployment_id ORDER BY d.deployment_id
+             ON CONFLICT (deployment_id, bucket_at) DO UPDATE SET errors = least(e.errors + excluded.errors, $6::integer)",
+            &errors.iter().map(|one| one.deployment.0).collect::<Vec<_>>(),
+            &errors.iter().map(|one| one.device.0).collect::<Vec<_>>(),
+            &errors.iter().map(|one| i32::try_from(one.errors).unwrap_or(ERRORS_MAX).min(ERRORS_MAX)).collect::<Vec<_>>(),
             bucket_at,
             now - TimeDelta::hours(2),
             ERRORS_MAX

@@ -7,7 +7,7 @@ mod remediation;
 mod setting;
 mod silence;
 
-pub use facts::{JudgedDeployment, NodeHealth};
+pub use facts::{JudgedDeployment, NodeHealth, ReportErrors};
 pub use page::{AlertNotice, AlertQuery, AlertTransition};
 pub(crate) use record::key;
 pub use record::{AlertChange, ChangedAlert, OpenAlert};

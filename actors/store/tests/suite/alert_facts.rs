@@ -2,7 +2,7 @@
 
 use domain::alert::{AlertState, Subject, SubjectKind};
 use domain::shard::{ShardId, shard_of, shard_of_deployment};
-use store::NodeHealth;
+use store::{NodeHealth, ReportErrors};
 use test_database::TestDatabase;
 
 use crate::alerts::{alert, clear, open, record};
@@ -83,15 +83,17 @@ async fn reports_that_could_not_be_used_are_counted_for_an_hour() {
     let shard = [shard_of_deployment(id)];
     let counted = async |second| db.store().judged_deployments(&shard, &[], at(second)).await.unwrap()[0].facts.report_errors;
     assert_eq!(counted(10).await, Some(0));
-    for second in [10, 20, 700] {
-        db.store().note_report_error(id, ids[0], at(second)).await.unwrap();
+    let of = |deployment, device, errors| ReportErrors { deployment, device, errors };
+    let note = async |errors: &[ReportErrors], second| db.store().note_report_errors(errors, at(second)).await.unwrap();
+    for second in [10, 20] {
+        note(&[of(id, ids[0], 2)], second).await;
     }
-    db.store().note_report_error(id, ids[1], at(700)).await.unwrap();
-    db.store().note_report_error(deployment(51), ids[0], at(700)).await.unwrap();
-    assert_eq!(counted(800).await, Some(3), "not of a device that it is not for");
+    note(&[of(id, ids[0], 1), of(id, ids[1], 1), of(deployment(51), ids[0], 1)], 700).await;
+    assert_eq!(counted(800).await, Some(5), "not of a device that it is not for");
     assert_eq!(counted(3_600 + 320).await, Some(1), "those of the first minutes are an hour old");
     assert_eq!(counted(3_600 + 1_000).await, Some(0));
-    db.store().note_report_error(id, ids[0], at(20_000)).await.unwrap();
+    note(&[of(id, ids[0], u32::MAX)], 20_000).await;
+    assert_eq!(counted(20_000).await, Some(1_000_000), "counted no further");
     assert_eq!(db.value::<i64>("SELECT count(*) FROM deployment_report_error").await, 1, "old ones are gone");
 }
 
