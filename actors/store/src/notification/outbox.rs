@@ -6,6 +6,8 @@ use chrono::TimeDelta;
 use domain::alert::Severity;
 use domain::notification::{DeliveryStep, Message, NotificationKind};
 use domain::{ChannelId, NotificationId, Timestamp};
+use sqlx::postgres::PgRow;
+use sqlx::{Postgres, QueryBuilder, Row};
 
 use super::coordinator::{from_json, queue};
 use crate::audit::{AuditEntry, append};
@@ -215,27 +217,32 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn channel_deliveries(&self, channel: ChannelId, dead: bool, limit: i64) -> Result<Vec<ChannelDelivery>, StoreError> {
-        let rows = sqlx::query!(
+        // Built at run time: plans are generic, and a condition that a parameter switches off has no index.
+        let mut query = QueryBuilder::<Postgres>::new(
             "SELECT d.notification_id, n.headline, d.state, d.attempts, d.queued_at, d.next_attempt_at, d.last_answer, d.ended_at
-             FROM notification_delivery d JOIN notification n USING (notification_id)
-             WHERE d.channel_id = $1 AND (d.state = 'dead' OR NOT $2) ORDER BY d.queued_at DESC, d.notification_id DESC LIMIT $3",
-            channel.0,
-            dead,
-            limit
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        let delivery = rows.into_iter().map(|row| ChannelDelivery {
-            notification: NotificationId(row.notification_id),
-            headline: row.headline,
-            next_attempt_at: row.ended_at.is_none().then_some(row.next_attempt_at),
-            state: row.state,
-            attempts: row.attempts.unsigned_abs(),
-            queued_at: row.queued_at,
-            last_answer: row.last_answer,
-            ended_at: row.ended_at,
-        });
-        Ok(delivery.collect())
+             FROM notification_delivery d JOIN notification n USING (notification_id) WHERE d.channel_id = ",
+        );
+        query.push_bind(channel.0);
+        if dead {
+            query.push(" AND d.state = 'dead'");
+        }
+        query.push(" ORDER BY d.queued_at DESC, d.notification_id DESC LIMIT ").push_bind(limit);
+        let rows = query.build().fetch_all(&self.pool).await?;
+        let delivery = |row: &PgRow| -> Result<ChannelDelivery, StoreError> {
+            let ended_at: Option<Timestamp> = row.try_get("ended_at")?;
+            let next_attempt_at: Timestamp = row.try_get("next_attempt_at")?;
+            Ok(ChannelDelivery {
+                notification: NotificationId(row.try_get("notification_id")?),
+                headline: row.try_get("headline")?,
+                state: row.try_get("state")?,
+                attempts: row.try_get::<i32, _>("attempts")?.unsigned_abs(),
+                queued_at: row.try_get("queued_at")?,
+                next_attempt_at: ended_at.is_none().then_some(next_attempt_at),
+                last_answer: row.try_get("last_answer")?,
+                ended_at,
+            })
+        };
+        rows.iter().map(delivery).collect()
     }
 
     /// Deliveries of these messages, at most `limit`.
