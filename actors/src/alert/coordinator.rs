@@ -14,7 +14,7 @@ use chrono::TimeDelta;
 use clock::Clock;
 use domain::NotificationId;
 use domain::alert::SILENCES_MAX;
-use domain::notification::{CoordinatorState, NotificationSettings, ROUTES_MAX, Settled, Surroundings, decide};
+use domain::notification::{CHANNELS_MAX, CoordinatorState, NotificationSettings, ROUTES_MAX, Settled, Surroundings, decide};
 use domain::shard::{Epoch, ShardLease};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
@@ -127,7 +127,9 @@ impl DecidingState {
         let routes = store.alert_routes(true, most(ROUTES_MAX)).await?;
         let silences = store.silences(now, most(SILENCES_MAX)).await?;
         let windows = store.alert_windows(most(SILENCES_MAX)).await?;
-        let around = Surroundings { settings: &context.settings, routes: &routes, silences: &silences, windows: &windows };
+        let channels = store.alert_channel_ids(most(CHANNELS_MAX)).await?;
+        let around =
+            Surroundings { settings: &context.settings, routes: &routes, channels: &channels, silences: &silences, windows: &windows };
         let decision = decide(&input.state, &around, &input.events, now);
         let wait = decision.next_wakeup.map_or(POLL_INTERVAL, |at| (at - now).to_std().unwrap_or_default());
         let more = most(input.events.len()) == EVENTS_MAX;

@@ -1,7 +1,7 @@
 //! State of the coordinator: what people have been notified of for each rule and subject, and what waits to be notified. It is what the database holds, row
 //! by row, so that any node goes on where another ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 
@@ -232,6 +232,8 @@ pub struct Surroundings<'a> {
     pub settings: &'a NotificationSettings,
     /// Routes to channels that exist and are on.
     pub routes: &'a [Route],
+    /// Channels that exist, on or off.
+    pub channels: &'a BTreeSet<ChannelId>,
     /// Silences that have not ended.
     pub silences: &'a [Silence],
     /// Maintenance windows.

@@ -1,5 +1,7 @@
 //! Channels. Their secrets come sealed and go sealed: the key is above the store.
 
+use std::collections::BTreeSet;
+
 use domain::name::CanonicalName;
 use domain::notification::{Channel, ChannelKind};
 use domain::{ChannelId, Timestamp};
@@ -79,6 +81,15 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         Ok(rows.into_iter().filter_map(|row| channel!(row)).map(|row| row.channel).collect())
+    }
+
+    /// Ids of all channels, on or off, of whatever kind; at most `limit`.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn alert_channel_ids(&self, limit: i64) -> Result<BTreeSet<ChannelId>, StoreError> {
+        let ids = sqlx::query_scalar!("SELECT channel_id FROM alert_channel ORDER BY channel_id LIMIT $1", limit).fetch_all(&self.pool);
+        Ok(ids.await?.into_iter().map(ChannelId).collect())
     }
 
     /// A channel with its sealed secret, for whoever sends.

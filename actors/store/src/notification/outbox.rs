@@ -73,7 +73,7 @@ pub struct ChannelDelivery {
 /// What is in the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutboxCounts {
-    /// Messages that wait for a channel.
+    /// Messages that wait for a channel which is on.
     pub queued: i64,
     /// When the oldest of them was queued.
     pub oldest_queued_at: Option<Timestamp>,
@@ -203,7 +203,8 @@ impl Store {
         let row = sqlx::query!(
             r#"SELECT q.queued AS "queued!", q.oldest, d.dead AS "dead!"
                FROM (SELECT count(*) AS queued, min(queued_at) AS oldest
-                     FROM (SELECT queued_at FROM notification_delivery WHERE state = 'queued' LIMIT $1) w) q,
+                     FROM (SELECT d.queued_at FROM notification_delivery d JOIN alert_channel c USING (channel_id)
+                           WHERE d.state = 'queued' AND c.enabled LIMIT $1) w) q,
                     (SELECT count(*) AS dead FROM (SELECT FROM notification_delivery WHERE state = 'dead' LIMIT $1) g) d"#,
             most
         )

@@ -136,6 +136,7 @@ async fn a_channel_keeps_its_secret_sealed_and_its_name_to_itself() {
     assert_eq!(store.alert_channel(renamed.id).await.unwrap().unwrap().sealed_secret, None);
     assert!(!store.update_alert_channel(&channel(9), &NewSecret::Kept, &by(), at(5)).await.unwrap());
     assert_eq!((store.alert_routes(true, 9).await.unwrap().len(), store.alert_routes(false, 9).await.unwrap().len()), (0, 1), "it is off");
+    assert_eq!(store.alert_channel_ids(9).await.unwrap(), std::collections::BTreeSet::from([renamed.id]), "and exists");
     assert!(store.delete_alert_channel(renamed.id, &by(), at(6)).await.unwrap());
     assert!(store.alert_routes(false, 9).await.unwrap().is_empty(), "its route goes with it");
 }

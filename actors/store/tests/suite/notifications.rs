@@ -23,7 +23,8 @@ async fn read(db: &TestDatabase, second: i64) -> CoordinatorInput {
 
 fn decided(input: &CoordinatorInput, routes: &[Route], second: i64) -> Decision {
     let settings = NotificationSettings { group_interval: TimeDelta::zero(), ..NotificationSettings::default() };
-    let around = Surroundings { settings: &settings, routes, silences: &[], windows: &[] };
+    let channels = routes.iter().map(|route| route.channel).collect();
+    let around = Surroundings { settings: &settings, routes, channels: &channels, silences: &[], windows: &[] };
     decide(&input.state, &around, &input.events, at(second))
 }
 

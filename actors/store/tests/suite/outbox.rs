@@ -108,6 +108,8 @@ async fn a_channel_that_is_down_delays_no_other() {
     let off = domain::notification::Channel { enabled: false, ..channel(1) };
     db.store().update_alert_channel(&off, &store::NewSecret::Kept, &entry(AuditAction::FlagSet), at(101)).await.unwrap();
     assert!(claim(&db, 102).await.is_empty(), "one that is off waits");
+    let counts = db.store().outbox_counts(100).await.unwrap();
+    assert_eq!((counts.queued, counts.oldest_queued_at), (1, Some(at(30))), "what waits for a channel that is off is not late");
 }
 
 #[tokio::test]

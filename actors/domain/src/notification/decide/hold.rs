@@ -60,7 +60,6 @@ impl<'a> Muting<'a> {
 pub(super) fn hold(decision: &mut Decision, around: &Surroundings<'_>, now: Timestamp) -> Vec<Waiting> {
     let inhibitors = inhibitors(decision, around, now);
     let muting = Muting::at(around, now);
-    let known: BTreeSet<ChannelId> = around.routes.iter().map(|route| route.channel).collect();
     let (mut waiting, mut settled, mut wakeups) = (Vec::new(), Vec::new(), Vec::new());
     for (key, tracked) in &mut decision.state.tracked {
         let labels = tracked.labels.clone();
@@ -79,9 +78,12 @@ pub(super) fn hold(decision: &mut Decision, around: &Surroundings<'_>, now: Time
         let cools_until = last.map(|at| at + around.settings.cooldown).filter(|until| *until > now);
         let channels = match pending_notice {
             PendingNotice::Raise => recipients(around.routes, &alert, 0, now),
-            PendingNotice::Resolve => tracked.notified_channels.iter().copied().filter(|channel| known.contains(channel)).collect(),
+            // Whoever was notified of the raise, whatever the routes say by now; one that is off gets it when it is on again.
+            PendingNotice::Resolve => {
+                tracked.notified_channels.iter().copied().filter(|channel| around.channels.contains(channel)).collect()
+            }
         };
-        // What is notified to nobody any more cannot be taken back.
+        // Each channel that was notified of the raise is deleted: there is nobody to take it back from.
         if !is_raise && channels.is_empty() {
             tracked.notified = crate::notification::Notified::Resolved;
             (tracked.waiting_since, tracked.held) = (None, None);

@@ -2,7 +2,7 @@
 
 mod promises;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 
@@ -60,6 +60,10 @@ pub(super) struct World {
     pub(super) state: CoordinatorState,
     pub(super) settings: NotificationSettings,
     pub(super) routes: Vec<Route>,
+    /// Channels that exist.
+    pub(super) channels: BTreeSet<ChannelId>,
+    /// Those of them that are off.
+    pub(super) off: BTreeSet<ChannelId>,
     pub(super) silences: Vec<Silence>,
     pub(super) windows: Vec<AlertWindow>,
     pub(super) groups: Vec<String>,
@@ -78,6 +82,8 @@ impl World {
             state: CoordinatorState::default(),
             settings,
             routes: vec![route(1)],
+            channels: (1..=3).map(channel).collect(),
+            off: BTreeSet::new(),
             silences: vec![],
             windows: vec![],
             groups: vec![],
@@ -115,7 +121,15 @@ impl World {
     }
 
     pub(super) fn decision(&self, second: i64) -> Decision {
-        let around = Surroundings { settings: &self.settings, routes: &self.routes, silences: &self.silences, windows: &self.windows };
+        // As the database answers: those of channels that are off are left out.
+        let routes: Vec<_> = self.routes.iter().filter(|route| !self.off.contains(&route.channel)).cloned().collect();
+        let around = Surroundings {
+            settings: &self.settings,
+            routes: &routes,
+            channels: &self.channels,
+            silences: &self.silences,
+            windows: &self.windows,
+        };
         decide(&self.state, &around, &self.events, at(second))
     }
 
@@ -378,9 +392,29 @@ fn without_a_route_it_waits_for_one() {
     assert_eq!(world.notified(), [(115, Raised, 1)]);
     // Its channel is removed: there is nobody to whom the resolve is news.
     world.routes.clear();
+    world.channels.clear();
     let resolve = world.resolve(&key, 300);
     world.decide(300);
     assert_eq!(world.outcome(resolve), Some(CAUSE(Suppression::NoRoute)));
+}
+
+#[test]
+fn a_resolve_goes_to_whoever_was_notified_though_the_route_is_gone_or_the_channel_off() {
+    let key = device(Rule::DeviceOffline, 1);
+    let resolved = |change: fn(&mut World)| {
+        let mut world = World::new();
+        world.raise(&key, 0);
+        world.decide(0);
+        world.run_until(20);
+        change(&mut world);
+        world.resolve(&key, 100);
+        world.decide(100);
+        world.run_until(200);
+        world.sent[1..].iter().map(|(_, message)| (message.kind, message.channels.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(resolved(|world| world.routes.clear()), [(Resolved, vec![channel(1)])]);
+    assert_eq!(resolved(|world| world.off = [channel(1)].into()), [(Resolved, vec![channel(1)])], "its queue waits until it is on");
+    assert!(resolved(|world| world.channels.clear()).is_empty());
 }
 
 #[test]

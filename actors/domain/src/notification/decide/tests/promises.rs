@@ -1,11 +1,11 @@
-//! P9 and the limit of messages, under any sequence of events, silences and deaths of the coordinator.
+//! P9 and the limit of messages, under any sequence of events, silences, changes of channels and routes, and deaths of the coordinator.
 
 use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use proptest::prelude::*;
 
-use super::{World, at, device, route, silence, system};
+use super::{World, at, channel, device, route, silence, system};
 use crate::alert::{AlertKey, Matcher, Rule};
 use crate::notification::decide::Settled;
 use crate::notification::{NotificationKind, NotificationSettings, Route, TransitionId};
@@ -22,6 +22,10 @@ enum Step {
     Decide,
     /// Somebody silences a rule for a while.
     Silence(usize, i64),
+    /// A channel is turned off, or on again.
+    Switch(u128),
+    /// All routes are removed, or made again.
+    Routes,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -32,6 +36,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Die),
         1 => Just(Step::Decide),
         1 => (0_usize..3, 10_i64..5_000).prop_map(|(rule, length)| Step::Silence(rule, length)),
+        1 => (1_u128..=2).prop_map(Step::Switch),
+        1 => Just(Step::Routes),
     ]
 }
 
@@ -46,7 +52,8 @@ fn keys() -> Vec<AlertKey> {
 fn run(steps: Vec<Step>, settings: NotificationSettings) -> (World, BTreeMap<TransitionId, (AlertKey, bool)>) {
     let (mut world, keys) = (World::new(), keys());
     world.settings = settings;
-    world.routes = vec![route(1), Route { level: 1, ..route(2) }];
+    let routes = vec![route(1), Route { level: 1, ..route(2) }];
+    world.routes.clone_from(&routes);
     let (mut now, mut changes) = (0, BTreeMap::new());
     for step in steps {
         match step {
@@ -69,6 +76,16 @@ fn run(steps: Vec<Step>, settings: NotificationSettings) -> (World, BTreeMap<Tra
             Step::Decide => world.decide(now),
             Step::Silence(rule, length) => {
                 world.silences.push(silence(Matcher { rules: vec![RULES[rule]], ..Matcher::default() }, now, now + length));
+            }
+            Step::Switch(number) => {
+                if !world.off.remove(&channel(number)) {
+                    world.off.insert(channel(number));
+                }
+                world.decide(now);
+            }
+            Step::Routes => {
+                world.routes = if world.routes.is_empty() { routes.clone() } else { vec![] };
+                world.decide(now);
             }
         }
     }
@@ -166,7 +183,7 @@ proptest! {
                         if world.open.contains_key(key) { world.resolve(key, now) } else { world.raise(key, now) };
                         world.decide(now);
                     }
-                    Step::Die | Step::Decide | Step::Silence(..) => {}
+                    Step::Die | Step::Decide | Step::Silence(..) | Step::Switch(_) | Step::Routes => {}
                 }
             }
             world.run_until(now + 100_000);
