@@ -13,7 +13,7 @@ use chrono::TimeDelta;
 use clock::Clock;
 use domain::alert::{RemediationState, RemediationStep, Remedy, Rule, remediate};
 use domain::shard::ShardLease;
-use domain::{CommandId, ServiceError, Timestamp, name};
+use domain::{AlertId, CommandId, ServiceError, Timestamp, name};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::json;
@@ -27,8 +27,10 @@ use crate::reconcile::{Reconcile, Reconciler, Run};
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Most plans.
 const PLANS_MAX: i64 = 10_000;
-/// Alerts that one run looks at.
+/// Alerts that one statement reads.
 const CANDIDATES_MAX: i64 = 1_000;
+/// Statements of one run: what is left is looked at by the next one.
+const PAGES_MAX: usize = 5;
 /// Attempts that one run ends.
 const ENDED_MAX: i64 = 1_000;
 /// How long a command has.
@@ -42,6 +44,8 @@ pub(crate) struct Remediation {
     pub(crate) metrics: Metrics,
     /// Most open commands of a device.
     pub(crate) open_per_device_max: i64,
+    /// Beginning and id of the alert that was looked at last; `None`: the next one is the oldest.
+    pub(crate) after: Option<(Timestamp, AlertId)>,
 }
 
 impl Remediation {
@@ -50,7 +54,7 @@ impl Remediation {
         Reconciler::per_cluster("alert_remediation", alert_shard(), INTERVAL, self).fenced_by_epoch()
     }
 
-    async fn run(&self, lease: ShardLease, now: Timestamp) -> Result<u64, ServiceError> {
+    async fn run(&mut self, lease: ShardLease, now: Timestamp) -> Result<u64, ServiceError> {
         let since = now - self.rules.settle();
         for (remedy, outcome) in self.store.end_remedies(lease, since, now, ENDED_MAX).await? {
             self.metrics.remediations.with_label_values(&[remedy.as_str(), outcome.as_str()]).inc();
@@ -66,8 +70,30 @@ impl Remediation {
             used.insert(*rule, self.store.remediation_use(*rule, now).await?);
         }
         let mut sent = 0;
-        for candidate in self.store.remediation_candidates(&rules, CANDIDATES_MAX).await? {
-            let Some(plan) = plan_of(&plans, &candidate) else { continue };
+        for _ in 0..PAGES_MAX {
+            // Old alerts that nothing mends do not keep later ones from being looked at: it goes on after them.
+            let candidates = self.store.remediation_candidates(&rules, self.after, CANDIDATES_MAX).await?;
+            self.after = next_page(&candidates, CANDIDATES_MAX);
+            sent += self.look_at(lease, &plans, candidates, &mut used, now).await?;
+            if self.after.is_none() {
+                break;
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Takes the next step for each of these alerts. Returns how many commands were sent.
+    async fn look_at(
+        &self,
+        lease: ShardLease,
+        plans: &[StoredRemediation],
+        candidates: Vec<RemediationCandidate>,
+        used: &mut HashMap<Rule, RemediationUse>,
+        now: Timestamp,
+    ) -> Result<u64, ServiceError> {
+        let mut sent = 0;
+        for candidate in candidates {
+            let Some(plan) = plan_of(plans, &candidate) else { continue };
             let in_use = used.get(&candidate.rule).copied().unwrap_or_default();
             match remediate(&plan.plan, &state_of(plan, &candidate, in_use), now) {
                 RemediationStep::Send(remedy) => {
@@ -137,6 +163,12 @@ impl Remediation {
     }
 }
 
+/// Where the next page begins; `None`: this one was the last.
+fn next_page(candidates: &[RemediationCandidate], most: i64) -> Option<(Timestamp, AlertId)> {
+    let whole = i64::try_from(candidates.len()).is_ok_and(|count| count >= most);
+    candidates.last().filter(|_| whole).map(|last| (last.opened_at, last.alert))
+}
+
 /// The plan that holds for an alert: of the first of its groups by name that has one, else that of all devices.
 fn plan_of<'a>(plans: &'a [StoredRemediation], candidate: &RemediationCandidate) -> Option<&'a StoredRemediation> {
     let of_rule = || plans.iter().filter(|plan| plan.plan.rule == candidate.rule);
@@ -162,7 +194,7 @@ fn state_of(plan: &StoredRemediation, candidate: &RemediationCandidate, in_use: 
 
 impl Reconcile for Remediation {
     fn reconcile<'a>(&'a mut self, run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
-        async {
+        async move {
             let Some(epoch) = run.epoch() else { return Ok(0) };
             self.run(ShardLease { shard: alert_shard(), epoch }, run.now).await
         }
@@ -173,8 +205,30 @@ impl Reconcile for Remediation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::DeviceId;
     use domain::alert::RemediationPlan;
-    use domain::{AlertId, DeviceId};
+
+    fn candidate(rule: Rule, groups: &[&str]) -> RemediationCandidate {
+        RemediationCandidate {
+            alert: AlertId(uuid::Uuid::nil()),
+            opened_at: Timestamp::UNIX_EPOCH,
+            rule,
+            device: DeviceId(uuid::Uuid::nil()),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            attempts: 0,
+            last_attempt_at: None,
+            under_way: false,
+            package: None,
+        }
+    }
+
+    #[test]
+    fn a_full_page_is_gone_on_from_and_a_part_of_one_is_the_last() {
+        let page = vec![candidate(Rule::AppDown, &[]); 3];
+        assert_eq!(next_page(&page, 3), Some((page[2].opened_at, page[2].alert)));
+        assert_eq!(next_page(&page, 4), None);
+        assert_eq!(next_page(&[], 4), None);
+    }
 
     #[test]
     fn the_plan_of_a_group_comes_before_that_of_all_devices() {
@@ -188,19 +242,7 @@ mod tests {
             changed_at: Timestamp::UNIX_EPOCH,
         };
         let plans = [stored(None), stored(Some("north")), stored(Some("south"))];
-        let of = |rule, groups: &[&str]| {
-            let candidate = RemediationCandidate {
-                alert: AlertId(uuid::Uuid::nil()),
-                rule,
-                device: DeviceId(uuid::Uuid::nil()),
-                groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-                attempts: 0,
-                last_attempt_at: None,
-                under_way: false,
-                package: None,
-            };
-            plan_of(&plans, &candidate).map(|plan| plan.group.clone())
-        };
+        let of = |rule, groups: &[&str]| plan_of(&plans, &candidate(rule, groups)).map(|plan| plan.group.clone());
         assert_eq!(of(Rule::AppDown, &[]), Some(None));
         assert_eq!(of(Rule::AppDown, &["South", "North"]), Some(Some("north".into())), "the first by name");
         assert_eq!(of(Rule::DeviceOffline, &[]), None);

@@ -111,6 +111,7 @@ fn alerts(core: &Core, writers: &Writers, members: &Members, outages: Outages, s
             rules: Arc::clone(&core.rules),
             metrics: core.metrics.clone(),
             open_per_device_max: settings.alerts.open_commands_max,
+            after: None,
         }
         .reconciler(),
         alert::retention(&core.store, settings.history.interval, settings.alerts.kept),

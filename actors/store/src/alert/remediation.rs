@@ -53,6 +53,8 @@ fn canonical(group: Option<&str>) -> String {
 pub struct RemediationCandidate {
     /// Alert.
     pub alert: AlertId,
+    /// When it was raised.
+    pub opened_at: Timestamp,
     /// Rule.
     pub rule: Rule,
     /// Device.
@@ -233,28 +235,38 @@ impl Store {
         Ok(on == Some(true))
     }
 
-    /// Alerts of these rules that fire and nobody looks after, the oldest first, at most `limit`.
+    /// Alerts of these rules that fire and nobody looks after, the oldest first, at most `limit`; those that come after one, by its beginning and id.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn remediation_candidates(&self, rules: &[Rule], limit: i64) -> Result<Vec<RemediationCandidate>, StoreError> {
+    pub async fn remediation_candidates(
+        &self,
+        rules: &[Rule],
+        after: Option<(Timestamp, AlertId)>,
+        limit: i64,
+    ) -> Result<Vec<RemediationCandidate>, StoreError> {
+        let (after_at, after_id) = after.map_or((Timestamp::UNIX_EPOCH, uuid::Uuid::nil()), |(at, alert)| (at, alert.0));
         let rules: Vec<_> = rules.iter().map(|rule| rule.as_str().to_owned()).collect();
         let rows = sqlx::query!(
-            r#"SELECT a.alert_id, a.rule, a.subject_id, a.groups, d.monitored_package, count(t.command_id) AS "attempts!",
+            r#"SELECT a.alert_id, a.opened_at, a.rule, a.subject_id, a.groups, d.monitored_package, count(t.command_id) AS "attempts!",
                  max(t.made_at) AS last_attempt_at, coalesce(bool_or(t.ended_at IS NULL AND t.command_id IS NOT NULL), false) AS "under_way!"
              FROM alert a
              JOIN device d ON d.device_id = CASE WHEN a.subject_kind = 'device' THEN a.subject_id::uuid END AND d.deleted_at IS NULL
              LEFT JOIN alert_remediation_attempt t ON t.alert_id = a.alert_id
              WHERE a.state = 'firing' AND a.rule = ANY($1) AND a.subject_kind = 'device'
+                 AND (a.opened_at, a.alert_id) > ($3::timestamptz, $4::uuid)
              GROUP BY a.alert_id, d.device_id ORDER BY a.opened_at, a.alert_id LIMIT $2"#,
             &rules,
-            limit
+            limit,
+            after_at,
+            after_id
         )
         .fetch_all(&self.pool)
         .await?;
         let candidate = rows.into_iter().filter_map(|row| {
             Some(RemediationCandidate {
                 alert: AlertId(row.alert_id),
+                opened_at: row.opened_at,
                 rule: row.rule.parse().ok()?,
                 device: row.subject_id.parse().ok()?,
                 groups: row.groups,

@@ -90,9 +90,27 @@ async fn commands_are_sent_within_the_caps_and_stand_on_the_alert() {
     assert_eq!(ended(&db, 0, 51).await, ["ping helped"]);
     assert!(!send(&db, 4, 1, 60).await, "three an hour");
     assert!(send(&db, 4, 1, 3_611).await, "the first was an hour ago");
-    let candidates = db.store().remediation_candidates(&[Rule::DeviceOffline], 10).await.unwrap();
+    let candidates = db.store().remediation_candidates(&[Rule::DeviceOffline], None, 10).await.unwrap();
     let tried: Vec<_> = candidates.iter().map(|candidate| (candidate.alert, candidate.attempts, candidate.under_way)).collect();
     assert_eq!(tried, [(alert(2), 1, true), (alert(4), 1, true)]);
+}
+
+#[tokio::test]
+async fn candidates_are_read_page_by_page_until_each_was_looked_at() {
+    let db = TestDatabase::new().await;
+    offline(&db, 5).await;
+    let (mut after, mut seen) = (None, Vec::new());
+    loop {
+        let page = db.store().remediation_candidates(&[Rule::DeviceOffline], after, 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some((last.opened_at, last.alert));
+        seen.push(page.iter().map(|candidate| candidate.alert).collect::<Vec<_>>());
+    }
+    assert_eq!(seen.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1]);
+    let mut all = seen.concat();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 5, "each once, though they were raised at the same time");
 }
 
 #[tokio::test]
