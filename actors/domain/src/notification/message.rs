@@ -71,7 +71,7 @@ pub struct Notification {
     pub thread: String,
     /// Whether it is the first message of its thread.
     pub begins_thread: bool,
-    /// Whether nothing of the thread fires any more.
+    /// Whether nothing of the thread fires any more that its channels were notified of.
     pub ends_thread: bool,
     /// Alerts, the oldest first.
     pub alerts: Vec<NotifiedAlert>,
@@ -158,7 +158,7 @@ pub struct Message {
     pub thread: String,
     /// Whether it is the first message of its thread.
     pub begins_thread: bool,
-    /// Whether nothing of the thread fires any more.
+    /// Whether nothing of the thread fires any more that its channels were notified of.
     pub ends_thread: bool,
     /// One line that says it all.
     pub headline: String,

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use crate::alert::{AlertKey, Rule, Severity};
 use crate::notification::message::{Notification, NotificationKind, NotifiedAlert};
-use crate::notification::state::{Notified, Surroundings, Thread};
+use crate::notification::state::{CoordinatorState, Notified, Surroundings, Thread};
 use crate::{ChannelId, Timestamp};
 
 use super::hold::Waiting;
@@ -25,6 +25,8 @@ struct Group {
     keys: Vec<(AlertKey, NotificationKind, u8)>,
     severity: Severity,
     due: Timestamp,
+    /// Whether nothing of the rule is left that its channels were notified of.
+    ends: bool,
 }
 
 /// Sends every group that is due, as far as the limit allows.
@@ -33,7 +35,8 @@ pub(super) fn send(decision: &mut Decision, around: &Surroundings<'_>, waiting: 
     for Waiting { key, kind, channels, due, level } in waiting {
         let severity = decision.state.tracked.get(&key).map_or(Severity::Info, |tracked| tracked.severity);
         let due = paced(decision.state.threads.get(&key.rule), kind, around, due);
-        let group = groups.entry((key.rule, kind, channels.clone())).or_insert(Group { kind, channels, keys: vec![], severity, due });
+        let group =
+            groups.entry((key.rule, kind, channels.clone())).or_insert(Group { kind, channels, keys: vec![], severity, due, ends: false });
         group.severity = group.severity.max(severity);
         group.due = group.due.min(due);
         group.keys.push((key, kind, level));
@@ -53,6 +56,7 @@ pub(super) fn send(decision: &mut Decision, around: &Surroundings<'_>, waiting: 
     }
     // The most severe first, then those that wait the longest; the rest is summed up in the last message of the minute.
     due.sort_by_key(|group| (std::cmp::Reverse(group.severity), group.due));
+    let mut due = by_end(due, &decision.state);
     let rest = if due.len() > slots { due.split_off(slots - 1) } else { vec![] };
     for group in due {
         emit(decision, group, now);
@@ -71,6 +75,32 @@ pub(super) fn send(decision: &mut Decision, around: &Surroundings<'_>, waiting: 
     if escalates && decision.notifications.iter().any(|notification| notification.kind != NotificationKind::Resolved) {
         decision.wake_at(now + around.settings.escalate_after);
     }
+}
+
+/// Parts the channels of resolves: for some of them the thread ends, others were notified of alerts of the rule that still fire.
+fn by_end(groups: Vec<Group>, state: &CoordinatorState) -> Vec<Group> {
+    let mut resolved: BTreeSet<AlertKey> = BTreeSet::new();
+    let mut parted = Vec::with_capacity(groups.len());
+    for group in groups {
+        if group.kind != NotificationKind::Resolved {
+            parted.push(group);
+            continue;
+        }
+        resolved.extend(group.keys.iter().map(|(key, ..)| key.clone()));
+        let rules: BTreeSet<Rule> = group.keys.iter().map(|(key, ..)| key.rule).collect();
+        let fires = state
+            .tracked
+            .iter()
+            .filter(|(key, tracked)| rules.contains(&key.rule) && tracked.notified == Notified::Firing && !resolved.contains(*key));
+        let fires_for: BTreeSet<ChannelId> = fires.flat_map(|(_, tracked)| tracked.notified_channels.iter().copied()).collect();
+        let (goes_on, ends): (BTreeSet<_>, BTreeSet<_>) = group.channels.iter().copied().partition(|channel| fires_for.contains(channel));
+        for (channels, ends) in [(goes_on, false), (ends, true)] {
+            if !channels.is_empty() {
+                parted.push(Group { channels, keys: group.keys.clone(), ends, ..group });
+            }
+        }
+    }
+    parted
 }
 
 /// When a group may be sent, given the last message of its kind about the rule.
@@ -145,12 +175,11 @@ fn emit(decision: &mut Decision, group: Group, now: Timestamp) {
             thread.resolved_sent_at = Some(now);
         }
     }
-    let fires = |rule: Rule| state.tracked.iter().any(|(key, tracked)| key.rule == rule && tracked.notified == Notified::Firing);
     let thread = match (group.kind, rules.first_key_value()) {
         (NotificationKind::Overflow, _) | (_, None) => format!("overflow-{}", now.timestamp_millis()),
         (_, Some((rule, _))) => state.threads.get(rule).map_or_else(String::new, |thread| thread.name(*rule)),
     };
-    let ends_thread = group.kind == NotificationKind::Resolved && !rules.keys().any(|rule| fires(*rule));
+    let ends_thread = group.kind == NotificationKind::Resolved && group.ends;
     state.sent.push(now);
     decision.notifications.push(Notification {
         kind: group.kind,

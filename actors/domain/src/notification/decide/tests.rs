@@ -374,8 +374,40 @@ fn what_nobody_acknowledges_goes_to_the_next_level_and_its_end_to_everybody() {
     world.resolve(&unseen, 20_001);
     world.decide(20_001);
     world.run_until(30_000);
-    assert_eq!(world.sent[3].1.channels, [channel(1), channel(2), channel(3)]);
-    assert!(!world.sent[3].1.ends_thread, "the other one still fires");
+    let resolved: Vec<_> = world.sent[3..].iter().map(|(_, message)| (message.channels.clone(), message.ends_thread)).collect();
+    assert_eq!(resolved, [(vec![channel(1)], false), (vec![channel(2), channel(3)], true)], "the first still has the other one");
+}
+
+#[test]
+fn a_thread_ends_for_each_channel_with_the_last_alert_that_it_was_notified_of() {
+    let mut world = World::new();
+    world.routes = vec![route(1), Route { groups: vec!["north".into()], ..route(2) }];
+    let (south, north) = (device(Rule::DeviceOffline, 1), device(Rule::DeviceOffline, 2));
+    world.raise(&south, 0);
+    world.groups = vec!["north".into()];
+    world.raise(&north, 0);
+    world.decide(0);
+    world.run_until(99);
+    let before = world.sent.len();
+    let ends = |world: &World| -> Vec<_> {
+        world.sent[before..].iter().map(|(_, message)| (message.channels.clone(), message.ends_thread)).collect()
+    };
+    let mut together = world.clone();
+    world.resolve(&north, 100);
+    world.decide(100);
+    world.run_until(199);
+    assert_eq!(ends(&world), [(vec![channel(1)], false), (vec![channel(2)], true)]);
+    world.resolve(&south, 200);
+    world.decide(200);
+    world.run_until(299);
+    assert_eq!(ends(&world)[2..], [(vec![channel(1)], true)]);
+    // Both in one decision: two messages to the first channel, of which the last ends it.
+    together.resolve(&north, 100);
+    together.resolve(&south, 100);
+    together.decide(100);
+    together.run_until(199);
+    let last = |number| ends(&together).into_iter().filter(|(channels, _)| channels.contains(&channel(number))).next_back();
+    assert_eq!((last(1).map(|(_, ends)| ends), last(2).map(|(_, ends)| ends)), (Some(true), Some(true)));
 }
 
 #[test]
