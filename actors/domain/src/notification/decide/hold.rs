@@ -62,17 +62,17 @@ pub(super) fn hold(decision: &mut Decision, around: &Surroundings<'_>, now: Time
     let muting = Muting::at(around, now);
     let (mut waiting, mut settled, mut wakeups) = (Vec::new(), Vec::new(), Vec::new());
     for (key, tracked) in &mut decision.state.tracked {
-        let labels = tracked.labels.clone();
-        let alert = MatchedAlert { key, severity: tracked.severity, labels: &labels };
-        let muted = muting.of(&alert);
-        let pending_notice = tracked.pending_notice();
-        let Some(pending_notice) = pending_notice else {
+        let Some(pending_notice) = tracked.pending_notice() else {
             (tracked.waiting_since, tracked.held) = (None, None);
-            waiting.extend(escalation(tracked, &alert, muted, around, now, &mut wakeups));
+            waiting.extend(escalation(key, tracked, &muting, around, now, &mut wakeups));
             continue;
         };
+        let labels = tracked.labels.clone();
+        let alert = MatchedAlert { key, severity: tracked.severity, labels: &labels };
         let is_raise = pending_notice == PendingNotice::Raise;
         let inhibited = inhibitors.iter().find(|(rule, _)| is_raise && key.rule.is_inhibited_by(*rule)).map(|(_, until)| *until);
+        // Matched only where it counts: a thousand silences times ten thousand alerts take long.
+        let muted = if inhibited.is_some() { None } else { muting.of(&alert) };
         let flapping = tracked.openings.flapping_until(around.settings.flap_limit, now);
         let last = if is_raise { tracked.raise_notified_at } else { tracked.resolve_notified_at };
         let cools_until = last.map(|at| at + around.settings.cooldown).filter(|until| *until > now);
@@ -142,9 +142,9 @@ fn inhibitors(decision: &Decision, around: &Surroundings<'_>, now: Timestamp) ->
 
 /// The next level of routes, if nobody looks after an alert in time.
 fn escalation(
+    key: &AlertKey,
     tracked: &Tracked,
-    alert: &MatchedAlert<'_>,
-    muted: Option<(Suppression, Option<Timestamp>)>,
+    muting: &Muting<'_>,
     around: &Surroundings<'_>,
     now: Timestamp,
     wakeups: &mut Vec<Timestamp>,
@@ -159,14 +159,15 @@ fn escalation(
         wakeups.push(due);
         return None;
     }
-    if let Some((_, until)) = muted {
+    let alert = &MatchedAlert { key, severity: tracked.severity, labels: &tracked.labels };
+    if let Some((_, until)) = muting.of(alert) {
         wakeups.extend(until.filter(|until| *until > now));
         return None;
     }
     // A level without an open route is passed over.
     let next = (level..=LEVEL_MAX).map(|level| (level, recipients(around.routes, alert, level, now)));
     match next.into_iter().find(|(_, channels)| !channels.is_empty()) {
-        Some((level, channels)) => Some(Waiting { key: alert.key.clone(), kind: NotificationKind::Escalated, channels, due: now, level }),
+        Some((level, channels)) => Some(Waiting { key: key.clone(), kind: NotificationKind::Escalated, channels, due: now, level }),
         None => {
             wakeups.extend((level..=LEVEL_MAX).filter_map(|level| opens_at(around.routes, alert, level, now)).filter(|at| *at > now).min());
             None

@@ -268,6 +268,19 @@ fn a_silence_holds_and_what_still_fires_at_its_end_is_notified() {
 }
 
 #[test]
+fn a_silence_holds_an_escalation_until_its_end() {
+    let mut world = World::new();
+    world.routes = vec![route(1), Route { level: 1, ..route(2) }];
+    world.raise(&device(Rule::AppDown, 1), 0);
+    world.decide(0);
+    world.run_until(99);
+    world.silences = vec![silence(Matcher { rules: vec![Rule::AppDown], ..Matcher::default() }, 100, 4_000)];
+    world.decide(100);
+    world.run_until(5_000);
+    assert_eq!(world.notified(), [(15, Raised, 1), (4_000, Escalated, 1)]);
+}
+
+#[test]
 fn a_maintenance_window_holds_by_its_name() {
     let mut world = World::new();
     let key = device(Rule::DeviceOffline, 1);
