@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use clock::Clock;
-use domain::alert::{RemediationState, RemediationStep, Remedy, Rule, remediate};
+use domain::alert::{
+    AlertKey, AlertWindow, MatchedAlert, RemediationState, RemediationStep, Remedy, Rule, SILENCES_MAX, Subject, remediate,
+};
 use domain::shard::ShardLease;
 use domain::{AlertId, CommandId, ServiceError, Timestamp, name};
 use futures_util::FutureExt;
@@ -35,6 +37,13 @@ const PAGES_MAX: usize = 5;
 const ENDED_MAX: i64 = 1_000;
 /// How long a command has.
 const COMMAND_EXPIRES: TimeDelta = TimeDelta::minutes(30);
+
+/// What people have set up.
+struct SetUp {
+    plans: Vec<StoredRemediation>,
+    /// Maintenance windows that are open.
+    windows: Vec<AlertWindow>,
+}
 
 /// What remediates.
 pub(crate) struct Remediation {
@@ -65,6 +74,9 @@ impl Remediation {
         if rules.is_empty() || self.store.remediation_stopped().await? {
             return Ok(0);
         }
+        let mut windows = self.store.alert_windows(i64::try_from(SILENCES_MAX).unwrap_or(i64::MAX)).await?;
+        windows.retain(|window| window.is_active(now));
+        let set_up = SetUp { plans, windows };
         let mut used: HashMap<Rule, RemediationUse> = HashMap::new();
         for rule in &rules {
             used.insert(*rule, self.store.remediation_use(*rule, now).await?);
@@ -74,7 +86,7 @@ impl Remediation {
             // Old alerts that nothing mends do not keep later ones from being looked at: it goes on after them.
             let candidates = self.store.remediation_candidates(&rules, self.after, CANDIDATES_MAX).await?;
             self.after = next_page(&candidates, CANDIDATES_MAX);
-            sent += self.look_at(lease, &plans, candidates, &mut used, now).await?;
+            sent += self.look_at(lease, &set_up, candidates, &mut used, now).await?;
             if self.after.is_none() {
                 break;
             }
@@ -86,16 +98,17 @@ impl Remediation {
     async fn look_at(
         &self,
         lease: ShardLease,
-        plans: &[StoredRemediation],
+        set_up: &SetUp,
         candidates: Vec<RemediationCandidate>,
         used: &mut HashMap<Rule, RemediationUse>,
         now: Timestamp,
     ) -> Result<u64, ServiceError> {
         let mut sent = 0;
         for candidate in candidates {
-            let Some(plan) = plan_of(plans, &candidate) else { continue };
+            let Some(plan) = plan_of(&set_up.plans, &candidate) else { continue };
+            let in_window = is_in_window(&set_up.windows, &candidate);
             let in_use = used.get(&candidate.rule).copied().unwrap_or_default();
-            match remediate(&plan.plan, &state_of(plan, &candidate, in_use), now) {
+            match remediate(&plan.plan, &state_of(plan, &candidate, in_use, in_window), now) {
                 RemediationStep::Send(remedy) => {
                     let Some(params) = self.params(plan, &candidate, remedy).await? else { continue };
                     let command = self.command(lease, plan, &candidate, (remedy, params), now);
@@ -172,19 +185,27 @@ fn next_page(candidates: &[RemediationCandidate], most: i64) -> Option<(Timestam
 /// The plan that holds for an alert: of the first of its groups by name that has one, else that of all devices.
 fn plan_of<'a>(plans: &'a [StoredRemediation], candidate: &RemediationCandidate) -> Option<&'a StoredRemediation> {
     let of_rule = || plans.iter().filter(|plan| plan.plan.rule == candidate.rule);
-    let of_group =
-        |plan: &&StoredRemediation| plan.group.as_deref().is_some_and(|group| candidate.groups.iter().any(|own| name::same(own, group)));
+    let of_group = |plan: &&StoredRemediation| {
+        plan.group.as_deref().is_some_and(|group| candidate.labels.groups.iter().any(|own| name::same(own, group)))
+    };
     of_rule().find(of_group).or_else(|| of_rule().find(|plan| plan.group.is_none()))
 }
 
-fn state_of(plan: &StoredRemediation, candidate: &RemediationCandidate, in_use: RemediationUse) -> RemediationState {
+/// Whether one of these windows matches an alert, by the criteria by which it holds notifications.
+fn is_in_window(windows: &[AlertWindow], candidate: &RemediationCandidate) -> bool {
+    let key = AlertKey { rule: candidate.rule, subject: Subject::Device(candidate.device) };
+    let alert = MatchedAlert { key: &key, severity: candidate.severity, labels: &candidate.labels };
+    windows.iter().any(|window| window.matcher.matches(&alert))
+}
+
+fn state_of(plan: &StoredRemediation, candidate: &RemediationCandidate, in_use: RemediationUse, in_window: bool) -> RemediationState {
     RemediationState {
         master_switch: true,
         wanted: true,
         attempts: candidate.attempts,
         last_attempt_at: candidate.last_attempt_at,
         under_way: candidate.under_way,
-        window_open: None,
+        in_window,
         at_once: in_use.at_once,
         in_last_hour: in_use.in_last_hour,
         hour_frees_at: in_use.oldest_at.map(|at| at + TimeDelta::hours(1)),
@@ -205,8 +226,8 @@ impl Reconcile for Remediation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::DeviceId;
-    use domain::alert::RemediationPlan;
+    use domain::alert::{Matcher, RemediationPlan, Severity, SubjectLabels};
+    use domain::{AlertWindowId, DeviceId};
 
     fn candidate(rule: Rule, groups: &[&str]) -> RemediationCandidate {
         RemediationCandidate {
@@ -214,7 +235,8 @@ mod tests {
             opened_at: Timestamp::UNIX_EPOCH,
             rule,
             device: DeviceId(uuid::Uuid::nil()),
-            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            severity: Severity::Warning,
+            labels: SubjectLabels { groups: groups.iter().map(|group| (*group).to_owned()).collect(), ..SubjectLabels::default() },
             attempts: 0,
             last_attempt_at: None,
             under_way: false,
@@ -228,6 +250,26 @@ mod tests {
         assert_eq!(next_page(&page, 3), Some((page[2].opened_at, page[2].alert)));
         assert_eq!(next_page(&page, 4), None);
         assert_eq!(next_page(&[], 4), None);
+    }
+
+    #[test]
+    fn a_maintenance_window_holds_remediation_of_what_it_matches() {
+        let window = |matcher| AlertWindow {
+            id: AlertWindowId(uuid::Uuid::nil()),
+            matcher,
+            reason: "repair".into(),
+            author: "ada".into(),
+            weekdays: [true; 7],
+            hours: AlertWindow::parse_hours("00:00", "12:00", "UTC").unwrap(),
+            ends_at: None,
+        };
+        let group = Matcher { groups: vec!["NORTH".into()], ..Matcher::default() };
+        let device = Matcher { devices: vec![DeviceId(uuid::Uuid::nil())], ..Matcher::default() };
+        let (north, south) = (candidate(Rule::AppDown, &["North"]), candidate(Rule::AppDown, &["south"]));
+        assert!(is_in_window(&[window(group.clone())], &north));
+        assert!(!is_in_window(&[window(group.clone())], &south));
+        assert!(is_in_window(&[window(group), window(device)], &south), "by its id");
+        assert!(!is_in_window(&[], &north));
     }
 
     #[test]

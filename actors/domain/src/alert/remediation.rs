@@ -122,8 +122,8 @@ pub struct RemediationState {
     pub last_attempt_at: Option<Timestamp>,
     /// Whether its command has not finished.
     pub under_way: bool,
-    /// Whether the device's maintenance window is open; `None`: it has none.
-    pub window_open: Option<bool>,
+    /// Whether a maintenance window is open that matches the alert: somebody works on the device.
+    pub in_window: bool,
     /// Devices that are remediated by the rule at present.
     pub at_once: u32,
     /// Commands of the rule in the last hour.
@@ -150,7 +150,7 @@ pub enum RemediationWait {
     AttemptsUsedUp,
     /// It is too soon after the attempt before.
     BackOff,
-    /// Outside the device's maintenance window.
+    /// A maintenance window that matches the alert is open.
     Window,
     /// So many devices are remediated at present.
     AtOnce,
@@ -199,7 +199,7 @@ pub fn remediate(plan: &RemediationPlan, state: &RemediationState, now: Timestam
     if let Some(again) = again.filter(|again| *again > now) {
         return Wait(Because::BackOff, Some(again));
     }
-    if state.window_open == Some(false) {
+    if state.in_window {
         return Wait(Because::Window, Some(now + TimeDelta::minutes(1)));
     }
     if state.at_once >= plan.at_once_max {
@@ -230,7 +230,7 @@ mod tests {
         attempts: 0,
         last_attempt_at: None,
         under_way: false,
-        window_open: None,
+        in_window: false,
         at_once: 0,
         in_last_hour: 0,
         hour_frees_at: None,
@@ -252,8 +252,7 @@ mod tests {
             (RemediationState { attempts: 2, ..tried }, 239, Wait(Because::BackOff, Some(at(240)))),
             (RemediationState { attempts: 2, ..tried }, 240, Send(Remedy::RestartApp)),
             (RemediationState { attempts: 3, ..tried }, 9_999, Wait(Because::AttemptsUsedUp, None)),
-            (RemediationState { window_open: Some(false), ..FRESH }, 0, Wait(Because::Window, Some(at(60)))),
-            (RemediationState { window_open: Some(true), ..FRESH }, 0, Send(Remedy::LaunchApp)),
+            (RemediationState { in_window: true, ..FRESH }, 0, Wait(Because::Window, Some(at(60)))),
             (RemediationState { at_once: 10, ..FRESH }, 0, Wait(Because::AtOnce, None)),
             (RemediationState { in_last_hour: 60, hour_frees_at: Some(at(9)), ..FRESH }, 0, Wait(Because::PerHour, Some(at(9)))),
             (RemediationState { failures_in_a_row: 5, ..FRESH }, 0, TurnOff),

@@ -159,7 +159,7 @@ impl Silence {
     }
 }
 
-/// Recurring maintenance window: no notifications about what it matches on some weekdays, in local hours.
+/// Recurring maintenance window: no notifications about what it matches, and no remediation of it, on some weekdays, in local hours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertWindow {
     /// Id.

@@ -1,7 +1,7 @@
 //! Remediation: plans by rule and group, commands that were sent to mend alerts, and how they ended.
 
 use domain::access::{Origin, Principal};
-use domain::alert::{RemediationPlan, Remedy, Rule, TransitionKind};
+use domain::alert::{RemediationPlan, Remedy, Rule, Severity, SubjectLabels, TransitionKind};
 use domain::audit::{AuditAction, Target};
 use domain::flag::Flag;
 use domain::name::CanonicalName;
@@ -59,8 +59,10 @@ pub struct RemediationCandidate {
     pub rule: Rule,
     /// Device.
     pub device: DeviceId,
-    /// Groups of the device when the alert was raised.
-    pub groups: Vec<String>,
+    /// Severity.
+    pub severity: Severity,
+    /// Name, groups and tags of the device when the alert was raised.
+    pub labels: SubjectLabels,
     /// Attempts so far.
     pub attempts: u32,
     /// When the last of them was made.
@@ -248,7 +250,7 @@ impl Store {
         let (after_at, after_id) = after.map_or((Timestamp::UNIX_EPOCH, uuid::Uuid::nil()), |(at, alert)| (at, alert.0));
         let rules: Vec<_> = rules.iter().map(|rule| rule.as_str().to_owned()).collect();
         let rows = sqlx::query!(
-            r#"SELECT a.alert_id, a.opened_at, a.rule, a.subject_id, a.groups, d.monitored_package, count(t.command_id) AS "attempts!",
+            r#"SELECT a.alert_id, a.opened_at, a.rule, a.severity, a.subject_id, a.subject_name, a.groups, a.tags, d.monitored_package, count(t.command_id) AS "attempts!",
                  max(t.made_at) AS last_attempt_at, coalesce(bool_or(t.ended_at IS NULL AND t.command_id IS NOT NULL), false) AS "under_way!"
              FROM alert a
              JOIN device d ON d.device_id = CASE WHEN a.subject_kind = 'device' THEN a.subject_id::uuid END AND d.deleted_at IS NULL
@@ -269,7 +271,8 @@ impl Store {
                 opened_at: row.opened_at,
                 rule: row.rule.parse().ok()?,
                 device: row.subject_id.parse().ok()?,
-                groups: row.groups,
+                severity: row.severity.parse().ok()?,
+                labels: SubjectLabels { name: row.subject_name, groups: row.groups, tags: row.tags },
                 attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
                 last_attempt_at: row.last_attempt_at,
                 under_way: row.under_way,

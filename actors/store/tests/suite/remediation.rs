@@ -91,6 +91,10 @@ async fn commands_are_sent_within_the_caps_and_stand_on_the_alert() {
     assert!(!send(&db, 4, 1, 60).await, "three an hour");
     assert!(send(&db, 4, 1, 3_611).await, "the first was an hour ago");
     let candidates = db.store().remediation_candidates(&[Rule::DeviceOffline], None, 10).await.unwrap();
+    assert_eq!(
+        (candidates[0].severity.as_str(), candidates[0].labels.name.as_str(), candidates[0].labels.groups.len()),
+        ("warning", "d2", 2)
+    );
     let tried: Vec<_> = candidates.iter().map(|candidate| (candidate.alert, candidate.attempts, candidate.under_way)).collect();
     assert_eq!(tried, [(alert(2), 1, true), (alert(4), 1, true)]);
 }

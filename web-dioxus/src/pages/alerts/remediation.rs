@@ -66,7 +66,7 @@ pub(super) fn Remediation(rule: Rule) -> Element {
                     }
                 }
             }
-            p { class: "muted card-lead", "{remedies_text(rule)} Never outside a device's maintenance window, and not once somebody has acknowledged the alert." }
+            p { class: "muted card-lead", "{remedies_text(rule)} Not while a maintenance window matches the alert, and not once somebody has acknowledged it." }
             if stopped {
                 div { class: "notice bad", "data-testid": "remediation-stopped", {icon(Glyph::Alert)} span { "All remediation is stopped, whatever is turned on here." }
                     if stops { button { class: "button small", r#type: "button", aria_haspopup: "dialog", onclick: move |_| dialog.set(Some(OpenDialog::Stop(false))), "Resume remediation" } }

@@ -52,7 +52,7 @@ pub(super) fn Windows() -> Element {
             }
             match reading.value.as_deref() {
                 Some(windows) if windows.is_empty() => rsx! {
-                    EmptyState { glyph: Glyph::Settings, title: "No maintenance windows", text: "A window holds back notifications at the same hours again and again, for example while shops are closed." }
+                    EmptyState { glyph: Glyph::Settings, title: "No maintenance windows", text: "A window holds back notifications and remediation at the same hours again and again, for example while shops are closed." }
                 },
                 Some(windows) => rsx! {
                     ul { class: "rows",
