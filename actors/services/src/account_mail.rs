@@ -1,7 +1,7 @@
 //! Mail to accounts: links by which a password is set, for whoever has forgotten theirs and for new accounts.
 //!
 //! Whoever asks for a link gets the same answer, after as long, whether or not there is such an account. A link holds for a while and for one use; the
-//! newest of an account alone. Its token is in the mail and nowhere else.
+//! newest of its kind and account alone. Its token is in the mail and nowhere else.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use domain::account::possible_username;
 use domain::permits::Claim;
 use notify::{AccountMessage, Notifier};
 use secrecy::{ExposeSecret, SecretString};
-use store::{LinkedAccount, Store};
+use store::{LinkKind, LinkedAccount, Store};
 use tokio::sync::Semaphore;
 
 use super::credential_cache::CredentialCache;
@@ -25,8 +25,9 @@ use crate::crypto::{random_token, sha256};
 const RESET_HOLDS: TimeDelta = TimeDelta::minutes(30);
 /// How long an invitation holds.
 const INVITATION_HOLDS: TimeDelta = TimeDelta::hours(72);
-/// Shortest time between two links of an account that somebody asked for: mail is not a way to bother people.
-const PAUSE: TimeDelta = TimeDelta::minutes(2);
+/// Shortest time between two links of an account that somebody asked for: mail is not a way to bother people, and a link that is replaced held for half
+/// its time at least, whoever goes on asking.
+const PAUSE: TimeDelta = TimeDelta::minutes(15);
 /// Most links that are being sent because somebody asked; beyond it none is.
 const SENDING_MAX: usize = 8;
 /// Longest token that is looked up.
@@ -167,7 +168,11 @@ impl LinkSender<'_> {
         by: &Principal,
     ) -> Result<Sent, ServiceError> {
         let (token, now) = (random_token()?, self.clock.now());
-        if !self.store.put_password_link(account, &sha256(&token), (now + holds, pause), by, now).await? {
+        let kind = match message {
+            AccountMessage::PasswordReset => LinkKind::Reset,
+            AccountMessage::Invitation => LinkKind::Invitation,
+        };
+        if !self.store.put_password_link(account, kind, &sha256(&token), (now + holds, pause), by, now).await? {
             return Ok(Sent::NotStored);
         }
         let attempt = self.notifier.send_link(email, &account.username, message, &token).await;

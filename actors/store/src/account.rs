@@ -73,7 +73,8 @@ pub(crate) async fn take_over(
     );
     let Some(username) = changed.fetch_optional(&mut *tx).await? else { return Ok(false) };
     // A link that was sent before is for the password that was.
-    sqlx::query!("DELETE FROM password_link WHERE user_id = $1", id.0).execute(&mut *tx).await?;
+    let ended_links = sqlx::query!("UPDATE password_link SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL", id.0, now);
+    ended_links.execute(&mut *tx).await?;
     let ended = end(tx, id, kept, now).await?;
     let revoked = if kept.is_none() { revoke_tokens(tx, id, now).await? } else { 0 };
     notify(tx).await?;

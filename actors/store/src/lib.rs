@@ -103,7 +103,7 @@ pub use managed_package::RemovePackageOutcome;
 pub use notification::{
     AttemptRecord, ChannelDelivery, ChannelRow, ClaimedDelivery, CoordinatorInput, DecisionWrite, NewSecret, OutboxCounts, Subscribed,
 };
-pub use password_link::LinkedAccount;
+pub use password_link::{LinkKind, LinkedAccount};
 pub use server_check::ServerConnections;
 pub use session::{NewSession, Rotation, SessionUser};
 pub use user::{NewUser, UserRow};

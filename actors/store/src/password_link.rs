@@ -1,4 +1,4 @@
-//! Links by which a password is set: one per account, for one use.
+//! Links by which a password is set: one of each kind per account, for one use.
 
 use chrono::TimeDelta;
 use domain::access::Principal;
@@ -9,6 +9,15 @@ use serde_json::json;
 use crate::account::take_over;
 use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
+
+/// Kind of a link. One does not replace another of the other kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkKind {
+    /// Asked for on the sign-in page, by anybody.
+    Reset,
+    /// Sent by an admin.
+    Invitation,
+}
 
 /// Account of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,13 +49,15 @@ impl Store {
         Ok(true)
     }
 
-    /// Stores the link of an active account in place of an older one, unless that is younger than `pause`. Returns whether it is stored.
+    /// Stores the link of an active account in place of the last one of its kind, unless that is younger than `pause`, used or not. Returns whether it is
+    /// stored.
     ///
     /// # Errors
     /// The database is unavailable.
     pub async fn put_password_link(
         &self,
         account: &LinkedAccount,
+        kind: LinkKind,
         token_sha256: &[u8; 32],
         (expires_at, pause): (Timestamp, TimeDelta),
         by: &Principal,
@@ -54,15 +65,17 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         let stored = sqlx::query!(
-            "INSERT INTO password_link (user_id, token_sha256, created_at, expires_at)
-             SELECT user_id, $2, $3, $4 FROM app_user WHERE user_id = $1 AND disabled_at IS NULL
-             ON CONFLICT (user_id) DO UPDATE SET token_sha256 = excluded.token_sha256, created_at = excluded.created_at, expires_at = excluded.expires_at
+            "INSERT INTO password_link (user_id, invitation, token_sha256, created_at, expires_at)
+             SELECT user_id, $6, $2, $3, $4 FROM app_user WHERE user_id = $1 AND disabled_at IS NULL
+             ON CONFLICT (user_id, invitation) DO UPDATE SET token_sha256 = excluded.token_sha256, created_at = excluded.created_at,
+                 expires_at = excluded.expires_at, ended_at = NULL
              WHERE password_link.created_at <= $5",
             account.id.0,
             token_sha256.as_slice(),
             now,
             expires_at,
-            now - pause
+            now - pause,
+            kind == LinkKind::Invitation
         )
         .execute(&mut *tx)
         .await?;
@@ -82,7 +95,7 @@ impl Store {
     pub async fn password_link_account(&self, token_sha256: &[u8; 32], now: Timestamp) -> Result<Option<LinkedAccount>, StoreError> {
         let row = sqlx::query!(
             "SELECT u.user_id, u.username FROM password_link l JOIN app_user u USING (user_id)
-             WHERE l.token_sha256 = $1 AND l.expires_at > $2 AND u.disabled_at IS NULL",
+             WHERE l.token_sha256 = $1 AND l.expires_at > $2 AND l.ended_at IS NULL AND u.disabled_at IS NULL",
             token_sha256.as_slice(),
             now
         )
@@ -103,15 +116,23 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<LinkedAccount>, StoreError> {
         let mut tx = self.begin().await?;
+        // The account before its links, as all that changes both.
+        let holder = sqlx::query!(
+            "SELECT user_id, username FROM app_user
+             WHERE user_id = (SELECT l.user_id FROM password_link l WHERE l.token_sha256 = $1) AND disabled_at IS NULL FOR NO KEY UPDATE",
+            token_sha256.as_slice()
+        );
+        let Some(row) = holder.fetch_optional(&mut *tx).await? else { return Ok(None) };
+        let account = LinkedAccount { id: UserId(row.user_id), username: row.username };
         let used = sqlx::query!(
-            "DELETE FROM password_link l USING app_user u
-             WHERE l.token_sha256 = $1 AND l.expires_at > $2 AND u.user_id = l.user_id AND u.disabled_at IS NULL
-             RETURNING u.user_id, u.username",
+            "UPDATE password_link SET ended_at = $3 WHERE token_sha256 = $1 AND user_id = $2 AND expires_at > $3 AND ended_at IS NULL",
             token_sha256.as_slice(),
+            account.id.0,
             now
         );
-        let Some(row) = used.fetch_optional(&mut *tx).await? else { return Ok(None) };
-        let account = LinkedAccount { id: UserId(row.user_id), username: row.username };
+        if used.execute(&mut *tx).await?.rows_affected() == 0 {
+            return Ok(None);
+        }
         take_over(&mut tx, account.id, password_bcrypt, None, by, now).await?;
         tx.commit().await?;
         Ok(Some(account))

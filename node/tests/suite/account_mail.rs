@@ -114,7 +114,7 @@ async fn a_forgotten_password_is_answered_alike_for_everybody() {
         (form(&bench, "/password/forgot", "username=nobody".into()).await, form(&bench, "/password/forgot", "username=ANN".into()).await);
     assert_eq!((nobody.status, &nobody.body), (known.status, &known.body));
     let token = mailbox.token(0).await;
-    // Asked again at once: no second mail, and the first link still holds.
+    // Asked again at once: no second mail, and the first link still holds. It is refused even if its task comes after the link was used.
     form(&bench, "/password/forgot", "username=ann".into()).await;
     let set = form(&bench, "/password/new", format!("token={token}&password={}", NEW_PASSWORD.replace(' ', "+"))).await;
     assert_eq!(set.status, 303);

@@ -1,10 +1,10 @@
-//! Links by which a password is set: one of an account holds, once, for a while.
+//! Links by which a password is set: one of each kind and account holds, once, for a while.
 
 use chrono::TimeDelta;
 use domain::UserId;
 use domain::access::{Principal, Role};
 use domain::account::AccountChange;
-use store::LinkedAccount;
+use store::{LinkKind, LinkedAccount};
 use test_database::TestDatabase;
 
 use crate::common::{actions, add_user, at, console};
@@ -16,9 +16,13 @@ fn linked(id: UserId) -> LinkedAccount {
     LinkedAccount { id, username: "ann".into() }
 }
 
-async fn put(db: &TestDatabase, id: UserId, token: u8, second: i64) -> bool {
+async fn put_kind(db: &TestDatabase, id: UserId, kind: LinkKind, token: u8, second: i64) -> bool {
     let times = (at(second) + HOLDS, PAUSE);
-    db.store().put_password_link(&linked(id), &[token; 32], times, &Principal::system(), at(second)).await.unwrap()
+    db.store().put_password_link(&linked(id), kind, &[token; 32], times, &Principal::system(), at(second)).await.unwrap()
+}
+
+async fn put(db: &TestDatabase, id: UserId, token: u8, second: i64) -> bool {
+    put_kind(db, id, LinkKind::Reset, token, second).await
 }
 
 async fn redeem(db: &TestDatabase, token: u8, second: i64) -> Option<LinkedAccount> {
@@ -50,6 +54,29 @@ async fn the_newest_link_holds_and_there_are_not_many() {
     assert!(put(&db, id, 3, 120).await);
     assert_eq!((redeem(&db, 1, 130).await, redeem(&db, 2, 130).await), (None, None));
     assert_eq!(redeem(&db, 3, 130).await, Some(linked(id)));
+}
+
+#[tokio::test]
+async fn whoever_asks_for_a_link_does_not_end_an_invitation() {
+    let db = TestDatabase::new().await;
+    let id = add_user(&db, 1, "ann", Role::Admin).await;
+    assert!(put_kind(&db, id, LinkKind::Invitation, 1, 0).await);
+    assert!(put(&db, id, 2, 1).await && put(&db, id, 3, 121).await);
+    assert_eq!(db.store().password_link_account(&[1; 32], at(122)).await.unwrap(), Some(linked(id)));
+    assert_eq!(redeem(&db, 1, 123).await, Some(linked(id)));
+    assert_eq!(redeem(&db, 3, 124).await, None, "the password that it was for is gone");
+    assert_eq!(db.store().password_link_account(&[3; 32], at(124)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_link_that_was_used_counts_for_the_pause() {
+    let db = TestDatabase::new().await;
+    let id = add_user(&db, 1, "ann", Role::Admin).await;
+    assert!(put(&db, id, 1, 0).await);
+    assert_eq!(redeem(&db, 1, 10).await, Some(linked(id)));
+    assert_eq!((put(&db, id, 2, 119).await, redeem(&db, 1, 119).await), (false, None));
+    assert!(put(&db, id, 2, 120).await);
+    assert_eq!(redeem(&db, 2, 121).await, Some(linked(id)));
 }
 
 #[tokio::test]
