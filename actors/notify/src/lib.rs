@@ -28,7 +28,7 @@ pub use field::{Field, Input, fields};
 pub use http::check_authorities;
 pub use metrics::Metrics;
 pub use notifier::Notifier;
-pub use parse::{ChannelFields, parse};
+pub use parse::{ChannelFields, check_address, parse};
 pub use seal::{SealError, SecretFields};
 pub use sender::start;
 pub use settings::{MailServer, MailTls, NotifySettings};

@@ -208,6 +208,14 @@ pub(crate) fn ntfy_topic(url: &Url) -> Option<(Url, String)> {
     Some((server, topic))
 }
 
+/// Checks an address that mail is sent from or to.
+///
+/// # Errors
+/// It is none, or has other than ASCII characters; the error names `field`.
+pub fn check_address(field: &str, text: &str) -> Result<(), Invalid> {
+    address(field, text).map(drop)
+}
+
 fn address(field: &str, text: &str) -> Result<Address, Invalid> {
     if !text.is_ascii() {
         return Err(Invalid::new(field, format!("{text:?} has other than ASCII characters: write its domain as xn--...")));

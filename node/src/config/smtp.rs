@@ -16,9 +16,8 @@ impl Smtp {
         if self.port == 0 {
             return Err(Invalid::new("smtp.port", "0 is outside 1..65535"));
         }
-        if !self.from.split_once('@').is_some_and(|(user, domain)| !user.is_empty() && !domain.is_empty()) {
-            return Err(Invalid::new("smtp.from", "not an address of mail"));
-        }
+        // As where mail is sent: a sender that is refused there makes every mail a dead letter.
+        notify::check_address("smtp.from", &self.from)?;
         let (inline, file) = (self.password.get().is_some(), !self.password_file.as_os_str().is_empty());
         match (self.username.is_empty(), inline || file) {
             (_, _) if inline && file => Err(Invalid::new("smtp.password_file", "smtp.password is set as well: give one")),
@@ -59,6 +58,9 @@ mod tests {
         assert_eq!((server.host.as_str(), server.port, server.credentials.is_none()), ("mail.example.org", 587, true));
         for (more, wanted) in [
             (vec![("NEXMDM__SMTP__FROM", "nobody")], "smtp.from"),
+            (vec![("NEXMDM__SMTP__FROM", "")], "smtp.from"),
+            (vec![("NEXMDM__SMTP__FROM", "Ops <mdm@example.org>")], "smtp.from"),
+            (vec![("NEXMDM__SMTP__FROM", "mdm @example.org")], "smtp.from"),
             (vec![("NEXMDM__SMTP__TLS", "ssl")], "smtp.tls"),
             (vec![("NEXMDM__SMTP__USERNAME", "u")], "smtp.password"),
             (vec![("NEXMDM__SMTP__PASSWORD", "secret-word")], "smtp.username"),
