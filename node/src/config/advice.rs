@@ -49,6 +49,14 @@ pub(crate) fn advice(config: &Config) -> Vec<Advice> {
         );
         add("http.public_url", problem);
     }
+    if http.public_url.is_empty() && !config.smtp.host.is_empty() && !config.is_loopback() {
+        let problem = format!(
+            "empty, and smtp.host is set: links in mail, by which people set passwords, lead to {}, where this node listens: set it to the address \
+             that people open",
+            config.public_url()
+        );
+        add("http.public_url", problem);
+    }
     if http.trusted_networks().is_ok_and(|networks| networks.iter().any(|network| network.prefix_len() == 0)) {
         let problem = "names every address, so that whoever calls can write any X-Forwarded-For, and with it get round limits and lock-outs: \
                        name the proxy's addresses";
@@ -111,6 +119,10 @@ mod tests {
             assert_eq!(named(&[open, url, ("NEXMDM__HTTP__TRUSTED_PROXIES", all)]), ["http.trusted_proxies"], "{all}");
         }
         assert_eq!(named(&[("NEXMDM__HTTP__PUBLIC_URL", "http://mdm.example.com"), proxies]), ["http.public_url"]);
+        let mail = [("NEXMDM__SMTP__HOST", "mail.example.com"), ("NEXMDM__SMTP__FROM", "mdm@example.com")];
+        assert!(named(&mail).is_empty(), "a node for this machine alone");
+        assert_eq!(named(&[mail[0], mail[1], open]), ["http.listen", "http.public_url"]);
+        assert!(named(&[mail[0], mail[1], open, url, proxies]).is_empty());
         for password in ["1234567890", "password123", "Passw0rd1!", "short"] {
             assert_eq!(named(&[("NEXMDM__ADMIN__INITIAL_PASSWORD", password)]), ["admin.initial_password"], "{password}");
         }
