@@ -89,8 +89,8 @@ impl Notifier {
         Ok(ChannelFields { settings: row.channel.settings.clone(), secrets: secrets.unwrap_or_default() })
     }
 
-    /// Sends a test over a channel at once, past its queue, and waits for the answer: no longer than the time limit of an attempt, or twice that
-    /// where a test takes two requests.
+    /// Sends a test over a channel at once, past its queue, and waits for the answer: no longer than the time limit of an attempt (of mail: its
+    /// own), or twice that where a test takes two requests.
     pub async fn test(&self, row: &ChannelRow) -> Attempt {
         let Ok(_permit) = self.0.tests.try_acquire() else {
             return Attempt::later(TransientError::Quota, None, &format!("{TESTS_MAX} tests are under way already: try again in a moment"));

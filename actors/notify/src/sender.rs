@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use delivery::{Admission, AdmissionControl};
 use domain::notification::render::Rendering;
-use domain::notification::{AttemptOutcome, DeliveryStep, Message, NotificationKind, next_step};
+use domain::notification::{AttemptOutcome, ChannelKind, DeliveryStep, Message, NotificationKind, next_step};
 use domain::{ChannelId, Timestamp};
 use store::{AttemptRecord, ClaimedDelivery, Store, StoreError};
 use tokio::task::{Id, JoinSet};
@@ -194,7 +194,16 @@ async fn deliver(notifier: Notifier, store: Store, delivery: ClaimedDelivery, se
     let nothing = Ended { sent_at_ms, attempt: None, changed_at: None };
     // Without the database, or without the channel, nothing is sent; the message is due again after its claim, or gone with its channel.
     let Ok(Some(row)) = store.alert_channel(delivery.channel).await else { return nothing };
-    let rendering = Rendering { id: delivery.notification, message: &delivery.message, public_url: &notifier.settings().public_url };
+    let settings = notifier.settings();
+    if row.channel.kind == ChannelKind::Email {
+        // A conversation about mail may take longer than a claim.
+        let held = TimeDelta::from_std(settings.mail_timeout + NOTE_WITHIN).unwrap_or(TimeDelta::MAX);
+        let until = notifier.clock().now() + held;
+        if !store.hold_delivery(delivery.notification, delivery.channel, delivery.attempt, until).await.unwrap_or(false) {
+            return nothing;
+        }
+    }
+    let rendering = Rendering { id: delivery.notification, message: &delivery.message, public_url: &settings.public_url };
     let outgoing = Outgoing { rendering, queued_at: delivery.queued_at, number: delivery.attempt };
     let attempt = notifier.send(&row, outgoing).await;
     let now = notifier.clock().now();

@@ -16,6 +16,8 @@ pub struct NotifySettings {
     pub sends: bool,
     /// How long an attempt may take, from looking its name up to the end of the answer.
     pub timeout: Duration,
+    /// How long a conversation with a mail server may take once it is connected: content filters and greeting delays take longer than other services.
+    pub mail_timeout: Duration,
     /// Most attempts of a channel at a time.
     pub per_channel: usize,
     /// How often the outbox is looked at, besides being woken.
@@ -35,6 +37,7 @@ impl Default for NotifySettings {
             allow_private_targets: false,
             sends: true,
             timeout: Duration::from_secs(10),
+            mail_timeout: Duration::from_secs(60),
             per_channel: 2,
             poll_interval: Duration::from_secs(2),
             answer_max_bytes: 16_384,

@@ -50,6 +50,9 @@ pub(crate) struct Mail {
 /// Sends mail.
 pub(crate) struct Mailer {
     targets: Targets,
+    /// Limit of the connection.
+    connect_timeout: Duration,
+    /// Limit of the whole conversation.
     timeout: Duration,
     hello: ClientId,
     authorities: Vec<Certificate>,
@@ -81,7 +84,8 @@ impl Mailer {
         let is_name = |host: &String| host.parse::<std::net::IpAddr>().is_err() && !host.starts_with('[');
         Ok(Self {
             targets: Targets { allow_private: settings.allow_private_targets },
-            timeout: settings.timeout,
+            connect_timeout: settings.timeout.min(settings.mail_timeout),
+            timeout: settings.mail_timeout,
             hello: host.filter(is_name).map_or_else(ClientId::default, ClientId::Domain),
             authorities: authorities.into_iter().collect(),
         })
@@ -155,8 +159,8 @@ impl Mailer {
             }
         };
         let wrapped = tls.clone().filter(|_| server.tls == MailTls::Tls);
-        let connected = AsyncSmtpConnection::connect_tokio1(addresses.as_slice(), Some(self.timeout), &self.hello, wrapped, None).await;
-        let mut connection = connected?;
+        let connected = AsyncSmtpConnection::connect_tokio1(addresses.as_slice(), Some(self.connect_timeout), &self.hello, wrapped, None);
+        let mut connection = connected.await?;
         if let Some(tls) = tls.filter(|_| server.tls == MailTls::Starttls) {
             connection.starttls(tls, &self.hello).await?;
         }

@@ -14,6 +14,7 @@ impl Config {
             allow_private_targets: self.alerts.allow_private_targets,
             sends: true,
             timeout: Duration::from_millis(self.notify.timeout_ms),
+            mail_timeout: Duration::from_millis(self.notify.mail_timeout_ms),
             per_channel: self.notify.per_channel_max,
             poll_interval: Duration::from_millis(self.notify.poll_ms),
             answer_max_bytes: self.notify.answer_limit_bytes,

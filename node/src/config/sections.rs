@@ -278,6 +278,7 @@ section!(
     /// `[notify]`
     Notify {
         timeout_ms: u64 where 500..=120_000,
+        mail_timeout_ms: u64 where 500..=600_000,
         per_channel_max: usize where 1..=20,
         poll_ms: u64 where 100..=60_000,
         answer_limit_bytes: usize where 256..=1 << 20,

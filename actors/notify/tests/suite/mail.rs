@@ -6,7 +6,7 @@ use domain::notification::{AttemptOutcome, ChannelKind};
 use notify::{Attempt, MailTls, NotifySettings};
 use secrecy::SecretString;
 
-use crate::mail_server::{Encryption, MailServer, Mode};
+use crate::mail_server::{Encryption, MailServer, Mode, SLOWNESS};
 use crate::setup::{channel, notifier, settings};
 
 async fn test_of(server: &MailServer, more: &[(&str, &str)], settings: NotifySettings) -> Attempt {
@@ -85,7 +85,7 @@ async fn a_recipient_that_is_refused_keeps_no_other_from_the_mail() {
 #[tokio::test]
 async fn greylisting_a_lost_connection_and_silence_are_tried_again() {
     let server = MailServer::start(Encryption::None, Mode::Greylists, "localhost").await;
-    let short = NotifySettings { timeout: Duration::from_millis(500), ..settings() };
+    let short = NotifySettings { mail_timeout: Duration::from_millis(500), ..settings() };
     for (mode, outcome, words) in [
         (Mode::Greylists, later(), "greylisted"),
         (Mode::DropsInData, later(), ""),
@@ -101,6 +101,14 @@ async fn greylisting_a_lost_connection_and_silence_are_tried_again() {
     }
     server.set(Mode::Accepts);
     assert!(test_of(&server, &[("tls", "none")], settings()).await.is_delivered());
+}
+
+#[tokio::test]
+async fn a_server_that_is_slow_to_accept_is_waited_for() {
+    let server = MailServer::start(Encryption::None, Mode::Filters, "localhost").await;
+    let attempt = test_of(&server, &[("tls", "none")], NotifySettings { timeout: SLOWNESS / 2, ..settings() }).await;
+    assert!(attempt.is_delivered(), "it would be sent again and again: {}", attempt.answer);
+    assert_eq!(server.received().len(), 1);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A mail server on this machine that records what it accepts, with STARTTLS and TLS, and fails as a test wants.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
@@ -8,6 +9,9 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+
+/// How long a server that filters takes.
+pub(crate) const SLOWNESS: Duration = Duration::from_secs(2);
 
 /// How a server fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub(crate) enum Mode {
     DropsInData,
     /// Refuses to be spoken to.
     RefusesAll,
+    /// Accepts after [`SLOWNESS`], as one that looks into mail first.
+    Filters,
     /// Says nothing.
     Hangs,
 }
@@ -158,6 +164,9 @@ impl MailServer {
                     }
                     // RFC 5321, section 4.5.2.
                     mail.data.push_str(line.strip_prefix('.').unwrap_or(&line));
+                }
+                if mode == Mode::Filters {
+                    tokio::time::sleep(SLOWNESS).await;
                 }
                 let auth = mail.auth.clone();
                 self.received.lock().unwrap().push(std::mem::replace(&mut mail, Received { encrypted, auth, ..Received::default() }));

@@ -22,6 +22,7 @@ pub(crate) fn settings() -> NotifySettings {
         allow_private_targets: true,
         sends: true,
         timeout: TIMEOUT,
+        mail_timeout: TIMEOUT,
         per_channel: 2,
         poll_interval: Duration::from_millis(50),
         answer_max_bytes: 4_096,

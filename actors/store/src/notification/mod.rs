@@ -2,6 +2,7 @@
 
 mod channel;
 mod coordinator;
+mod hold;
 mod outbox;
 mod route;
 mod subscription;

@@ -93,6 +93,21 @@ async fn a_message_is_sent_to_each_channel_as_it_was_queued() {
 }
 
 #[tokio::test]
+async fn a_claim_is_prolonged_by_its_sender_alone() {
+    let db = TestDatabase::new().await;
+    add_channels(&db, 1).await;
+    queue(&db, 1, &[1], 0).await;
+    let claimed = claim(&db, 0).await.remove(0);
+    let hold = async |attempt, until| db.store().hold_delivery(claimed.notification, claimed.channel, attempt, at(until)).await.unwrap();
+    assert!(hold(claimed.attempt, 90).await);
+    assert!(claim(&db, 89).await.is_empty(), "longer than the claim was for");
+    let again = claim(&db, 90).await.remove(0);
+    assert!(!hold(claimed.attempt, 500).await, "another one has it");
+    assert!(end(&db, &again, DeliveryStep::Done, 91).await);
+    assert!(!hold(again.attempt, 500).await, "it is delivered");
+}
+
+#[tokio::test]
 async fn a_channel_that_is_down_delays_no_other() {
     let db = TestDatabase::new().await;
     add_channels(&db, 2).await;
