@@ -6,7 +6,7 @@ use std::time::Duration;
 use clock::Clock;
 use domain::alert::Severity;
 use domain::notification::render::Rendering;
-use domain::notification::{Message, NotificationKind};
+use domain::notification::{AttemptOutcome, Message, NotificationKind};
 use domain::push::TransientError;
 use domain::{ChannelId, NotificationId};
 use secrecy::SecretBox;
@@ -111,8 +111,9 @@ impl Notifier {
         self.send(row, Outgoing { rendering, queued_at: self.clock().now(), number: 1 }).await
     }
 
-    /// Sends a link to an account by the mail server of the configuration.
-    pub async fn send_link(&self, to: &str, username: &str, message: AccountMessage, token: &str) -> Attempt {
+    /// Sends a link to an account by the mail server of the configuration. One that may be accepted later, as by a server that greylists, is sent again
+    /// after each of `waits`.
+    pub async fn send_link(&self, to: &str, username: &str, message: AccountMessage, token: &str, waits: &[Duration]) -> Attempt {
         let Some(server) = &self.0.settings.mail_server else { return Attempt::refused("no mail server is configured") };
         let Ok(to) = to.parse() else { return Attempt::refused("the account's address is not one") };
         let public_url = &self.0.settings.public_url;
@@ -128,8 +129,14 @@ impl Notifier {
             references: None,
             date: self.clock().now().into(),
         };
-        let attempt = self.0.transports.mailer.send(server, &mail, LAST_ATTEMPT).await;
-        Attempt { answer: attempt.answer.replace(token, "(hidden)"), ..attempt }
+        let mut waits = waits.iter();
+        loop {
+            let attempt = self.0.transports.mailer.send(server, &mail, LAST_ATTEMPT).await;
+            match (attempt.outcome, waits.next()) {
+                (AttemptOutcome::Later { .. }, Some(wait)) => tokio::time::sleep(*wait).await,
+                _ => return Attempt { answer: attempt.answer.replace(token, "(hidden)"), ..attempt },
+            }
+        }
     }
 
     /// Sends a message once.

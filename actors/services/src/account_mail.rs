@@ -4,6 +4,7 @@
 //! newest of its kind and account alone. Its token is in the mail and nowhere else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use clock::Clock;
@@ -28,8 +29,10 @@ const INVITATION_HOLDS: TimeDelta = TimeDelta::hours(72);
 /// Shortest time between two links of an account that somebody asked for: mail is not a way to bother people, and a link that is replaced held for half
 /// its time at least, whoever goes on asking.
 const PAUSE: TimeDelta = TimeDelta::minutes(15);
-/// Most links that are being sent because somebody asked; beyond it none is.
-const SENDING_MAX: usize = 8;
+/// Waits before a link that somebody asked for is sent again, where a mail server may accept it later: greylisting lasts some minutes.
+const SEND_AGAIN: [Duration; 3] = [Duration::from_secs(30), Duration::from_secs(120), Duration::from_secs(300)];
+/// Most links that are being sent, or wait to be sent again, because somebody asked; beyond it none is.
+const SENDING_MAX: usize = 32;
 /// Longest token that is looked up.
 const TOKEN_MAX_BYTES: usize = 200;
 
@@ -172,15 +175,18 @@ impl LinkSender<'_> {
             AccountMessage::PasswordReset => LinkKind::Reset,
             AccountMessage::Invitation => LinkKind::Invitation,
         };
+        // Who invites is answered at once, and can invite again.
+        let waits: &[Duration] = if kind == LinkKind::Reset { &SEND_AGAIN } else { &[] };
         if !self.store.put_password_link(account, kind, &sha256(&token), (now + holds, pause), by, now).await? {
             return Ok(Sent::NotStored);
         }
-        let attempt = self.notifier.send_link(email, &account.username, message, &token).await;
+        let attempt = self.notifier.send_link(email, &account.username, message, &token, waits).await;
         if attempt.is_delivered() {
             tracing::info!(event = "account.password_link_sent", username = account.username);
             return Ok(Sent::Accepted);
         }
         tracing::warn!(event = "account.password_link_not_sent", username = account.username, answer = attempt.answer);
+        self.store.end_link_pause(&sha256(&token)).await?;
         Ok(Sent::NotAccepted)
     }
 }

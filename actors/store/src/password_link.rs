@@ -88,6 +88,17 @@ impl Store {
         Ok(true)
     }
 
+    /// Lets the next link of its kind and account be sent at once: this one was not sent. It goes on to hold, as a mail server may have accepted it
+    /// without saying so.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn end_link_pause(&self, token_sha256: &[u8; 32]) -> Result<(), StoreError> {
+        let ended = sqlx::query!("UPDATE password_link SET created_at = 'epoch' WHERE token_sha256 = $1", token_sha256.as_slice());
+        ended.execute(&self.pool).await?;
+        Ok(())
+    }
+
     /// The active account of a link that holds.
     ///
     /// # Errors

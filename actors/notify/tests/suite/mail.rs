@@ -133,24 +133,43 @@ async fn a_channel_without_a_server_uses_that_of_the_configuration() {
     assert_eq!(server.received()[0].from, "<mdm@example.org>");
 }
 
-#[tokio::test]
-async fn a_link_to_set_a_password_is_in_the_mail_and_nowhere_else() {
-    let server = MailServer::start(Encryption::None, Mode::Accepts, "localhost").await;
-    let mail_server = notify::MailServer {
+/// A mail server of the configuration.
+fn configured(server: &MailServer) -> notify::MailServer {
+    notify::MailServer {
         host: "127.0.0.1".into(),
         port: server.port,
         tls: MailTls::None,
         credentials: None,
         from: "mdm@example.org".into(),
         trusted: true,
+    }
+}
+
+#[tokio::test]
+async fn a_link_is_sent_again_to_a_server_that_greylists() {
+    let server = MailServer::start(Encryption::None, Mode::GreylistsFirst, "localhost").await;
+    let notifier = notifier(NotifySettings { mail_server: Some(configured(&server)), ..settings() });
+    let send = async |waits: &[Duration]| {
+        notifier.send_link("ann@example.org", "ann", notify::AccountMessage::PasswordReset, "tok_abc", waits).await.outcome
     };
-    let with_server = notifier(NotifySettings { mail_server: Some(mail_server), ..settings() });
-    let attempt = with_server.send_link("ann@example.org", "ann", notify::AccountMessage::Invitation, "tok_abc").await;
+    assert_eq!(send(&[Duration::from_millis(1)]).await, AttemptOutcome::Delivered);
+    assert_eq!(server.received().len(), 1);
+    server.set(Mode::Greylists);
+    assert_eq!(send(&[Duration::from_millis(1)]).await, later(), "given up after the last wait");
+    server.set(Mode::RefusesAll);
+    assert_eq!(send(&[Duration::from_secs(86_400)]).await, AttemptOutcome::Refused, "not sent again");
+}
+
+#[tokio::test]
+async fn a_link_to_set_a_password_is_in_the_mail_and_nowhere_else() {
+    let server = MailServer::start(Encryption::None, Mode::Accepts, "localhost").await;
+    let with_server = notifier(NotifySettings { mail_server: Some(configured(&server)), ..settings() });
+    let attempt = with_server.send_link("ann@example.org", "ann", notify::AccountMessage::Invitation, "tok_abc", &[]).await;
     assert!(attempt.is_delivered() && !attempt.answer.contains("tok_abc"), "{}", attempt.answer);
     let mail = server.received().remove(0);
     assert_eq!(mail.to, ["ann@example.org"]);
     // Quoted-printable: the equals sign is encoded, and lines are folded.
     assert!(mail.data.replace("=\r\n", "").contains("https://mdm.example.org/password/new?token=3Dtok_abc"), "{}", mail.data);
-    let without = notifier(settings()).send_link("ann@example.org", "ann", notify::AccountMessage::Invitation, "tok_abc").await;
+    let without = notifier(settings()).send_link("ann@example.org", "ann", notify::AccountMessage::Invitation, "tok_abc", &[]).await;
     assert_eq!(without.outcome, AttemptOutcome::Refused);
 }

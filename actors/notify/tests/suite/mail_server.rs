@@ -22,6 +22,8 @@ pub(crate) enum Mode {
     RefusesGone,
     /// Refuses everything at first, for a while.
     Greylists,
+    /// Refuses everything in its first conversation, for a while.
+    GreylistsFirst,
     /// Closes the connection in the middle of the message.
     DropsInData,
     /// Refuses to be spoken to.
@@ -133,6 +135,8 @@ impl MailServer {
             let line = line.trim_end().to_owned();
             self.commands.lock().unwrap().push(line.clone());
             let upper = line.to_ascii_uppercase();
+            let conversations = self.commands.lock().unwrap().iter().filter(|line| line.starts_with("MAIL FROM:")).count();
+            let greylists = mode == Mode::Greylists || (mode == Mode::GreylistsFirst && conversations == 1);
             let answer = if upper.starts_with("EHLO") {
                 let starttls = if self.encryption == Encryption::Starttls && !encrypted { "250-STARTTLS\r\n" } else { "" };
                 format!("250-mail.test\r\n{starttls}250-8BITMIME\r\n250 AUTH PLAIN LOGIN\r\n")
@@ -147,7 +151,7 @@ impl MailServer {
                 "250 ok\r\n".into()
             } else if upper.starts_with("RCPT TO:<GONE") && mode == Mode::RefusesGone {
                 "550 5.1.1 no such user\r\n".into()
-            } else if upper.starts_with("RCPT TO:") && mode == Mode::Greylists {
+            } else if upper.starts_with("RCPT TO:") && greylists {
                 "451 4.7.1 greylisted, try again\r\n".into()
             } else if upper.starts_with("RCPT TO:") {
                 mail.to.push(line[8..].trim_matches(['<', '>']).to_owned());

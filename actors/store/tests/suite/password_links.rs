@@ -80,6 +80,17 @@ async fn a_link_that_was_used_counts_for_the_pause() {
 }
 
 #[tokio::test]
+async fn a_link_that_was_not_sent_keeps_none_from_being_sent() {
+    let db = TestDatabase::new().await;
+    let id = add_user(&db, 1, "ann", Role::Admin).await;
+    assert!(put(&db, id, 1, 0).await);
+    db.store().end_link_pause(&[1; 32]).await.unwrap();
+    assert_eq!(db.store().password_link_account(&[1; 32], at(1)).await.unwrap(), Some(linked(id)), "it may have arrived all the same");
+    assert!(put(&db, id, 2, 1).await);
+    assert_eq!(redeem(&db, 2, 2).await, Some(linked(id)));
+}
+
+#[tokio::test]
 async fn another_password_address_or_a_disabled_account_end_a_link() {
     let db = TestDatabase::new().await;
     let (id, _) = (add_user(&db, 1, "ann", Role::Viewer).await, add_user(&db, 2, "bob", Role::Admin).await);
