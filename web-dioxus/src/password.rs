@@ -83,8 +83,8 @@ pub(crate) async fn send(
     };
     dashboard.system.account_mail.request_link(&form.username, origin(request_origin));
     // The same whether or not there is such an account.
-    let text = "If there is an account of this name with an e-mail address, a link is on its way to it. It holds for 30 minutes.";
-    page(&dashboard.assets, StatusCode::OK, "Look into your mail", &notice("info", "status", text))
+    let text = "If there is an account of this name with an e-mail address, a link is on its way to it. It is valid for 30 minutes.";
+    page(&dashboard.assets, StatusCode::OK, "Check your e-mail", &notice("info", "status", text))
 }
 
 /// `GET /password/new`
@@ -140,7 +140,7 @@ fn new_password(assets: &Assets, status: StatusCode, username: &str, token: &str
 
 fn unusable(assets: &Assets, error: &ServiceError) -> Response {
     let text = match error {
-        ServiceError::NotFound(_) => "This link does not hold any more: it was used, is too old, or a newer one was sent.",
+        ServiceError::NotFound(_) => "This link is not valid any more: it was used, has expired, or a newer one was sent.",
         _ => "The server cannot set passwords right now. Try again in a moment.",
     };
     page(assets, status_of(error), "Set a password", &notice("bad", "alert", text))

@@ -23,7 +23,7 @@ use crate::target::{TargetError, Targets};
 
 /// Attempts that wait for recipients that may be accepted later; further ones are for the others alone.
 const WAITING_ATTEMPTS: u32 = 4;
-/// Number of an attempt that no other one follows.
+/// Number for an attempt that does not wait for recipients that may be accepted later.
 pub(crate) const LAST_ATTEMPT: u32 = u32::MAX;
 /// Time to say goodbye, once the message is accepted.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ pub(crate) struct Mailer {
     connect_timeout: Duration,
     /// Limit of the whole conversation.
     timeout: Duration,
-    hello: ClientId,
+    client_id: ClientId,
     authorities: Vec<Certificate>,
 }
 
@@ -86,7 +86,7 @@ impl Mailer {
             targets: Targets { allow_private: settings.allow_private_targets },
             connect_timeout: settings.timeout.min(settings.mail_timeout),
             timeout: settings.mail_timeout,
-            hello: host.filter(is_name).map_or_else(ClientId::default, ClientId::Domain),
+            client_id: host.filter(is_name).map_or_else(ClientId::default, ClientId::Domain),
             authorities: authorities.into_iter().collect(),
         })
     }
@@ -159,10 +159,11 @@ impl Mailer {
             }
         };
         let wrapped = tls.clone().filter(|_| server.tls == MailTls::Tls);
-        let connected = AsyncSmtpConnection::connect_tokio1(addresses.as_slice(), Some(self.connect_timeout), &self.hello, wrapped, None);
+        let connected =
+            AsyncSmtpConnection::connect_tokio1(addresses.as_slice(), Some(self.connect_timeout), &self.client_id, wrapped, None);
         let mut connection = connected.await?;
         if let Some(tls) = tls.filter(|_| server.tls == MailTls::Starttls) {
-            connection.starttls(tls, &self.hello).await?;
+            connection.starttls(tls, &self.client_id).await?;
         }
         Ok(connection)
     }

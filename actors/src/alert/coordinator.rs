@@ -116,7 +116,7 @@ impl DecidingState {
         let store = &context.store;
         let Some(epoch) = context.ownership.acting(alert_shard()) else {
             self.known = None;
-            // What is told of the cluster is told by the node that coordinates.
+            // These metrics are about the cluster: the node that coordinates sets them.
             context.metrics.alert_last_decision.set(0);
             context.metrics.alerts_open.reset();
             return Ok(RETRY_DELAY);

@@ -35,7 +35,7 @@ pub(super) fn Acknowledge(ids: Vec<AlertId>, what: String, ondone: EventHandler<
         FormDialog { title: "Acknowledge {what}?", action: "Acknowledge", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
             p { class: "muted",
                 if several { "They are yours then: nobody else is escalated to. Each is resolved by itself once its condition is over." }
-                else { "It is yours then: nobody else is escalated to. It is resolved by itself once its condition is over." }
+                else { "You take over: it is not escalated further. It resolves by itself once its condition is over." }
             }
             TextField { name: "note", label: "Note", hint: "optional; for whoever else looks at it", placeholder: "Driving there", error: submission.error("note") }
         }

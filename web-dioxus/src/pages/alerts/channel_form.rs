@@ -64,7 +64,7 @@ pub(super) fn ChannelForm(known: Option<Channel>, ondone: EventHandler<()>, oncl
                 toasts.good(if id.is_some() {
                     format!("Changed {name}.")
                 } else {
-                    format!("Made {name}. Test it, and lead alerts to it by a route.")
+                    format!("Created {name}. Test it, and add a route that sends alerts to it.")
                 });
                 ondone.call(());
             }
@@ -72,7 +72,7 @@ pub(super) fn ChannelForm(known: Option<Channel>, ondone: EventHandler<()>, oncl
     });
     let (title, action) = match &known {
         Some(channel) => (format!("Change {}", channel.name), "Save"),
-        None => ("New channel".to_owned(), "Make channel"),
+        None => ("New channel".to_owned(), "Create channel"),
     };
     let held = known.clone();
     let of_kind = channel_fields(kind());

@@ -37,7 +37,7 @@ fn List(dialog: Signal<Option<ChannelDialog>>) -> Element {
             }
             match reading.value.as_deref() {
                 Some(channels) if channels.is_empty() => rsx! {
-                    EmptyState { glyph: Glyph::Send, title: "No channels yet", text: "Make a channel, test it, and lead alerts to it by a route. Until then nobody is notified; alerts are on the Alerts page all the same.",
+                    EmptyState { glyph: Glyph::Send, title: "No channels yet", text: "Create a channel, test it, and add a route that sends alerts to it. Until then nobody is notified; alerts are on the Alerts page all the same.",
                         button { class: "button primary", r#type: "button", aria_haspopup: "dialog", onclick: move |_| dialog.set(Some(ChannelDialog::Edit(None))), "New channel" }
                     }
                 },

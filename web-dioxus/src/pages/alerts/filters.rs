@@ -59,7 +59,7 @@ pub(super) fn Filters(query: AlertsUrl) -> Element {
                     option { key: "{rule.as_str()}", value: rule.as_str(), selected: query.rule == Some(rule), {rule.spec().label} }
                 }
             }
-            select { class: chosen(query.severity.is_some()), name: "severity", aria_label: "Least severity",
+            select { class: chosen(query.severity.is_some()), name: "severity", aria_label: "Minimum severity",
                 onchange: move |event| go.call(AlertsUrl { severity: event.value().parse().ok(), ..of_severity.clone() }),
                 option { value: "", selected: query.severity.is_none(), "Severity: any" }
                 for severity in [Severity::Warning, Severity::Critical] {

@@ -22,10 +22,10 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Numbers of a plan: name, label, hint.
 const NUMBERS: [(&str, &str, &str); 5] = [
     ("attempts_max", "Attempts at one alert", "1 to 10"),
-    ("backoff_seconds", "Wait after the first (s)", "doubled with each further one"),
-    ("at_once_max", "Devices at once", "over the whole cluster"),
+    ("backoff_seconds", "Retry delay (s)", "doubled with each further attempt"),
+    ("at_once_max", "Concurrent devices", "over the whole cluster"),
     ("per_hour_max", "Commands an hour", "over the whole cluster"),
-    ("failures_max", "Failures in a row", "then it turns itself off"),
+    ("failures_max", "Consecutive failures", "after so many it turns itself off"),
 ];
 
 /// The dialog that is open.
@@ -151,7 +151,7 @@ fn PlanRow(view: RemediationView, ago: Option<String>, may: bool, onopen: EventH
                 if let Some((at, ago)) = view.turned_off_at.zip(ago) {
                     div { class: "row-meta", span { "data-testid": "turned-off", "Turned itself off " {time_ago(at, &ago)} ": it kept failing." } }
                 } else if view.failures_in_a_row > 0 {
-                    div { class: "row-meta", span { "{view.failures_in_a_row} in a row did not help" } }
+                    div { class: "row-meta", span { "Consecutive failures: {view.failures_in_a_row}" } }
                 }
             }
             if may {
@@ -233,10 +233,10 @@ fn SetPlan(rule: Rule, known: Option<RemediationView>, ondone: EventHandler<()>,
             }
             label { class: "choice-row",
                 input { r#type: "checkbox", name: "enabled", initial_checked: plan.enabled }
-                span { strong { "On" } span { class: "muted", "commands are sent without anybody asking for them" } }
+                span { strong { "Run automatically" } span { class: "muted", "commands are sent without a person confirming them" } }
             }
             if runs {
-                TextField { name: "exec", label: "Allowed command", value: known.as_ref().and_then(|view| view.exec.clone()).unwrap_or_default(), hint: "its name in the settings", error: submission.error("exec") }
+                TextField { name: "exec", label: "Allowed command", value: known.as_ref().and_then(|view| view.exec.clone()).unwrap_or_default(), hint: "as it is named in the list of allowed commands", error: submission.error("exec") }
             }
             for ((name, label, hint), value) in NUMBERS.into_iter().zip(held) {
                 TextField { key: "{name}", name, label: label.to_owned(), value: value.to_string(), hint, error: submission.error(name) }

@@ -72,12 +72,12 @@ pub(super) fn RouteForm(known: Option<AlertRoute>, channels: Vec<Channel>, ondon
                 }
             };
             if submission.done(outcome).is_some() {
-                toasts.good(if id.is_some() { "Changed the route." } else { "Made the route." });
+                toasts.good(if id.is_some() { "Changed the route." } else { "Created the route." });
                 ondone.call(());
             }
         });
     });
-    let (title, action) = if id.is_some() { ("Change the route", "Save") } else { ("New route", "Make route") };
+    let (title, action) = if id.is_some() { ("Change the route", "Save") } else { ("New route", "Create route") };
     let level = known.as_ref().map_or(0, |route| route.level);
     let severity = known.as_ref().map_or(Severity::Warning, |route| route.min_severity);
     let hours = known.as_ref().and_then(|route| route.hours.as_ref()).and_then(|hours| hours.daily()).cloned();
@@ -97,7 +97,7 @@ pub(super) fn RouteForm(known: Option<AlertRoute>, channels: Vec<Channel>, ondon
                         }
                     }
                 }
-                Field { name: "min_severity", label: "Least severity", error: submission.error("min_severity"),
+                Field { name: "min_severity", label: "Minimum severity", error: submission.error("min_severity"),
                     select { id: "min_severity", name: "min_severity", aria_describedby: "min_severity-note",
                         for one in Severity::ALL {
                             option { key: "{one.as_str()}", value: one.as_str(), initial_selected: one == severity, {one.title()} }

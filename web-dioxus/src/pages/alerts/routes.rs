@@ -55,7 +55,7 @@ fn List() -> Element {
                 Some((routes, channels)) if routes.is_empty() => rsx! {
                     EmptyState { glyph: Glyph::Send, title: "No routes yet", text: "A route leads alerts to a channel, by severity, rule, group and time of day. Without one nobody is notified.",
                         if channels.is_empty() {
-                            RouteLink { to: Route::AlertChannels {}, class: "button primary", "Make a channel first" }
+                            RouteLink { to: Route::AlertChannels {}, class: "button primary", "Create a channel first" }
                         } else {
                             button { class: "button primary", r#type: "button", aria_haspopup: "dialog", onclick: move |_| dialog.set(Some(OpenDialog::Edit(None))), "New route" }
                         }

@@ -88,7 +88,7 @@ fn One(rule: Rule) -> Element {
                         let known = view.read().value.and_then(|view| view.settings.iter().find(|setting| setting.scope == ThresholdScope::Global).cloned());
                         dialog.set(Some(OpenDialog::Set(known.filter(|_| !of_devices))));
                     },
-                    {icon(Glyph::Edit)} if of_devices { "Set for…" } else { "Change" }
+                    {icon(Glyph::Edit)} if of_devices { "Add override…" } else { "Change" }
                 }
             }
         }
@@ -123,7 +123,7 @@ fn Summary(view: RuleView) -> Element {
     let firing = AlertsUrl { rule: Some(view.rule), ..AlertsUrl::of(AlertState::Firing) };
     rsx! {
         section { class: "card", aria_labelledby: "summary-title",
-            h2 { id: "summary-title", "For all" }
+            h2 { id: "summary-title", "All devices" }
             if !view.rule.has_source() {
                 div { class: "notice warn", {icon(Glyph::Alert)} span { "Nothing in this version provides what the rule goes by: it stays silent." } }
             }
@@ -270,7 +270,7 @@ fn Concerned(rule: Rule) -> Element {
     let reading = concerned.read();
     rsx! {
         section { class: "card", aria_labelledby: "concerned-title", aria_busy: reading.loading.to_string(),
-            h2 { id: "concerned-title", "Devices right now" }
+            h2 { id: "concerned-title", "Currently affected devices" }
             if let Some(problem) = &reading.problem {
                 Problem { text: problem.clone(), onretry: move |()| concerned.again() }
             }

@@ -214,14 +214,14 @@ fn Edit(
             div { class: "field-pair even",
                 Field { name: "enabled", label: "State",
                     select { id: "enabled", name: "enabled", aria_describedby: "enabled-note",
-                        for (name, title, on) in [("", "Not set here", None), ("on", "On", Some(true)), ("off", "Off", Some(false))] {
+                        for (name, title, on) in [("", "Inherit", None), ("on", "On", Some(true)), ("off", "Off", Some(false))] {
                             option { key: "{title}", value: name, initial_selected: on == enabled, {title} }
                         }
                     }
                 }
                 Field { name: "severity", label: "Severity",
                     select { id: "severity", name: "severity", aria_describedby: "severity-note",
-                        option { value: "", initial_selected: severity.is_none(), "Not set here" }
+                        option { value: "", initial_selected: severity.is_none(), "Inherit" }
                         for one in Severity::ALL {
                             option { key: "{one.as_str()}", value: one.as_str(), initial_selected: severity == Some(one), {one.title()} }
                         }

@@ -109,7 +109,7 @@ pub(super) fn SilenceAlert(alert: SilencedAlert, ondone: EventHandler<()>, onclo
                 }
             }
             DurationField { error: submission.error("duration_seconds") }
-            TextField { name: "reason", label: "Reason", hint: "required; whoever wonders at the silence reads it", placeholder: "Renovation of the shop", error: submission.error("reason") }
+            TextField { name: "reason", label: "Reason", hint: "required; shown with the silence", placeholder: "Renovation of the shop", error: submission.error("reason") }
             if let Some(problem) = submission.other_error(&["reason", "duration_seconds"]) {
                 p { class: "field-error", role: "alert", "{problem}" }
             }

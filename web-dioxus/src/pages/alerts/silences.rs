@@ -143,7 +143,7 @@ fn Add(ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
             p { class: "muted", "An alert is silenced when it meets every criterion that is given." }
             MatcherFields { submission }
             DurationField { error: submission.error("duration_seconds") }
-            TextField { name: "reason", label: "Reason", hint: "required; whoever wonders at the silence reads it", error: submission.error("reason") }
+            TextField { name: "reason", label: "Reason", hint: "required; shown with the silence", error: submission.error("reason") }
             if let Some(problem) = submission.other_error(&known) {
                 p { class: "field-error", role: "alert", "data-testid": "form-error", "{problem}" }
             }

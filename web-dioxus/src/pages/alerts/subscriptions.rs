@@ -108,7 +108,7 @@ fn Add(id: ChannelId, ondone: EventHandler<()>, onclose: EventHandler<()>) -> El
             let outcome =
                 session.call(move |system, principal| async move { system.alerts.subscribe(&principal, id, actions).await }).await;
             if submission.done(outcome).is_some() {
-                toasts.good("Subscribed. Events are told from now on.");
+                toasts.good("Subscribed. New events are sent to the channel.");
                 ondone.call(());
             }
         });
@@ -157,7 +157,7 @@ fn Remove(view: SubscriptionView, ondone: EventHandler<()>, onclose: EventHandle
     rsx! {
         Confirm { title: "Remove this subscription?", action: "Remove", busy: busy(), onconfirm, onclose,
             p { class: "names", code { {view.subscription.actions.join(", ")} } }
-            p { "The channel is told of these events no more." }
+            p { "No further events of these kinds are sent to the channel." }
         }
     }
 }

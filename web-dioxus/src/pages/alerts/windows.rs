@@ -155,14 +155,14 @@ fn Add(ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
                 }
             };
             if submission.done(outcome).is_some() {
-                toasts.good("Made the maintenance window.");
+                toasts.good("Created the maintenance window.");
                 ondone.call(());
             }
         });
     });
     let known: Vec<&str> = FIELDS.into_iter().chain(["reason", "start", "end", "tz", "weekdays"]).collect();
     rsx! {
-        FormDialog { title: "New maintenance window", action: "Make window", wide: true, busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
+        FormDialog { title: "New maintenance window", action: "Create window", wide: true, busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
             MatcherFields { submission }
             fieldset { class: "choices inline",
                 legend { "Weekdays" }
@@ -177,7 +177,7 @@ fn Add(ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
                 }
             }
             HoursFields { submission, hint: "an end before the start is on the next day" }
-            TextField { name: "reason", label: "Reason", hint: "required; whoever wonders at the window reads it", error: submission.error("reason") }
+            TextField { name: "reason", label: "Reason", hint: "required; shown with the window", error: submission.error("reason") }
             if let Some(problem) = submission.other_error(&known) {
                 p { class: "field-error", role: "alert", "data-testid": "form-error", "{problem}" }
             }
