@@ -153,7 +153,7 @@ fn messages(recording: &Recording) -> Vec<Sample> {
         DeviceRequest::SocketOpened { generation: 2, socket },
         DeviceRequest::AccessChanged { generation: 3, deleted: true },
         DeviceRequest::Command(Box::new(pending)),
-        DeviceRequest::CommandUpdated { id: CommandId(device.0), finished: true },
+        DeviceRequest::CommandUpdated { id: CommandId(device.0), finished: true, succeeded: recording.has_edition(11).then_some(true) },
         DeviceRequest::SocketClosed { socket },
     ];
     let refusals = [
@@ -262,7 +262,7 @@ impl Recording {
 }
 
 /// Every recording, the newest of each protocol last.
-const RECORDINGS: [Recording; 11] = [
+const RECORDINGS: [Recording; 12] = [
     Recording { name: "3-1", format: Format::Positional, edition: 1, text: include_str!("recorded/3-1.txt") },
     Recording { name: "4-1", format: Format::Numbered, edition: 1, text: include_str!("recorded/4-1.txt") },
     Recording { name: "4-2", format: Format::Numbered, edition: 2, text: include_str!("recorded/4-2.txt") },
@@ -274,6 +274,7 @@ const RECORDINGS: [Recording; 11] = [
     Recording { name: "4-8", format: Format::Numbered, edition: 8, text: include_str!("recorded/4-8.txt") },
     Recording { name: "4-9", format: Format::Numbered, edition: 9, text: include_str!("recorded/4-9.txt") },
     Recording { name: "4-10", format: Format::Numbered, edition: 10, text: include_str!("recorded/4-10.txt") },
+    Recording { name: "4-11", format: Format::Numbered, edition: 11, text: include_str!("recorded/4-11.txt") },
 ];
 
 #[test]

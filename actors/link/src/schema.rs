@@ -56,7 +56,7 @@ message_enum!(DeviceRequest {
     2: SocketOpened { 1: generation, 2: socket },
     3: AccessChanged { 1: generation, 2: deleted },
     4: Command(1: command),
-    5: CommandUpdated { 1: id, 2: finished },
+    5: CommandUpdated { 1: id, 2: finished; 3: succeeded },
     6: SocketClosed { 1: socket },
 });
 message_enum!(DeviceReply { 0: Done, 1: View(1: view) });

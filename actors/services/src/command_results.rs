@@ -1,7 +1,7 @@
 //! Results of commands: stored once, before they are acknowledged.
 
 use actors::messages::DeviceCredentials;
-use domain::command::{Report, ResultPayload};
+use domain::command::{CommandOutcome, Report, ResultPayload};
 use domain::{CommandId, DeviceId, ServiceError};
 use link::messages::DeviceRequest;
 use store::{CommandReport, CommandReportOutcome, Reporter};
@@ -48,17 +48,19 @@ impl AgentService {
         let reported = CommandReport { id, by: Reporter::Device(device, payload), report, at: self.clock.now() };
         match self.commands.report(reported).await? {
             CommandReportOutcome::Changed { after, .. } => {
-                self.notify_owner(device, id, !after.state.is_open());
+                // Of a result this is so once: the alert about failures counts it once.
+                let succeeded = after.ending.map(|ending| ending == CommandOutcome::Success);
+                self.notify_owner(device, id, !after.state.is_open(), succeeded);
                 Ok(())
             }
             CommandReportOutcome::Nothing(state) => {
                 // The owner may not have heard of it the first time.
-                self.notify_owner(device, id, !state.is_open());
+                self.notify_owner(device, id, !state.is_open(), None);
                 Ok(())
             }
             CommandReportOutcome::Conflict(_) => {
                 // A device that lost its memory says otherwise; an owner that has not heard of the end would ask it again and again.
-                self.notify_owner(device, id, true);
+                self.notify_owner(device, id, true, None);
                 Err(ServiceError::WrongState("another outcome of this command is already recorded"))
             }
             CommandReportOutcome::OtherAction => Err(ServiceError::WrongState("the command has another action than the result names")),
@@ -81,9 +83,9 @@ impl AgentService {
         }
     }
 
-    fn notify_owner(&self, device: DeviceId, id: CommandId, finished: bool) {
+    fn notify_owner(&self, device: DeviceId, id: CommandId, finished: bool, succeeded: Option<bool>) {
         let router = self.router.clone();
         // An owner that does not hear of it sends the command once more; the device knows it.
-        tokio::spawn(async move { router.request(device, DeviceRequest::CommandUpdated { id, finished }).await });
+        tokio::spawn(async move { router.request(device, DeviceRequest::CommandUpdated { id, finished, succeeded }).await });
     }
 }

@@ -270,7 +270,8 @@ impl CommandService {
     /// Notifies the owner of the device, also if nobody waits for that. An owner that does not hear of it sends it once more; the record stays as it is.
     pub(super) fn notify_finished(&self, device: DeviceId, id: CommandId) -> JoinHandle<()> {
         let router = self.router.clone();
-        tokio::spawn(async move { drop(router.request(device, DeviceRequest::CommandUpdated { id, finished: true }).await) })
+        let finished = DeviceRequest::CommandUpdated { id, finished: true, succeeded: None };
+        tokio::spawn(async move { drop(router.request(device, finished).await) })
     }
 }
 

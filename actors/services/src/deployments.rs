@@ -240,7 +240,8 @@ impl DeploymentService {
         for (device, id) in taken_back {
             let router = self.router.clone();
             // An owner that misses this message sends the command once more; the device asks before it installs.
-            tokio::spawn(async move { router.request(device, DeviceRequest::CommandUpdated { id, finished: true }).await });
+            let finished = DeviceRequest::CommandUpdated { id, finished: true, succeeded: None };
+            tokio::spawn(async move { router.request(device, finished).await });
         }
     }
 

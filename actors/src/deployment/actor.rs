@@ -328,7 +328,8 @@ impl DriverState {
         for (device, id) in applied.taken_back.iter().copied() {
             let router = self.context.router.clone();
             // An owner that misses this message sends the command once more; the device asks before it installs.
-            tokio::spawn(async move { router.request(device, DeviceRequest::CommandUpdated { id, finished: true }).await });
+            let finished = DeviceRequest::CommandUpdated { id, finished: true, succeeded: None };
+            tokio::spawn(async move { router.request(device, finished).await });
         }
     }
 }

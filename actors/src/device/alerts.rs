@@ -51,6 +51,14 @@ impl DeviceActorState {
         }
     }
 
+    /// Counts a command that ended with a result of the device, if it did, and judges.
+    pub(super) fn command_ended(&mut self, me: &ActorRef<DeviceMsg>, succeeded: Option<bool>) {
+        if let Some(succeeded) = succeeded {
+            self.alerts.streaks.command_ended(succeeded);
+            self.judge_alerts(me);
+        }
+    }
+
     /// Takes the open alerts, as they were read from the store, and judges.
     pub(super) fn open_alerts_read(&mut self, me: &ActorRef<DeviceMsg>, open: Vec<OpenRecord>) {
         if self.alerts.recording > 0 {

@@ -360,8 +360,11 @@ impl DeviceActorState {
                 self.commands.add(vec![*command]);
                 self.drive(me, DispatchEvent::Reconcile);
             }
-            DeviceRequest::CommandUpdated { id, finished: true } => self.commands.finish(id),
-            DeviceRequest::CommandUpdated { id, finished: false } => self.commands.received(id),
+            DeviceRequest::CommandUpdated { id, finished: true, succeeded } => {
+                self.commands.finish(id);
+                self.command_ended(me, succeeded);
+            }
+            DeviceRequest::CommandUpdated { id, finished: false, .. } => self.commands.received(id),
             DeviceRequest::AccessChanged { generation, deleted } => {
                 self.apply(DeviceEvent::CredentialsRevoked { generation });
                 if deleted && self.device.lifecycle == domain::device::Lifecycle::Active {

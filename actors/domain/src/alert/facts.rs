@@ -187,3 +187,20 @@ pub struct SystemFacts {
     /// State of the audit trail.
     pub audit: Option<AuditHealth>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_commands_count_in_a_row_and_a_success_ends_it() {
+        let mut streaks = Streaks::default();
+        let mut ended = |succeeded| {
+            streaks.command_ended(succeeded);
+            streaks.command_failures
+        };
+        let counted = [false, false, true, false].map(&mut ended);
+        assert_eq!(counted, [Some(1), Some(2), Some(0), Some(1)]);
+        assert_eq!((0..300).map(|_| ended(false)).max(), Some(Some(u8::MAX)));
+    }
+}

@@ -225,7 +225,6 @@ impl Rule {
         !matches!(
             self,
             Self::AgentOutdated
-                | Self::CommandFailures
                 | Self::DatabaseSlow
                 | Self::PushQuota
                 | Self::ArchiveFailed

@@ -158,18 +158,19 @@ macro_rules! message_struct {
     };
 }
 
-/// Implements [`Message`] for an enum: variants by number, the place that they had in protocol 3, each with its fields.
+/// Implements [`Message`] for an enum: variants by number, the place that they had in protocol 3, each with its fields; those that came later
+/// after a `;`.
 macro_rules! message_enum {
     ($type:ident { $($variant_number:literal: $variant:ident
-        $({ $($number:literal: $field:ident),+ $(,)? })?
+        $({ $($number:literal: $field:ident),+ $(; $($later:literal: $added:ident),+)? $(,)? })?
         $(( $newtype_number:literal: $newtype:ident ))?
     ),+ $(,)? }) => {
         impl $crate::codec::Message for $type {
             fn write(&self, out: &mut $crate::codec::message::Writer) {
                 match self {
-                    $(Self::$variant $({ $($field),+ })? $(($newtype))? => {
+                    $(Self::$variant $({ $($field),+ $(, $($added),+)? })? $(($newtype))? => {
                         out.leaf::<u32>(&$variant_number);
-                        $($(out.field($number, $field);)+)?
+                        $($(out.field($number, $field);)+ $($(out.later_field($later, $added);)+)?)?
                         $(out.field($newtype_number, $newtype);)?
                     })+
                 }
@@ -180,7 +181,7 @@ macro_rules! message_enum {
                 use $crate::codec::message::or_absent;
                 match input.leaf::<u32>()? {
                     $($variant_number => {
-                        $($(let mut $field = None;)+)?
+                        $($(let mut $field = None;)+ $($(let mut $added = None;)+)?)?
                         $(let mut $newtype = None;)?
                         if input.is_positional() {
                             $($($field = Some($crate::codec::Message::read(input)?);)+)?
@@ -189,13 +190,13 @@ macro_rules! message_enum {
                             #[allow(unused_variables, clippy::match_single_binding, reason = "variants without fields")]
                             while let Some((number, value)) = input.next_field()? {
                                 match number {
-                                    $($($number => $field = Some(value.whole()?),)+)?
+                                    $($($number => $field = Some(value.whole()?),)+ $($($later => $added = Some(value.whole()?),)+)?)?
                                     $($newtype_number => $newtype = Some(value.whole()?),)?
                                     _ => {}
                                 }
                             }
                         }
-                        Ok(Self::$variant $({ $($field: or_absent($field)?),+ })? $((or_absent($newtype)?))?)
+                        Ok(Self::$variant $({ $($field: or_absent($field)?),+ $(, $($added: or_absent($added)?),+)? })? $((or_absent($newtype)?))?)
                     })+
                     _ => Err($crate::codec::BadBody),
                 }

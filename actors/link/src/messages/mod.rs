@@ -65,6 +65,8 @@ pub enum DeviceRequest {
         id: CommandId,
         /// Whether the command has finished.
         finished: bool,
+        /// Whether it succeeded, of one that has just ended with a result of the device; `None`: canceled, taken back, or told before.
+        succeeded: Option<bool>,
     },
     /// A socket of the device was closed.
     SocketClosed {

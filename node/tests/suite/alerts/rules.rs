@@ -92,3 +92,28 @@ async fn nonsense_is_refused_by_field_problem_and_limit() {
         assert_eq!((refused.status, &refused.json()["field"]), (422, &json!(field)), "{path} {body}: {}", refused.detail());
     }
 }
+
+#[tokio::test]
+async fn failed_commands_in_a_row_fire_and_a_success_resolves() {
+    let bench = Bench::with(quick()).await;
+    let device = bench.enroll("kiosk").await;
+    let end = async |outcome: &str| {
+        let path = format!("/v1/devices/{}/commands", device.device_id);
+        let made = bench.client.post(&path, Some(&bench.admin), &json!({"action": "ping", "params": {}})).await.unwrap();
+        assert_eq!(made.status, 201, "{}", made.detail());
+        let result = json!({"request_id": made.json()["request_id"], "outcome": outcome});
+        let taken = bench.client.post("/v1/action-result", Some(&device.session_token), &result).await.unwrap();
+        assert_eq!(taken.status, 200, "{}", taken.detail());
+    };
+    let alert = async |state: &str| {
+        let path = format!("/v1/alerts?state={state}&rule=command_failures");
+        eventually(&path, async || bench.client.get_json(&path, &bench.admin).await.unwrap()["items"].as_array().unwrap().first().cloned())
+            .await
+    };
+    for _ in 0..3 {
+        end("failed").await;
+    }
+    assert_eq!(alert("firing").await["reason"], "3 failed commands in a row, limit 3");
+    end("success").await;
+    assert_eq!(alert("resolved").await["subject"]["name"], "kiosk");
+}
