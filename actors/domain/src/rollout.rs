@@ -10,7 +10,7 @@ mod build;
 use sha2::{Digest, Sha256};
 
 use crate::invalid::in_range;
-use crate::{AgentBuildId, DeviceId, Invalid};
+use crate::{AgentBuildId, DeviceId, Invalid, Timestamp};
 
 pub use build::{AgentBuild, BuildCandidate, UpdateCounts, VersionSample};
 
@@ -77,6 +77,19 @@ pub fn answer(device: DeviceId, current_version_code: i64, promoted: &[PromotedB
         Some(build) => UpdateAnswer::Offer(build.build),
         None => UpdateAnswer::NotInCohort,
     }
+}
+
+/// Since when a device with this version has been offered a newer build, at least; `None`: it is offered none. Each promoted build comes with the
+/// last change of its offer: who was in its cohort before that is not recorded.
+pub fn offered_since(
+    device: DeviceId,
+    current_version_code: i64,
+    promoted: impl IntoIterator<Item = (PromotedBuild, Timestamp)>,
+) -> Option<Timestamp> {
+    let mut newer = promoted.into_iter().filter(|(build, _)| build.version_code > current_version_code).peekable();
+    newer.peek()?;
+    let slot = cohort_slot(device);
+    newer.filter(|(build, _)| slot < build.rollout_percent).map(|(_, since)| since).min()
 }
 
 /// The build that decides what counts as current: the newest promoted one.

@@ -1,13 +1,15 @@
 //! The builds that are offered, read again every second, so that no check asks the database.
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use clock::{Clock, Moment};
-use domain::AgentBuildId;
-use domain::rollout::{AgentBuild, BuildState, PromotedBuild};
+use domain::alert::Lasting;
+use domain::rollout::{AgentBuild, BuildState, PromotedBuild, offered_since};
+use domain::{AgentBuildId, DeviceId, Timestamp};
 use prometheus::IntGauge;
 use store::{Store, StoreError};
+
+use super::AgentUpdateSettings;
 
 /// Most builds there may be.
 pub const BUILDS_MAX: i64 = 500;
@@ -20,14 +22,18 @@ pub struct CirculatingBuilds {
     pub builds: Vec<AgentBuild>,
 }
 
+/// Promoted ones among these builds of a package, each with the last change of its offer.
+fn promoted(builds: &[AgentBuild], package: &str) -> impl Iterator<Item = (PromotedBuild, Timestamp)> {
+    let promoted = builds.iter().filter(move |build| build.state == BuildState::Promoted && build.package == package);
+    promoted.filter_map(|build| {
+        let rollout_percent = build.promotion?.rollout_percent;
+        Some((PromotedBuild { build: build.id, version_code: build.version_code, rollout_percent }, build.changed_at))
+    })
+}
+
 /// Promoted ones among these builds of a package.
 pub fn promoted_of(builds: &[AgentBuild], package: &str) -> Vec<PromotedBuild> {
-    let promoted = builds.iter().filter(|build| build.state == BuildState::Promoted && build.package == package);
-    let decides = |build: &AgentBuild| {
-        let rollout_percent = build.promotion?.rollout_percent;
-        Some(PromotedBuild { build: build.id, version_code: build.version_code, rollout_percent })
-    };
-    promoted.filter_map(decides).collect()
+    promoted(builds, package).map(|(build, _)| build).collect()
 }
 
 impl CirculatingBuilds {
@@ -41,21 +47,27 @@ impl CirculatingBuilds {
 pub struct Offers {
     clock: Clock,
     known: RwLock<Option<Arc<CirculatingBuilds>>>,
-    /// Age beyond which offers are not answered with: a halt may have been missed.
-    stale_after: Duration,
+    settings: AgentUpdateSettings,
     halted: IntGauge,
 }
 
 impl Offers {
     /// Nothing is known yet.
-    pub fn new(clock: Clock, stale_after: Duration, halted: IntGauge) -> Self {
-        Self { clock, known: RwLock::new(None), stale_after, halted }
+    pub fn new(clock: Clock, settings: AgentUpdateSettings, halted: IntGauge) -> Self {
+        Self { clock, known: RwLock::new(None), settings, halted }
     }
 
     /// The offers, unless they were last read too long ago.
     pub fn known(&self) -> Option<Arc<CirculatingBuilds>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner).clone();
-        known.filter(|known| self.clock.elapsed(known.asked_at) < self.stale_after)
+        // Of older ones a halt may have been missed.
+        known.filter(|known| self.clock.elapsed(known.asked_at) < self.settings.stale_after)
+    }
+
+    /// Whether a newer build is offered to a device, and since when at least; `None`: the offers or the version are not known.
+    pub fn newer(&self, device: DeviceId, version_code: Option<i64>) -> Option<Lasting> {
+        let (version_code, known) = (version_code?, self.known()?);
+        Some(offered_since(device, version_code, promoted(&known.builds, &self.settings.package)).map_or(Lasting::Not, Lasting::Since))
     }
 
     /// Reads what is offered.
@@ -70,5 +82,22 @@ impl Offers {
             *known = Some(Arc::new(CirculatingBuilds { asked_at, builds }));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn without_a_reading_or_a_version_it_is_not_known_whether_a_newer_build_is_offered() {
+        let halted = IntGauge::new("halted", "Halted").unwrap();
+        let offers = Offers::new(Clock::system(), AgentUpdateSettings::default(), halted);
+        let device = DeviceId(Uuid::nil());
+        assert_eq!(offers.newer(device, Some(140)), None);
+        let nothing = CirculatingBuilds { asked_at: offers.clock.monotonic(), builds: vec![] };
+        *offers.known.write().unwrap() = Some(Arc::new(nothing));
+        assert_eq!((offers.newer(device, Some(140)), offers.newer(device, None)), (Some(Lasting::Not), None));
     }
 }

@@ -92,7 +92,9 @@ impl DeviceActorState {
     fn judgement(&self, now: Timestamp) -> SubjectJudgement {
         let identity = &self.device.identity;
         let rules = &self.context.rules;
-        let Some(facts) = DeviceFacts::of(&self.device, &self.context.policy, self.alerts.streaks, None) else {
+        let version_code = self.device.last.as_deref().and_then(|last| last.telemetry.agent_version_code);
+        let agent_offer = self.context.offers.newer(identity.id, version_code);
+        let Some(facts) = DeviceFacts::of(&self.device, &self.context.policy, self.alerts.streaks, agent_offer) else {
             let gone = |record: &OpenRecord| (record.rule, RecordChange::Resolve(ResolveCause::SubjectGone));
             return SubjectJudgement { changes: self.alerts.open.iter().map(gone).collect(), next_deadline: None };
         };

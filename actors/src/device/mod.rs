@@ -24,6 +24,7 @@ use ractor_cluster::RactorMessage;
 use secrecy::SecretBox;
 use store::{HeartbeatRow, RecordedChange, Store, StoredDevice, same_details};
 
+use crate::agent_updates::Offers;
 use crate::alert::AlertRules;
 use crate::fleet_view::FleetView;
 use crate::messages::{HeartbeatReply, RecordOutcome, SocketPort, StoredHeartbeat};
@@ -98,6 +99,8 @@ pub struct DeviceContext {
     pub alerts: AlertWriter,
     /// Settings of the rules of alerts.
     pub rules: Arc<AlertRules>,
+    /// Builds of the agent that are offered.
+    pub offers: Arc<Offers>,
     /// Shards and lease of this node.
     pub ownership: Arc<Ownership>,
     /// Sends to sockets of any node.

@@ -125,12 +125,13 @@ impl Runtime {
         runtime::listen_for_notifications(&mut core, &members, &deployments, &coordinator, &writers.notifier, forget_people);
         let caught_up = runtime::replicate_fleet_view(&mut core, &members);
         runtime::watch_completeness(&mut core);
-        let agent_builds = periodic::start_reconcilers(&mut core, &writers, &members, &library, &caught_up, settings).await?;
+        let check_counters = periodic::start_reconcilers(&mut core, &writers, &members, &library, &caught_up, settings).await?;
         runtime::wait_until_caught_up(caught_up).await;
         // A day may have ended while no node ran.
         core.reconcilers.wake(history::DEVICE_HOURS);
 
-        let runtime::Core { clock, store, metrics: _, master_key, view, ownership, sockets, rules, reconcilers, tasks, stopping } = core;
+        let runtime::Core { clock, store, metrics: _, master_key, view, ownership, sockets, rules, offers, reconcilers, tasks, stopping } =
+            core;
         let runtime::Members { name, membership, placement, links, router, view: cluster_view, leaving, .. } = members;
         let runtime::Writers { commands, task_reports, notifier, tasks: writers, closing: writers_closing, .. } = writers;
         Ok(Self {
@@ -150,8 +151,8 @@ impl Runtime {
             notifier,
             library,
             alerts: rules,
-            offers: agent_builds.offers,
-            check_counters: agent_builds.counters,
+            offers,
+            check_counters,
             running: tokio::sync::Mutex::new(Running {
                 placement: Some(placement),
                 reconcilers,

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::runtime::{Core, Members, Writers};
 use super::start::StartError;
-use crate::agent_updates::{self, CheckCounters, Offers};
+use crate::agent_updates::{self, CheckCounters};
 use crate::alert::{self, AuditWatch, DeploymentRules, HealthWatch, Outages, Remediation, SystemRules};
 use crate::apk_retention;
 use crate::device::DeviceMsg;
@@ -22,13 +22,7 @@ use crate::partition;
 use crate::reconcile::Reconciler;
 use crate::settings::Settings;
 
-/// State from which a node answers agent updates.
-pub(super) struct AgentBuilds {
-    pub(super) offers: Arc<Offers>,
-    pub(super) counters: Arc<CheckCounters>,
-}
-
-/// Starts every reconciler. The builds that are offered are known when this returns.
+/// Starts every reconciler. The builds that are offered are known when this returns; answers the counters of checks for updates.
 pub(super) async fn start_reconcilers(
     core: &mut Core,
     writers: &Writers,
@@ -36,14 +30,11 @@ pub(super) async fn start_reconcilers(
     library: &Arc<ApkLibrary>,
     caught_up: &watch::Receiver<bool>,
     settings: &Settings,
-) -> Result<AgentBuilds, StartError> {
+) -> Result<Arc<CheckCounters>, StartError> {
     let (store, updates) = (&core.store.clone(), &settings.agent_updates);
-    let builds = AgentBuilds {
-        offers: Arc::new(Offers::new(core.clock.clone(), updates.stale_after, core.metrics.agent_builds_halted.clone())),
-        counters: Arc::default(),
-    };
+    let counters = Arc::default();
     // Known before the first device asks.
-    builds.offers.refresh(store).await?;
+    core.offers.refresh(store).await?;
     let mut reconcilers = vec![
         partition::reconciler(store, &core.metrics, settings.partition_interval),
         clock_offset::reconciler(store, &core.clock, &core.metrics, settings.clock_offset_max),
@@ -58,11 +49,11 @@ pub(super) async fn start_reconcilers(
     core.tasks.spawn(outages.clone().keep_watching(store.clone(), core.clock.clone(), on_return, core.stopping.clone()));
     reconcilers.extend(alerts(core, writers, members, outages, settings));
     reconcilers.extend([digest::reconciler(store, &core.clock), event_subscriptions::reconciler(store, &core.clock)]);
-    reconcilers.extend(agent_updates::reconcilers(store, &builds.offers, &builds.counters, updates));
+    reconcilers.extend(agent_updates::reconcilers(store, &core.offers, &counters, updates));
     for reconciler in reconcilers {
         core.reconcilers.start(reconciler).await?;
     }
-    Ok(builds)
+    Ok(counters)
 }
 
 /// The reconcilers of alerts.

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::start::{ClusterStart, NetworkStart, StartError};
+use crate::agent_updates::Offers;
 use crate::alert::{ALERT_RULES, AlertRules, Coordinator, CoordinatorContext, CoordinatorMsg};
 use crate::deployment::reports::TaskReports;
 use crate::deployment::{DeploymentContext, DeploymentManager, Gauges, ManagerMsg};
@@ -53,6 +54,7 @@ pub(super) struct Core {
     pub(super) ownership: Arc<Ownership>,
     pub(super) sockets: Arc<SocketHub>,
     pub(super) rules: Arc<AlertRules>,
+    pub(super) offers: Arc<Offers>,
     pub(super) reconcilers: Arc<Reconcilers>,
     pub(super) tasks: JoinSet<()>,
     pub(super) stopping: CancellationToken,
@@ -74,6 +76,7 @@ impl Core {
         );
         Self {
             rules: AlertRules::new(store.clone(), settings.alerts.clone()),
+            offers: Arc::new(Offers::new(clock.clone(), settings.agent_updates.clone(), metrics.agent_builds_halted.clone())),
             store,
             metrics,
             master_key: Arc::new(master_key),
@@ -225,6 +228,7 @@ fn device_context(core: &Core, writers: &Writers, settings: &Settings) -> Arc<De
         events: writers.events.clone(),
         alerts: writers.alerts.clone(),
         rules: Arc::clone(&core.rules),
+        offers: Arc::clone(&core.offers),
         view: Arc::clone(&core.view),
         policy: settings.device,
         ownership: Arc::clone(&core.ownership),

@@ -8,6 +8,7 @@ use chaos::harness::{Cluster, NodeOptions};
 use chaos::http::{Answer, Call};
 use domain::DeviceId;
 use domain::rollout::cohort_slot;
+use hyper::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -368,4 +369,29 @@ async fn a_build_that_devices_cannot_verify_is_taken_out_on_every_node() {
     assert_eq!((&build["state"], &build["halt_reason"]), (&json!("halted"), &json!("verify_failures")));
     let entry = sql("SELECT actor_kind || ' ' || action FROM audit_entry WHERE action = 'agent_build.halted'").await;
     assert_eq!(entry, "system agent_build.halted");
+}
+
+#[tokio::test]
+async fn an_offer_that_is_not_taken_for_long_is_an_alert_until_it_is() {
+    let bench = Bench::with(quick()).await;
+    let device = bench.enroll("kiosk").await;
+    let id = build(&bench, 150).await;
+    promote(&bench, &id, json!({"rollout_percent": 100, "wifi_only": false})).await;
+    bench.sql("UPDATE agent_build SET changed_at = now() - interval '80 hours'");
+    let on = Call::post("/v1/alert-rules/agent_outdated", json!({"enabled": true}).to_string());
+    let on = bench.client.send(on.method(Method::PUT).content_type("application/json").bearer(&bench.admin)).await.unwrap();
+    assert_eq!(on.status, 200, "{}", on.detail());
+    // It is judged with each heartbeat; the node reads within about a second what is offered.
+    let alert = async |state: &str, version: i64| {
+        eventually(state, async || {
+            let mut beat = heartbeat(0, 80);
+            beat.agent_version_code = Some(wire::lenient::Int(version));
+            bench.client.heartbeat(&device.session_token, &beat).await.unwrap();
+            let path = format!("/v1/alerts?state={state}&rule=agent_outdated");
+            bench.client.get_json(&path, &bench.admin).await.unwrap()["items"].as_array().unwrap().first().cloned()
+        })
+        .await
+    };
+    assert_eq!(alert("firing", 140).await["reason"], "a newer agent has been offered for 3 d 8 h, limit 3 d");
+    assert_eq!(alert("resolved", 150).await["subject"]["name"], "kiosk");
 }

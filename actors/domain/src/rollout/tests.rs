@@ -65,6 +65,25 @@ fn who_is_offered_what() {
 }
 
 #[test]
+fn an_offer_stands_since_the_oldest_build_that_is_newer_and_for_the_device() {
+    let hour = |hour: i64| chrono::DateTime::from_timestamp(hour * 3_600, 0).unwrap();
+    let (inside, outside) = (device_at(9), device_at(80));
+    let builds = [(build(140, 100), hour(5)), (build(150, 10), hour(3)), (build(160, 50), hour(7))];
+    for (device, version, since) in [
+        (inside, 130, Some(3)),
+        (inside, 140, Some(3)),
+        (inside, 150, Some(7)),
+        (inside, 160, None),
+        (outside, 130, Some(5)),
+        // What is newer is for others.
+        (outside, 140, None),
+    ] {
+        assert_eq!(offered_since(device, version, builds), since.map(hour), "place {} with {version}", cohort_slot(device));
+    }
+    assert_eq!(offered_since(inside, 0, []), None);
+}
+
+#[test]
 fn what_is_enough_to_halt() {
     let policy = HaltPolicy { verify_failures_max: 3, failure_rate_pct: 20, min_count: 10 };
     for (installs, failures, verify_failures, want) in [

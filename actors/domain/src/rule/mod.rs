@@ -224,8 +224,7 @@ impl Rule {
     pub fn has_source(self) -> bool {
         !matches!(
             self,
-            Self::AgentOutdated
-                | Self::DatabaseSlow
+            Self::DatabaseSlow
                 | Self::PushQuota
                 | Self::ArchiveFailed
                 | Self::ReconciliationDrift
