@@ -93,6 +93,8 @@ pub struct PushStatus {
     pub on: bool,
     /// Misconfiguration, by its name in `docs/operate.md`; `None` once a message was accepted.
     pub misconfigured: Option<&'static str>,
+    /// Whether FCM answered within the last minute that the project's quota is used up.
+    pub quota_used_up: bool,
     /// How long nothing is sent because FCM asked for a pause or is out of reach.
     pub paused_for: Option<Duration>,
     /// Messages that wait to be sent.
@@ -201,7 +203,7 @@ impl PushSender {
     pub fn status(&self) -> PushStatus {
         match &self.fcm {
             Some(FcmQueue { shared, .. }) => shared.status(),
-            None => PushStatus { on: false, misconfigured: None, paused_for: None, queued: 0 },
+            None => PushStatus { on: false, misconfigured: None, quota_used_up: false, paused_for: None, queued: 0 },
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clock::Clock;
 use delivery::{AdmissionControl, Turn, dispatch};
 use domain::DeviceId;
-use domain::push::{Misconfiguration, RecentSends, Verdict, ttl_left_s};
+use domain::push::{Misconfiguration, RecentSends, TransientError, Verdict, ttl_left_s};
 use moka::sync::Cache;
 use prometheus::{IntCounterVec, IntGauge};
 use tokio::sync::mpsc;
@@ -126,6 +126,7 @@ impl Shared {
         PushStatus {
             on: true,
             misconfigured: state.health.wrong().map(Misconfiguration::name),
+            quota_used_up: state.health.is_quota_used_up(now_ms),
             paused_for: state.admission.blocked_for(now_ms),
             queued: usize::try_from(self.metrics.fcm_queued.get()).unwrap_or(0),
         }
@@ -162,6 +163,9 @@ impl Shared {
             Verdict::Retry(error_kind) => {
                 let (wait, blocked) =
                     state.admission.failed(error_kind, retry_after, sent_at_ms, now_ms, self.clock.randomness().fraction());
+                if error_kind == TransientError::Quota {
+                    state.health.quota_used_up(wait, now_ms);
+                }
                 if let Some(pause) = blocked {
                     tracing::warn!(event = "fcm.paused", reason = error_kind.name(), pause_ms = pause.as_millis());
                 }

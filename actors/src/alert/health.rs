@@ -40,6 +40,7 @@ impl HealthWatch {
             disk_free_pct: self.data_dir.as_deref().and_then(disk_free_pct),
             pool_full_since: self.pool_full_since,
             push_refused: push.on.then_some(push.misconfigured.is_some()),
+            push_quota_used_up: push.on.then_some(push.quota_used_up),
         }
     }
 }

@@ -129,9 +129,18 @@ fn of_node(health: &NodeHealth) -> SystemFacts {
     SystemFacts {
         disk_free_pct: health.disk_free_pct.map(i64::from),
         pool_full: Some(health.pool_full_since.map_or(Lasting::Not, Lasting::Since)),
-        push: health.push_refused.map(|refused| if refused { PushHealth::Refused } else { PushHealth::Ok }),
+        push: push_of(health),
         ..SystemFacts::default()
     }
+}
+
+/// Whether there is quota is not known while the credentials are refused.
+fn push_of(health: &NodeHealth) -> Option<PushHealth> {
+    Some(match (health.push_refused?, health.push_quota_used_up) {
+        (true, _) => PushHealth::Refused,
+        (false, Some(true)) => PushHealth::QuotaUsedUp,
+        (false, _) => PushHealth::Ok,
+    })
 }
 
 impl Reconcile for SystemRules {
@@ -203,5 +212,24 @@ impl AuditWatch {
             Some(seq) => Some(AuditHealth::BrokenAt(seq)),
             None => self.whole.then_some(AuditHealth::Whole),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_more_than_a_quota() {
+        for (refused, quota, push) in [
+            (None, None, None),
+            (Some(false), None, Some(PushHealth::Ok)),
+            (Some(false), Some(false), Some(PushHealth::Ok)),
+            (Some(false), Some(true), Some(PushHealth::QuotaUsedUp)),
+            (Some(true), Some(true), Some(PushHealth::Refused)),
+        ] {
+            let health = NodeHealth { push_refused: refused, push_quota_used_up: quota, ..NodeHealth::default() };
+            assert_eq!(of_node(&health).push, push, "{refused:?} {quota:?}");
+        }
     }
 }

@@ -244,6 +244,7 @@ async fn an_outage_of_the_token_endpoint_is_no_misconfiguration() {
 #[tokio::test]
 async fn retry_after_holds_up_everybody_and_nothing_is_sent_meanwhile() {
     let push = Push::start().await;
+    assert!(!push.sender.status().quota_used_up);
     for as_date in [false, true] {
         let retry_after = if as_date { clock(3).format("%a, %d %b %Y %H:%M:%S GMT").to_string() } else { "1".to_owned() };
         let before = push.fake.counts();
@@ -251,6 +252,7 @@ async fn retry_after_holds_up_everybody_and_nothing_is_sent_meanwhile() {
         let PushOutcome::RetryAfter(wait_for) = push.send(message(1)).await else { panic!("not told to come back") };
         let refused = Instant::now();
         let paused_for = push.sender.status().paused_for.expect("no pause");
+        assert!(push.sender.status().quota_used_up, "{retry_after}");
         assert!(wait_for <= Duration::from_millis(3300) && paused_for <= wait_for, "{retry_after}: {wait_for:?}, {paused_for:?}");
         let sent: Vec<_> = (10..20).map(|n| push.submit(message(n))).collect();
         assert!(push.sender.status().queued > 0);

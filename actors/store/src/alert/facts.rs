@@ -27,6 +27,8 @@ pub struct NodeHealth {
     pub pool_full_since: Option<Timestamp>,
     /// Whether the push service refuses the credentials.
     pub push_refused: Option<bool>,
+    /// Whether the quota of the push service is used up.
+    pub push_quota_used_up: Option<bool>,
 }
 
 /// Reports of a device about a deployment that could not be used.
@@ -157,14 +159,17 @@ impl Store {
     /// The database is unavailable.
     pub async fn note_node_health(&self, name: &str, health: &NodeHealth, now: Timestamp) -> Result<(), StoreError> {
         sqlx::query!(
-            "INSERT INTO node_health (name, observed_at, disk_free_pct, pool_full_since, push_refused) VALUES ($1, $2, $3, $4, $5)
+            "INSERT INTO node_health (name, observed_at, disk_free_pct, pool_full_since, push_refused, push_quota_used_up)
+             VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (name) DO UPDATE SET observed_at = excluded.observed_at, disk_free_pct = excluded.disk_free_pct,
-                 pool_full_since = excluded.pool_full_since, push_refused = excluded.push_refused",
+                 pool_full_since = excluded.pool_full_since, push_refused = excluded.push_refused,
+                 push_quota_used_up = excluded.push_quota_used_up",
             name,
             now,
             health.disk_free_pct,
             health.pool_full_since,
-            health.push_refused
+            health.push_refused,
+            health.push_quota_used_up
         )
         .execute(&self.pool)
         .await?;
@@ -177,7 +182,8 @@ impl Store {
     /// The database is unavailable.
     pub async fn node_health(&self, since: Timestamp) -> Result<Vec<(String, NodeHealth)>, StoreError> {
         let rows = sqlx::query!(
-            "SELECT name, disk_free_pct, pool_full_since, push_refused FROM node_health WHERE observed_at >= $1 ORDER BY name",
+            "SELECT name, disk_free_pct, pool_full_since, push_refused, push_quota_used_up
+             FROM node_health WHERE observed_at >= $1 ORDER BY name",
             since
         )
         .fetch_all(&self.pool)
@@ -185,8 +191,12 @@ impl Store {
         Ok(rows
             .into_iter()
             .map(|row| {
-                let seen =
-                    NodeHealth { disk_free_pct: row.disk_free_pct, pool_full_since: row.pool_full_since, push_refused: row.push_refused };
+                let seen = NodeHealth {
+                    disk_free_pct: row.disk_free_pct,
+                    pool_full_since: row.pool_full_since,
+                    push_refused: row.push_refused,
+                    push_quota_used_up: row.push_quota_used_up,
+                };
                 (row.name, seen)
             })
             .collect())

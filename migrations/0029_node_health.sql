@@ -1,0 +1,7 @@
+-- More of what a node sees of itself.
+--
+-- Expand only: columns that may be NULL, of a table with a row a node. A node of the build before leaves them as they are: after a return to that
+-- build they tell what was last seen.
+
+-- Whether FCM answered lately that the quota is used up; NULL: push is off, or not known.
+ALTER TABLE node_health ADD COLUMN push_quota_used_up boolean;
