@@ -5,3 +5,6 @@
 
 -- Whether FCM answered lately that the quota is used up; NULL: push is off, or not known.
 ALTER TABLE node_health ADD COLUMN push_quota_used_up boolean;
+
+-- Time within which 99 % of the transactions of the last minute ended; NULL: there were too few.
+ALTER TABLE node_health ADD COLUMN database_p99_ms bigint CHECK (database_p99_ms >= 0);

@@ -40,6 +40,7 @@ pub mod settings;
 pub mod shard;
 pub mod sockets;
 mod system;
+mod write_times;
 pub mod writers;
 
 pub use system::{ClusterStart, NetworkStart, Runtime, Secrets, StartError};

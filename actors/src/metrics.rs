@@ -6,6 +6,8 @@ use prometheus::{
     register_int_counter_with_registry, register_int_gauge_vec_with_registry, register_int_gauge_with_registry,
 };
 
+use crate::write_times::WriteTimes;
+
 /// Every metric of this crate, and of the crates below it.
 #[derive(Clone)]
 pub struct Metrics {
@@ -27,6 +29,8 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// Duration of one batch, by writer.
     pub writer_seconds: HistogramVec,
+    /// Duration of the batches lately, of all writers: the alert of a slow database goes by them.
+    pub(crate) write_times: WriteTimes,
     /// Items of the writers, by writer and outcome.
     pub writer_items: IntCounterVec,
     /// Events of devices beyond their budget.
@@ -148,6 +152,7 @@ impl Metrics {
                 vec![0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0],
                 registry
             )?,
+            write_times: WriteTimes::default(),
             writer_items: register_int_counter_vec_with_registry!(
                 "nexmdm_writer_items_total",
                 "Items of the batch writers, by writer and outcome",

@@ -69,12 +69,12 @@ impl SystemRules {
             default_partition_rows: Some(default_partition_rows.unsigned_abs()),
             audit: self.audit.check(&self.store).await?,
             // Nothing tells these yet.
-            database_p99_ms: None,
             archive_failures: None,
             drift_rows: None,
             certificate_expires_at: None,
             backup_at: None,
             // Of each node.
+            database_p99_ms: None,
             pool_full: None,
             disk_free_pct: None,
             push: None,
@@ -128,6 +128,7 @@ impl SystemRules {
 fn of_node(health: &NodeHealth) -> SystemFacts {
     SystemFacts {
         disk_free_pct: health.disk_free_pct.map(i64::from),
+        database_p99_ms: health.database_p99_ms,
         pool_full: Some(health.pool_full_since.map_or(Lasting::Not, Lasting::Since)),
         push: push_of(health),
         ..SystemFacts::default()

@@ -3,6 +3,7 @@
 mod alert_records;
 mod clock_offset;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use apk::ApkLibrary;
@@ -94,6 +95,8 @@ fn alerts(core: &Core, writers: &Writers, members: &Members, outages: Outages, s
             push: writers.push.clone(),
             data_dir: settings.alerts.data_dir.clone(),
             pool_full_since: None,
+            write_times: core.metrics.write_times.clone(),
+            minute: VecDeque::new(),
         }
         .reconciler(),
         Remediation {

@@ -164,7 +164,7 @@ pub struct SystemFacts {
     pub fleet: Option<FleetCount>,
     /// Whether the database is away.
     pub database_away: Option<Lasting>,
-    /// Time within which 99 % of the statements of the last minutes ended, ms.
+    /// Time within which 99 % of the transactions of the last minute ended, ms.
     pub database_p99_ms: Option<i64>,
     /// Whether every connection is in use.
     pub pool_full: Option<Lasting>,

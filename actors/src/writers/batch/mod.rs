@@ -289,6 +289,10 @@ impl<S: BatchSink> Drain<S> {
         self.last_batch_ms.store(duration_ms, Ordering::Relaxed);
         self.metrics.writer_seconds.with_label_values(&[S::NAME]).observe(took.as_secs_f64());
         self.sink.observe(count, took);
+        if written.is_ok() {
+            // How long it takes to find out that there is no database is another matter.
+            self.metrics.write_times.note(took);
+        }
         self.failures.note(!written.as_ref().is_err_and(StoreError::is_outage));
         match written {
             Ok(outcomes) => {

@@ -1,6 +1,7 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::write_times::p99_ms;
 use tokio::sync::Notify;
 
 /// An item: its value, and the port on which its outcome is told.
@@ -284,4 +285,22 @@ async fn a_writer_fails_when_the_last_transactions_did_and_for_a_while_after() {
     assert!(bench.writer.is_failing());
     sleep(Duration::from_secs(1)).await;
     assert!(!bench.writer.is_failing(), "it is tried again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_times_of_what_was_written_are_counted() {
+    let bench = bench(LIMITS, |values, _| if values == [1] { Behaviour::Outage } else { Behaviour::WaitForGate });
+    let p99 = || p99_ms(&[bench.metrics.write_times.take()]);
+    for _ in 0..2 {
+        let answer = bench.submit(2).unwrap();
+        // The linger, and a while at the gate.
+        sleep(LIMITS.linger + Duration::from_millis(300)).await;
+        bench.gate.notify_one();
+        assert_eq!(answer.await.unwrap().unwrap(), 4);
+    }
+    assert_eq!(p99(), Some(303));
+    for _ in 0..2 {
+        assert!(matches!(bench.submit(1).unwrap().await.unwrap(), Err(ServiceError::Unavailable)));
+    }
+    assert_eq!(p99(), None);
 }

@@ -29,6 +29,8 @@ pub struct NodeHealth {
     pub push_refused: Option<bool>,
     /// Whether the quota of the push service is used up.
     pub push_quota_used_up: Option<bool>,
+    /// Time within which 99 % of the transactions of the last minute ended, ms.
+    pub database_p99_ms: Option<i64>,
 }
 
 /// Reports of a device about a deployment that could not be used.
@@ -159,17 +161,18 @@ impl Store {
     /// The database is unavailable.
     pub async fn note_node_health(&self, name: &str, health: &NodeHealth, now: Timestamp) -> Result<(), StoreError> {
         sqlx::query!(
-            "INSERT INTO node_health (name, observed_at, disk_free_pct, pool_full_since, push_refused, push_quota_used_up)
-             VALUES ($1, $2, $3, $4, $5, $6)
+            "INSERT INTO node_health (name, observed_at, disk_free_pct, pool_full_since, push_refused, push_quota_used_up, database_p99_ms)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT (name) DO UPDATE SET observed_at = excluded.observed_at, disk_free_pct = excluded.disk_free_pct,
                  pool_full_since = excluded.pool_full_since, push_refused = excluded.push_refused,
-                 push_quota_used_up = excluded.push_quota_used_up",
+                 push_quota_used_up = excluded.push_quota_used_up, database_p99_ms = excluded.database_p99_ms",
             name,
             now,
             health.disk_free_pct,
             health.pool_full_since,
             health.push_refused,
-            health.push_quota_used_up
+            health.push_quota_used_up,
+            health.database_p99_ms
         )
         .execute(&self.pool)
         .await?;
@@ -182,7 +185,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn node_health(&self, since: Timestamp) -> Result<Vec<(String, NodeHealth)>, StoreError> {
         let rows = sqlx::query!(
-            "SELECT name, disk_free_pct, pool_full_since, push_refused, push_quota_used_up
+            "SELECT name, disk_free_pct, pool_full_since, push_refused, push_quota_used_up, database_p99_ms
              FROM node_health WHERE observed_at >= $1 ORDER BY name",
             since
         )
@@ -196,6 +199,7 @@ impl Store {
                     pool_full_since: row.pool_full_since,
                     push_refused: row.push_refused,
                     push_quota_used_up: row.push_quota_used_up,
+                    database_p99_ms: row.database_p99_ms,
                 };
                 (row.name, seen)
             })

@@ -132,7 +132,13 @@ async fn a_node_is_lost_until_one_of_its_name_is_back_and_a_start_is_known() {
 #[tokio::test]
 async fn what_a_node_says_of_itself_counts_while_it_is_new() {
     let db = TestDatabase::new().await;
-    let health = NodeHealth { disk_free_pct: Some(7), pool_full_since: Some(at(3)), push_refused: None, push_quota_used_up: Some(true) };
+    let health = NodeHealth {
+        disk_free_pct: Some(7),
+        pool_full_since: Some(at(3)),
+        push_refused: None,
+        push_quota_used_up: Some(true),
+        database_p99_ms: Some(511),
+    };
     db.store().note_node_health("n1", &health, at(10)).await.unwrap();
     db.store().note_node_health("n2", &NodeHealth::default(), at(5)).await.unwrap();
     assert_eq!(db.store().node_health(at(6)).await.unwrap(), [("n1".to_owned(), health)]);
