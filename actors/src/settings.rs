@@ -7,7 +7,7 @@ use domain::command::DispatchPolicy;
 use domain::device::DevicePolicy;
 
 pub use crate::agent_updates::AgentUpdateSettings;
-pub use crate::alert::AlertSettings;
+pub use crate::alert::{AlertSettings, CertificateExpiry};
 pub use crate::deployment::DeploymentSettings;
 pub use crate::history::HistorySettings;
 pub use crate::housekeeping::FailuresKept;

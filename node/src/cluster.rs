@@ -128,7 +128,7 @@ fn certificate(config: &Config) -> anyhow::Result<NodeCertificate> {
 }
 
 /// The node's certificate by file, if there are files.
-fn given_certificate(config: &Config) -> anyhow::Result<Option<NodeCertificate>> {
+pub(crate) fn given_certificate(config: &Config) -> anyhow::Result<Option<NodeCertificate>> {
     let cluster = &config.cluster;
     let files = [&cluster.ca_file, &cluster.certificate_file, &cluster.certificate_key_file];
     let given = files.iter().filter(|file| !file.as_os_str().is_empty()).count();

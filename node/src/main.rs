@@ -2,6 +2,7 @@
 
 mod alert_params;
 mod api_error;
+mod certificates;
 mod cli;
 mod cluster;
 mod command_params;

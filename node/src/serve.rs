@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::certificates;
 use crate::cluster::{self, NodeLock};
 use crate::config::{Advice, Config, MetricsAccess};
 use crate::database::{Database, for_console};
@@ -65,6 +66,7 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
     let clock = database.clock().await?;
     let (mut settings, metrics) = (config.settings(), observability.services.clone());
     notify_files::read(config, &mut settings.runtime.notify)?;
+    settings.runtime.alerts.certificates = certificates::expiry(config)?;
     let starting = System::start(database.store.clone(), settings, secrets, cluster, metrics, clock);
     let system = Box::pin(starting).await?;
     warn_of_connections(config, database).await;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use actors::placement::ClusterOptions;
 use actors::settings::{
-    AgentUpdateSettings, AlertSettings, DeploymentSettings, FailuresKept, HeartbeatSettings, HistorySettings, ReconcileSettings, Settings,
+    AgentUpdateSettings, AlertSettings, CertificateExpiry, DeploymentSettings, FailuresKept, HeartbeatSettings, HistorySettings,
+    ReconcileSettings, Settings,
 };
 use actors::{ClusterStart, NetworkStart};
 use apk::ApkSettings;
@@ -135,6 +136,7 @@ fn alerts() -> AlertSettings {
         ],
         settle: SETTLE,
         data_dir: None,
+        certificates: CertificateExpiry::default(),
         open_commands_max: 100,
         kept: TimeDelta::days(90),
     }

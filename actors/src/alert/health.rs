@@ -11,6 +11,7 @@ use push::PushSender;
 use store::{NodeHealth, Store};
 use tokio::time::Instant;
 
+use super::CertificateExpiry;
 use crate::reconcile::{Reconcile, Reconciler, Run};
 use crate::write_times::{Durations, WriteTimes, p99_ms};
 
@@ -26,6 +27,7 @@ pub(crate) struct HealthWatch {
     pub(crate) push: PushSender,
     /// Folder whose disk counts.
     pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) certificates: CertificateExpiry,
     pub(crate) pool_full_since: Option<Timestamp>,
     pub(crate) write_times: WriteTimes,
     /// Those of the last minute.
@@ -54,6 +56,7 @@ impl HealthWatch {
             push_refused: push.on.then_some(push.misconfigured.is_some()),
             push_quota_used_up: push.on.then_some(push.quota_used_up),
             database_p99_ms: p99_ms(&self.minute),
+            certificate_expires_at: self.certificates.earliest(),
         }
     }
 }

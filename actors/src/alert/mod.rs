@@ -22,9 +22,12 @@ mod retention;
 mod rules;
 mod system;
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use chrono::TimeDelta;
+use domain::Timestamp;
 use domain::alert::RuleSetting;
 use domain::notification::NotificationSettings;
 use domain::shard::{ShardId, shard_of_name};
@@ -50,6 +53,8 @@ pub struct AlertSettings {
     pub settle: TimeDelta,
     /// Folder whose disk is judged; `None`: none is.
     pub data_dir: Option<PathBuf>,
+    /// Expiry of the node's certificates.
+    pub certificates: CertificateExpiry,
     /// Most open commands of a device, which remediation keeps as people do.
     pub open_commands_max: i64,
     /// Retention of resolved alerts and of silences that ended.
@@ -63,9 +68,34 @@ impl Default for AlertSettings {
             defaults: Vec::new(),
             settle: TimeDelta::minutes(6),
             data_dir: None,
+            certificates: CertificateExpiry::default(),
             open_commands_max: 100,
             kept: TimeDelta::days(90),
         }
+    }
+}
+
+/// When the first of a node's certificates expires; asked with each note of its health, since a certificate may be renewed meanwhile.
+#[derive(Clone, Default)]
+pub struct CertificateExpiry(Option<Arc<Ask>>);
+
+type Ask = dyn Fn() -> Option<Timestamp> + Send + Sync;
+
+impl CertificateExpiry {
+    /// Expiry that is asked for in this way. It must not take long.
+    pub fn new(ask: impl Fn() -> Option<Timestamp> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(ask)))
+    }
+
+    /// The earliest; `None`: there is no certificate, or it is not known.
+    pub fn earliest(&self) -> Option<Timestamp> {
+        self.0.as_deref().and_then(|ask| ask())
+    }
+}
+
+impl fmt::Debug for CertificateExpiry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertificateExpiry").finish_non_exhaustive()
     }
 }
 

@@ -71,13 +71,13 @@ impl SystemRules {
             // Nothing tells these yet.
             archive_failures: None,
             drift_rows: None,
-            certificate_expires_at: None,
             backup_at: None,
             // Of each node.
             database_p99_ms: None,
             pool_full: None,
             disk_free_pct: None,
             push: None,
+            certificate_expires_at: None,
         })
     }
 
@@ -131,6 +131,7 @@ fn of_node(health: &NodeHealth) -> SystemFacts {
         database_p99_ms: health.database_p99_ms,
         pool_full: Some(health.pool_full_since.map_or(Lasting::Not, Lasting::Since)),
         push: push_of(health),
+        certificate_expires_at: health.certificate_expires_at,
         ..SystemFacts::default()
     }
 }

@@ -94,6 +94,7 @@ fn alerts(core: &Core, writers: &Writers, members: &Members, outages: Outages, s
             store: core.store.clone(),
             push: writers.push.clone(),
             data_dir: settings.alerts.data_dir.clone(),
+            certificates: settings.alerts.certificates.clone(),
             pool_full_since: None,
             write_times: core.metrics.write_times.clone(),
             minute: VecDeque::new(),

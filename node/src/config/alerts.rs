@@ -1,6 +1,6 @@
 //! `[alerts]`: the configured thresholds, and when people are notified.
 
-use actors::settings::AlertSettings;
+use actors::settings::{AlertSettings, CertificateExpiry};
 use chrono::TimeDelta;
 use domain::Invalid;
 use domain::alert::{Rule, RuleSetting, ThresholdScope};
@@ -66,6 +66,7 @@ impl Config {
             ],
             settle: TimeDelta::seconds(i64::from(self.heartbeat.interval_seconds) + alerts.grace_seconds),
             data_dir: Some(self.data_dir.clone()),
+            certificates: CertificateExpiry::default(),
             open_commands_max: self.commands.open_per_device_max,
             kept: TimeDelta::days(alerts.kept_days),
         }

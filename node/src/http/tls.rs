@@ -20,6 +20,8 @@ use crate::config::Config;
 
 /// How long before a certificate ends it is warned of.
 const EXPIRY_WARNED: TimeDelta = TimeDelta::days(14);
+/// Later than any certificate may end (RFC 5280, section 4.1.2.5): the year 10000, Unix time.
+const AFTER_ALL_S: i64 = 253_402_300_800;
 /// Check interval of the files.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -136,6 +138,15 @@ fn refused_at(certificate: &CertificateDer<'_>, at: Timestamp) -> Option<webpki:
     certificate.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &[], &[], time, usage, None, None).err()
 }
 
+/// End of the first certificate of a file, as PEM; `None`: none is read.
+pub(crate) fn expires_at(pem: &[u8]) -> Option<Timestamp> {
+    let certificate = CertificateDer::pem_slice_iter(pem).next()?.ok()?;
+    match refused_at(&certificate, DateTime::from_timestamp(AFTER_ALL_S, 0)?)? {
+        webpki::Error::CertExpired { not_after, .. } => DateTime::from_timestamp(i64::try_from(not_after.as_secs()).ok()?, 0),
+        _ => None,
+    }
+}
+
 /// TLS acceptor of accepted connections, when files are configured. Looks for renewed ones until `stopping`.
 ///
 /// # Errors
@@ -190,6 +201,24 @@ mod tests {
         assert_eq!(at("2026-03-01"), Validity::EndsSoon("tls.pem expires on 2026-03-10: renew it".into()));
         assert_eq!(at("2026-03-11"), Validity::Over("tls.pem has expired on 2026-03-10: renew it".into()));
         assert!(matches!(at("2026-01-01"), Validity::Over(problem) if problem.contains("2026-01-10")));
+    }
+
+    #[test]
+    fn the_end_of_a_certificate_is_read_whoever_issued_it_and_whatever_it_is_for() {
+        let end = |pem: &str| expires_at(pem.as_bytes()).map(|end| end.to_rfc3339());
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2026, 3, 10);
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        assert_eq!(end(&params.self_signed(&key).unwrap().pem()).as_deref(), Some("2026-03-10T00:00:00+00:00"));
+        params.not_after = rcgen::date_time_ymd(9999, 12, 31);
+        let (last, other) = (params.self_signed(&key).unwrap().pem(), write_out("b.example"));
+        assert_eq!(end(&(last + &other)).as_deref(), Some("9999-12-31T00:00:00+00:00"), "the first of a chain");
+        assert_eq!((end(""), end("half a cert")), (None, None));
+    }
+
+    fn write_out(name: &str) -> String {
+        rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap().cert.pem()
     }
 
     #[test]

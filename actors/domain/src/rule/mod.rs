@@ -222,7 +222,7 @@ impl Rule {
 
     /// Whether anything in this build provides the facts that the rule goes by. Without them it stays silent.
     pub fn has_source(self) -> bool {
-        !matches!(self, Self::ArchiveFailed | Self::ReconciliationDrift | Self::CertificateExpiring | Self::BackupOld)
+        !matches!(self, Self::ArchiveFailed | Self::ReconciliationDrift | Self::BackupOld)
     }
 
     /// Whether notifications of this rule wait while `inhibitor` fires: its alerts would say the same thing a thousand times.

@@ -31,6 +31,8 @@ pub struct NodeHealth {
     pub push_quota_used_up: Option<bool>,
     /// Time within which 99 % of the transactions of the last minute ended, ms.
     pub database_p99_ms: Option<i64>,
+    /// When the first of its certificates expires.
+    pub certificate_expires_at: Option<Timestamp>,
 }
 
 /// Reports of a device about a deployment that could not be used.
@@ -161,18 +163,21 @@ impl Store {
     /// The database is unavailable.
     pub async fn note_node_health(&self, name: &str, health: &NodeHealth, now: Timestamp) -> Result<(), StoreError> {
         sqlx::query!(
-            "INSERT INTO node_health (name, observed_at, disk_free_pct, pool_full_since, push_refused, push_quota_used_up, database_p99_ms)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
+            "INSERT INTO node_health (name, observed_at, disk_free_pct, pool_full_since, push_refused, push_quota_used_up, database_p99_ms,
+                 certificate_expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
              ON CONFLICT (name) DO UPDATE SET observed_at = excluded.observed_at, disk_free_pct = excluded.disk_free_pct,
                  pool_full_since = excluded.pool_full_since, push_refused = excluded.push_refused,
-                 push_quota_used_up = excluded.push_quota_used_up, database_p99_ms = excluded.database_p99_ms",
+                 push_quota_used_up = excluded.push_quota_used_up, database_p99_ms = excluded.database_p99_ms,
+                 certificate_expires_at = excluded.certificate_expires_at",
             name,
             now,
             health.disk_free_pct,
             health.pool_full_since,
             health.push_refused,
             health.push_quota_used_up,
-            health.database_p99_ms
+            health.database_p99_ms,
+            health.certificate_expires_at
         )
         .execute(&self.pool)
         .await?;
@@ -185,7 +190,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn node_health(&self, since: Timestamp) -> Result<Vec<(String, NodeHealth)>, StoreError> {
         let rows = sqlx::query!(
-            "SELECT name, disk_free_pct, pool_full_since, push_refused, push_quota_used_up, database_p99_ms
+            "SELECT name, disk_free_pct, pool_full_since, push_refused, push_quota_used_up, database_p99_ms, certificate_expires_at
              FROM node_health WHERE observed_at >= $1 ORDER BY name",
             since
         )
@@ -200,6 +205,7 @@ impl Store {
                     push_refused: row.push_refused,
                     push_quota_used_up: row.push_quota_used_up,
                     database_p99_ms: row.database_p99_ms,
+                    certificate_expires_at: row.certificate_expires_at,
                 };
                 (row.name, seen)
             })

@@ -138,6 +138,7 @@ async fn what_a_node_says_of_itself_counts_while_it_is_new() {
         push_refused: None,
         push_quota_used_up: Some(true),
         database_p99_ms: Some(511),
+        certificate_expires_at: Some(at(86_400)),
     };
     db.store().note_node_health("n1", &health, at(10)).await.unwrap();
     db.store().note_node_health("n2", &NodeHealth::default(), at(5)).await.unwrap();
