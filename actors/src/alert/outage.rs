@@ -13,13 +13,15 @@ use tokio_util::sync::CancellationToken;
 const INTERVAL: Duration = Duration::from_secs(5);
 /// How long the database may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Time after its end in which an outage is recorded, by the node that judges then; a node that comes to judge later leaves it.
+const COUNTS_FOR: Duration = Duration::from_secs(120);
 
 #[derive(Default)]
 struct Seen {
     /// Since when it does not answer.
     away_since: Option<Moment>,
-    /// How long the last outage lasted, until it was told.
-    untold: Option<Duration>,
+    /// End of the last outage and how long it lasted, until it is recorded.
+    ended: Option<(Moment, Duration)>,
 }
 
 /// Outages of the database, as this node sees them.
@@ -56,15 +58,23 @@ impl Outages {
             return false;
         }
         let Some(since) = seen.away_since.take() else { return false };
-        seen.untold = Some(clock.elapsed(since).max(seen.untold.unwrap_or_default()));
+        let earlier = seen.ended.filter(|(at, _)| clock.elapsed(*at) < COUNTS_FOR).map_or(Duration::ZERO, |(_, lasted)| lasted);
+        seen.ended = Some((clock.monotonic(), clock.elapsed(since).max(earlier)));
         true
     }
 
-    /// The outage that is over and was not told yet, as if it ended now; each is told once.
-    pub(super) fn tell(&self, now: Timestamp) -> Lasting {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let lasted = seen.untold.take().and_then(|lasted| chrono::TimeDelta::from_std(lasted).ok());
+    /// The outage that ended a moment ago and is not recorded yet, as if it ended now.
+    pub(super) fn unrecorded(&self, now: Timestamp, clock: &Clock) -> Lasting {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = seen.ended.filter(|(at, _)| clock.elapsed(*at) < COUNTS_FOR);
+        let lasted = ended.and_then(|(_, lasted)| chrono::TimeDelta::from_std(lasted).ok());
         lasted.map_or(Lasting::Not, |lasted| Lasting::Since(now - lasted))
+    }
+
+    /// Notes that what had ended by `until` was judged, and recorded where that followed.
+    pub(super) fn recorded(&self, until: Moment) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.ended = seen.ended.filter(|(at, _)| *at > until);
     }
 }
 
@@ -73,16 +83,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outage_is_told_once_after_its_end() {
+    fn an_outage_counts_after_its_end_until_it_is_recorded() {
         let (clock, outages) = (Clock::system(), Outages::default());
         let now = clock.now();
         let began = clock.monotonic();
         assert!(!outages.note(true, began, &clock));
-        assert_eq!(outages.tell(now), Lasting::Not);
+        assert_eq!(outages.unrecorded(now, &clock), Lasting::Not);
         assert!(!outages.note(false, began, &clock) && !outages.note(false, clock.monotonic(), &clock));
-        assert_eq!(outages.tell(now), Lasting::Not, "nothing can be recorded yet");
+        assert_eq!(outages.unrecorded(now, &clock), Lasting::Not, "nothing can be recorded yet");
+        let before = clock.monotonic();
         assert!(outages.note(true, clock.monotonic(), &clock));
-        assert!(matches!(outages.tell(now), Lasting::Since(since) if since <= now));
-        assert_eq!(outages.tell(now), Lasting::Not, "once");
+        assert!(matches!(outages.unrecorded(now, &clock), Lasting::Since(since) if since <= now));
+        outages.recorded(before);
+        assert_ne!(outages.unrecorded(now, &clock), Lasting::Not, "what failed or came in between is judged again");
+        outages.recorded(clock.monotonic());
+        assert_eq!(outages.unrecorded(now, &clock), Lasting::Not, "once");
     }
 }

@@ -64,7 +64,7 @@ impl SystemRules {
         Ok(SystemFacts {
             cluster_started_at: self.store.cluster_started_at().await?,
             fleet: self.fleet(fleet_silent_since, now),
-            database_away: Some(self.outages.tell(now)),
+            database_away: Some(self.outages.unrecorded(now, &self.clock)),
             rollout_halted: Some(builds.iter().any(|build| build.halt_reason.is_some())),
             default_partition_rows: Some(default_partition_rows.unsigned_abs()),
             audit: self.audit.check(&self.store).await?,
@@ -150,6 +150,7 @@ impl Reconcile for SystemRules {
         async {
             let Some(epoch) = run.epoch() else { return Ok(0) };
             let lease = ShardLease { shard: alert_shard(), epoch };
+            let began = self.clock.monotonic();
             if self.since.is_none_or(|(known, _)| known != epoch) {
                 self.since = Some((epoch, run.now));
             }
@@ -170,6 +171,7 @@ impl Reconcile for SystemRules {
             let new_id = || AlertId(self.clock.new_id());
             let at = (run.now, judged_since, self.rules.settle());
             let recorded = judge_and_record(&self.writer, &self.rules.snapshot(), new_id, subjects, keep, |_| Some(lease), at).await?;
+            self.outages.recorded(began);
             self.count_open().await?;
             Ok(recorded)
         }
