@@ -205,14 +205,16 @@ async fn a_message_of_a_later_build_is_left_to_it_and_holds_up_no_other() {
 #[tokio::test]
 async fn dead_letters_of_a_channel_have_an_index_of_their_own() {
     let db = TestDatabase::new().await;
-    add_channels(&db, 1).await;
+    add_channels(&db, 2).await;
     db.execute(&format!(
         "INSERT INTO notification (notification_id, kind, severity, thread, begins_thread, ends_thread, headline, alert_count, alerts, created_at)
          SELECT gen_random_uuid(), 'raised', 'info', 't', true, true, '', 0, '[]', now() FROM generate_series(1, 5000);
          INSERT INTO notification_delivery (notification_id, channel_id, state, attempts, queued_at, next_attempt_at, ended_at)
-         SELECT notification_id, '{}', 'delivered', 1, now(), now(), now() FROM notification;
+         SELECT notification_id, '{}'::uuid, 'delivered', 1, now(), now(), now() FROM notification
+         UNION ALL SELECT notification_id, '{}'::uuid, 'dead', 1, now(), now(), now() FROM notification;
          ANALYZE notification_delivery",
-        uuid(1)
+        uuid(1),
+        uuid(2)
     ))
     .await;
     let plan = format!(

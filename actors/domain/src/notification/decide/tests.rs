@@ -419,7 +419,7 @@ fn a_thread_ends_for_each_channel_with_the_last_alert_that_it_was_notified_of() 
     together.resolve(&south, 100);
     together.decide(100);
     together.run_until(199);
-    let last = |number| ends(&together).into_iter().filter(|(channels, _)| channels.contains(&channel(number))).next_back();
+    let last = |number| ends(&together).into_iter().rfind(|(channels, _)| channels.contains(&channel(number)));
     assert_eq!((last(1).map(|(_, ends)| ends), last(2).map(|(_, ends)| ends)), (Some(true), Some(true)));
 }
 
