@@ -181,7 +181,7 @@ pub struct AcknowledgeAlerts {
     pub note: String,
 }
 
-/// What became of an alert that somebody acknowledged.
+/// Outcome of acknowledging an alert.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct AcknowledgedAlert {
     /// The alert.

@@ -186,7 +186,7 @@ pub struct AlertCount {
     pub alerts: u64,
 }
 
-/// What became of an alert that somebody acknowledged.
+/// Outcome of acknowledging an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AcknowledgeOutcome {
     /// It is acknowledged now.

@@ -42,7 +42,7 @@ pub(super) fn Acknowledge(ids: Vec<AlertId>, what: String, ondone: EventHandler<
     }
 }
 
-/// What became of the alerts, in a sentence.
+/// Summary of the outcomes, in a sentence.
 fn outcome_text(outcomes: &[(AlertId, AcknowledgeOutcome)]) -> String {
     let of = |wanted: AcknowledgeOutcome| outcomes.iter().filter(|(_, outcome)| *outcome == wanted).count();
     let mut text = format!("Acknowledged {}.", format::count(of(AcknowledgeOutcome::Acknowledged), "alert", "alerts"));
