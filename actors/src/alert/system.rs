@@ -68,7 +68,7 @@ impl SystemRules {
             rollout_halted: Some(builds.iter().any(|build| build.halt_reason.is_some())),
             default_partition_rows: Some(default_partition_rows.unsigned_abs()),
             audit: self.audit.check(&self.store).await?,
-            // Nothing tells these yet.
+            // These have no source yet.
             archive_failures: None,
             drift_rows: None,
             backup_at: None,

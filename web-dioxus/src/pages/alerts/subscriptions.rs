@@ -1,4 +1,4 @@
-//! Events that a channel is told of besides alerts: what the audit trail records.
+//! Events that are sent to a channel besides alerts: what the audit trail records.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ pub(super) fn Subscriptions(id: ChannelId) -> Element {
                 Problem { text: problem.clone(), onretry: move |()| list.again() }
             }
             match reading.value.as_deref() {
-                Some(views) if views.is_empty() => rsx! { p { class: "muted", "Besides alerts, a channel can be told of what the audit trail records: devices enrolled or deleted, deployments, sign-ins." } },
+                Some(views) if views.is_empty() => rsx! { p { class: "muted", "Besides alerts, a channel can get what the audit trail records: devices enrolled or deleted, deployments, sign-ins." } },
                 Some(views) => rsx! {
                     ul { class: "rows",
                         for view in views.iter() {
