@@ -38,10 +38,10 @@ pub enum Permission {
     /// Manage accounts.
     #[strum(serialize = "users:manage")]
     ManageUsers,
-    /// See nodes and shards.
+    /// See nodes, shards and storage.
     #[strum(serialize = "cluster:read")]
     ViewCluster,
-    /// Drain nodes.
+    /// Drain nodes; archive, verify and restore days of history.
     #[strum(serialize = "cluster:manage")]
     ManageCluster,
     /// Create, see and revoke one's own API tokens.

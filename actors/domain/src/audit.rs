@@ -1,6 +1,7 @@
 //! The audit trail: entries, the hash chain over them, and checks of the chain.
 
 mod action;
+mod archive;
 mod cap;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use crate::text::opaque;
 use crate::{ApiTokenId, DeviceId, EnrollTokenId, Invalid, SavedFilterId, SessionId, Timestamp, UserId};
 
 pub use action::{AuditAction, AuditSubject};
+pub use archive::{ArchiveDue, AuditArchive, archive_range, audit_table, chained_at, push_chained};
 pub use cap::EntryCap;
 
 /// Previous hash of the first entry.
@@ -262,6 +264,14 @@ pub enum Problem {
     /// The entry is not linked to the one before.
     #[error("entry {0} does not follow entry {before}: one of the two was replaced", before = .0 - 1)]
     Unlinked(i64),
+    /// The archive of entries cannot be read, or is not what was written.
+    #[error("{}: the archive does not match: {problem}", entries(.range))]
+    Archive {
+        /// Its entries.
+        range: RangeInclusive<i64>,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The newest entries are missing.
     #[error("{}; the newest entry according to the head is {}", missing(.0), .0.end())]
     TailMissing(RangeInclusive<i64>),
@@ -290,11 +300,12 @@ pub enum Problem {
 }
 
 fn missing(range: &RangeInclusive<i64>) -> String {
-    if range.start() == range.end() {
-        format!("entry {} is missing", range.start())
-    } else {
-        format!("entries {} to {} are missing", range.start(), range.end())
-    }
+    let verb = if range.start() == range.end() { "is" } else { "are" };
+    format!("{} {verb} missing", entries(range))
+}
+
+fn entries(range: &RangeInclusive<i64>) -> String {
+    if range.start() == range.end() { format!("entry {}", range.start()) } else { format!("entries {} to {}", range.start(), range.end()) }
 }
 
 /// A check of a chain, entry by entry.
@@ -311,6 +322,16 @@ impl ChainCheck {
     /// The check of a chain from its first entry on. `expected` is a head that was noted elsewhere.
     pub fn new(expected: Option<Head>) -> Self {
         Self { last_seq: 0, last_hash: GENESIS.to_vec(), last_wrong: false, expected }
+    }
+
+    /// Goes on behind this entry, whatever was checked before it: what stands there is checked elsewhere, or known to be wrong.
+    pub fn resume(&mut self, after: &Head) {
+        (self.last_seq, self.last_hash, self.last_wrong) = (after.seq, after.hash.clone(), false);
+    }
+
+    /// Place and hash of the last checked entry.
+    pub fn last(&self) -> Head {
+        Head { seq: self.last_seq, hash: self.last_hash.clone() }
     }
 
     /// Sequence number of the last checked entry.

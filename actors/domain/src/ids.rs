@@ -113,6 +113,18 @@ id!(
     SubscriptionId
 );
 id!(
+    /// Work on partitions that a person started.
+    PartitionWorkId
+);
+id!(
+    /// A backup, or the attempt to make one.
+    BackupId
+);
+id!(
     /// A notification about alerts.
     NotificationId
+);
+id!(
+    /// A schedule of reports.
+    ReportScheduleId
 );

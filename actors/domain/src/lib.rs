@@ -14,13 +14,16 @@ pub mod action;
 pub mod alert;
 pub mod api_token;
 pub mod apk;
+pub mod archive;
 pub mod audit;
 pub mod backoff;
+pub mod backup;
 pub mod bulk;
 pub mod bulk_target;
 pub mod cluster;
 pub mod command;
 pub mod condition;
+pub mod connections;
 pub mod deployment;
 pub mod device;
 pub mod distribution;
@@ -46,13 +49,17 @@ pub mod quantity;
 pub mod query;
 pub mod rate;
 pub mod reconcile;
+pub mod reconciliation;
 pub mod replacement;
+pub mod report;
+pub mod retention;
 pub mod rollout;
 pub mod rule;
 pub mod saved_filter;
 mod service_error;
 pub mod shard;
 pub mod spreadsheet;
+pub mod storage;
 pub mod telemetry;
 pub mod text;
 pub mod throttle;
@@ -60,8 +67,9 @@ pub mod time;
 pub mod transfer;
 
 pub use ids::{
-    AgentBuildId, AlertId, AlertWindowId, ApiTokenId, ApkId, ApkUploadId, ChannelId, CommandBatchId, CommandId, DeploymentId, DeviceId,
-    DeviceTokenId, EnrollTokenId, NodeId, NotificationId, RouteId, SavedFilterId, SessionId, SilenceId, SubscriptionId, UserId,
+    AgentBuildId, AlertId, AlertWindowId, ApiTokenId, ApkId, ApkUploadId, BackupId, ChannelId, CommandBatchId, CommandId, DeploymentId,
+    DeviceId, DeviceTokenId, EnrollTokenId, NodeId, NotificationId, PartitionWorkId, ReportScheduleId, RouteId, SavedFilterId, SessionId,
+    SilenceId, SubscriptionId, UserId,
 };
 pub use invalid::Invalid;
 pub use service_error::ServiceError;

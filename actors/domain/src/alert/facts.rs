@@ -1,6 +1,7 @@
 //! What rules judge: the state of a subject, as far as it is known.
 
 use crate::Timestamp;
+use crate::backup::BackupAge;
 use crate::device::{AppStatus, DevicePolicy, DeviceState, LastStatus, Lifecycle};
 
 /// What rules judge, by kind of subject.
@@ -182,8 +183,8 @@ pub struct SystemFacts {
     pub drift_rows: Option<u64>,
     /// When the certificate expires.
     pub certificate_expires_at: Option<Timestamp>,
-    /// When the newest backup was made.
-    pub backup_at: Option<Timestamp>,
+    /// Age of the newest backup, where backups are expected.
+    pub backup: Option<BackupAge>,
     /// State of the audit trail.
     pub audit: Option<AuditHealth>,
 }

@@ -192,6 +192,11 @@ impl Openings {
         }
     }
 
+    /// Whether some count no more.
+    pub fn forgets(&self, now: Timestamp) -> bool {
+        self.0.iter().any(|at| *at + FLAP_PERIOD <= now)
+    }
+
     /// Forgets those that count no more.
     pub fn forget(&mut self, now: Timestamp) {
         self.0.retain(|at| *at + FLAP_PERIOD > now);

@@ -64,6 +64,22 @@ impl fmt::Display for Subject {
     }
 }
 
+/// What alerts are put together by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum AlertGrouping {
+    /// Rule.
+    Rule,
+    /// Group of the device.
+    Group,
+    /// Tag of the device.
+    Tag,
+    /// The subject itself.
+    Subject,
+}
+
+named!(pub AlertGrouping, parse -> Option);
+
 /// What alerts are deduplicated by: at most one alert of a rule is open for a subject.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AlertKey {

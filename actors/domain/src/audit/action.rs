@@ -80,6 +80,7 @@ audit_actions! {
         DevicesImported = "devices.imported",
         DevicesPurged = "devices.purged",
         DevicesExported = "devices.exported",
+        DeviceHeartbeatsExported = "device.heartbeats_exported",
     }
     Command("command", "Commands") {
         CommandSent = "command.sent",
@@ -158,9 +159,23 @@ audit_actions! {
         EventSubscriptionMade = "event_subscription.made",
         EventSubscriptionRemoved = "event_subscription.removed",
     }
+    Partition("partition", "Storage") {
+        PartitionsRun = "partitions.run",
+        PartitionArchived = "partition.archived",
+        PartitionVerified = "partition.verified",
+        PartitionRestored = "partition.restored",
+    }
+    ReportSchedule("report_schedule.", "Report schedules") {
+        ReportScheduleMade = "report_schedule.made",
+        ReportScheduleRemoved = "report_schedule.removed",
+    }
     Node("node.", "Nodes") {
         NodeDrained = "node.drained",
         NodeResumed = "node.resumed",
+    }
+    Backup("backup.", "Backups") {
+        BackupCreated = "backup.created",
+        BackupRestored = "backup.restored",
     }
     Access("access.", "Refused requests") {
         AccessRefused = "access.refused",

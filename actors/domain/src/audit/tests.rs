@@ -270,3 +270,27 @@ fn a_filter_has_its_limits() {
     let empty = AuditFilter { target: Some("  ".into()), ..AuditFilter::default() };
     assert_eq!(empty.checked().unwrap(), AuditFilter::default());
 }
+
+proptest! {
+    #[test]
+    fn an_entry_comes_out_of_an_archive_as_it_went_in(entry in entry(), prev in any::<[u8; 32]>()) {
+        let row = ChainedEntry { hash: entry.hash(&prev).to_vec(), prev_hash: prev.to_vec(), entry };
+        let mut batch = crate::archive::RecordBatch::with_capacity(audit_table(), 1);
+        push_chained(&mut batch, &row).unwrap();
+        prop_assert_eq!(chained_at(&batch, 0), Some(row));
+    }
+}
+
+#[test]
+fn a_check_goes_on_behind_an_archive() {
+    let entries = chain(6);
+    let mut check = ChainCheck::new(None);
+    let third = &entries[2];
+    check.resume(&Head { seq: 3, hash: third.hash.clone() });
+    for row in &entries[3..] {
+        assert_eq!(check.next(row), [], "{}", row.entry.seq);
+    }
+    let mut check = ChainCheck::new(None);
+    check.resume(&Head { seq: 3, hash: vec![7; 32] });
+    assert_eq!(check.next(&entries[3]), [Problem::Unlinked(4)]);
+}

@@ -208,7 +208,7 @@ rules! {
         [{ "rows_min" "Rows at least" Count 1 1 1000000000 }] }
     { CertificateExpiring System Warning true "Certificate expiring" "certificates expiring" "A certificate expires within the limit."
         [{ "within_days" "Within" Days 21 1 365 }] }
-    { BackupOld System Warning false "Backup old" "backups old" "The newest backup is older than the limit."
+    { BackupOld System Warning true "Backup old" "backups old" "The newest backup is older than the limit."
         [{ "older_than_hours" "Older than" Hours 26 1 8760 }] }
     { AuditChainBroken System Critical true "Audit chain broken" "audit chains broken" "An entry of the audit trail does not match its hash."
         [] }
@@ -218,11 +218,6 @@ impl Rule {
     /// Whether the rule judges by silence, which a start, a failover or an outage also looks like.
     pub fn judges_liveness(self) -> bool {
         matches!(self, Self::DeviceOffline | Self::FleetSilent | Self::NeverSeen)
-    }
-
-    /// Whether anything in this build provides the facts that the rule goes by. Without them it stays silent.
-    pub fn has_source(self) -> bool {
-        !matches!(self, Self::ArchiveFailed | Self::ReconciliationDrift | Self::BackupOld)
     }
 
     /// Whether notifications of this rule wait while `inhibitor` fires: its alerts would say the same thing a thousand times.
@@ -298,8 +293,7 @@ mod tests {
             let thresholds: Vec<_> = spec.thresholds.iter().map(|t| format!("`{}` {} ({}..{})", t.name, t.default, t.min, t.max)).collect();
             let off = if spec.enabled { "" } else { ", off" };
             let (subject, severity) = (spec.subject.as_str(), spec.severity.as_str());
-            let silent = if rule.has_source() { "" } else { " *No source yet.*" };
-            format!("| `{}` | {subject} | {severity}{off} | {} | {}{silent} |", rule.as_str(), thresholds.join(", "), spec.meaning)
+            format!("| `{}` | {subject} | {severity}{off} | {} | {} |", rule.as_str(), thresholds.join(", "), spec.meaning)
         };
         let listed: Vec<_> = document.lines().filter(|line| line.starts_with("| `")).collect();
         assert_eq!(listed, Rule::ALL.map(row).to_vec());
