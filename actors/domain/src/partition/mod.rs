@@ -1,6 +1,16 @@
-//! Daily partitions of `heartbeats`.
+//! Daily partitions of `heartbeats`: which there should be, what is recorded of each, and the next steps of their life.
+//!
+//! ```text
+//! open -> settled -> archived -> verified -> dropped -> (restoring -> restored -> dropped)
+//! ```
+
+mod plan;
+mod record;
 
 use chrono::{Days, NaiveDate};
+
+pub use plan::{Action, Cause, DayPlan, DaySeen, PartitionSettings, Step, TableSeen, VERIFIED_FOR, Wait, is_expired, plan, settles_at};
+pub use record::{ArchiveRecord, PartitionRecord, PartitionState, Progress};
 
 /// Days before today that late heartbeats may still belong to.
 pub const PAST_DAYS: u64 = 7;
@@ -21,7 +31,8 @@ pub fn table_name(day: NaiveDate) -> String {
 
 /// The day of a daily table; `None` for the default one.
 pub fn day_of(table: &str) -> Option<NaiveDate> {
-    NaiveDate::parse_from_str(table.strip_prefix("heartbeats_p")?, "%Y%m%d").ok()
+    let digits = table.strip_prefix("heartbeats_p").filter(|digits| digits.len() == 8)?;
+    NaiveDate::parse_from_str(digits, "%Y%m%d").ok()
 }
 
 #[cfg(test)]
@@ -32,6 +43,7 @@ mod tests {
     fn tables_read_back_as_days() {
         let day = NaiveDate::from_ymd_opt(2026, 12, 30).unwrap();
         assert_eq!((day_of(&table_name(day)), day_of("heartbeats_default")), (Some(day), None));
+        assert_eq!((day_of("heartbeats_p2026123"), day_of("heartbeats_p+2026123")), (None, None), "no name of ours");
     }
 
     #[test]
