@@ -1,8 +1,25 @@
 //! Aggregates of heartbeats over a period: sums of each measure and question of the telemetry table, and their averages.
 
 use super::Point;
+use crate::heartbeat::Telemetry;
 use crate::telemetry;
 use crate::telemetry::Unit;
+
+/// A reading as a number.
+trait Numeric: Copy {
+    fn number(self) -> f64;
+}
+
+macro_rules! numeric {
+    ($($type:ty),+) => {$(
+        impl Numeric for $type {
+            fn number(self) -> f64 {
+                self as f64
+            }
+        }
+    )+};
+}
+numeric!(i16, i32, i64, f32);
 
 /// A measure at a point.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,6 +46,14 @@ pub struct Measure {
 }
 
 impl Measure {
+    /// The one value of a heartbeat.
+    fn told(value: Option<impl Numeric>) -> Self {
+        value.map_or_else(Self::default, |value| {
+            let value = value.number();
+            Self { n: 1, min: value, sum: value, max: value }
+        })
+    }
+
     pub(super) fn add(&mut self, other: &Self) {
         if other.n > 0 {
             (self.min, self.max) = if self.n == 0 { (other.min, other.max) } else { (self.min.min(other.min), self.max.max(other.max)) };
@@ -53,6 +78,11 @@ pub struct Answers {
 }
 
 impl Answers {
+    /// The one answer of a heartbeat.
+    fn told(answer: Option<bool>) -> Self {
+        answer.map_or_else(Self::default, |yes| Self { n: 1, yes: i64::from(yes) })
+    }
+
     pub(super) fn add(&mut self, other: Self) {
         self.n += other.n;
         self.yes += other.yes;
@@ -87,6 +117,11 @@ macro_rules! history_types {
         }
 
         impl Measures<Measure> {
+            /// What one heartbeat told.
+            pub(super) fn told(telemetry: &Telemetry) -> Self {
+                Self { $($field: Measure::told(telemetry.$field),)* }
+            }
+
             pub(super) fn add(&mut self, other: &Self) {
                 $(self.$field.add(&other.$field);)*
             }
@@ -111,6 +146,11 @@ macro_rules! history_types {
         }
 
         impl Shares<Answers> {
+            /// What one heartbeat told.
+            pub(super) fn told(telemetry: &Telemetry) -> Self {
+                Self { $($answer: Answers::told(telemetry.$answer),)* }
+            }
+
             pub(super) fn add(&mut self, other: &Self) {
                 $(self.$answer.add(other.$answer);)*
             }

@@ -8,10 +8,12 @@
 //! no difference how a point was cut into slots.
 
 mod measure;
+mod slots;
 
 use chrono::{DateTime, TimeDelta};
 
 pub use measure::{Answers, CHARTS, Chart, Measure, Measures, Shares, Summary};
+pub use slots::SlotBuilder;
 
 use crate::invalid::{Invalid, in_range};
 use crate::{Timestamp, heartbeat};
@@ -22,6 +24,11 @@ pub const POINTS_MAX: i64 = 2000;
 pub const POINTS_DEFAULT: i64 = 500;
 /// Longest range of one answer.
 pub const RANGE_MAX: TimeDelta = TimeDelta::days(90);
+/// Earliest time of a range: nothing was reported before.
+pub const EARLIEST: Timestamp = match DateTime::from_timestamp(946_684_800, 0) {
+    Some(at) => at,
+    None => DateTime::UNIX_EPOCH,
+};
 /// Range when none is asked for.
 pub const RANGE_DEFAULT: TimeDelta = TimeDelta::hours(24);
 /// Up to this range heartbeats are read one by one; beyond, hourly aggregates.
@@ -62,6 +69,14 @@ pub struct HistoryPlan {
     pub from_aggregates: bool,
 }
 
+/// The time, unless it is before [`EARLIEST`].
+///
+/// # Errors
+/// Names the field.
+pub fn not_too_early(field: &'static str, at: Timestamp) -> Result<Timestamp, Invalid> {
+    if at < EARLIEST { Err(Invalid::new(field, format!("before {}", EARLIEST.date_naive()))) } else { Ok(at) }
+}
+
 fn floor(at: Timestamp, step_s: i64) -> Timestamp {
     let seconds = at.timestamp().div_euclid(step_s) * step_s;
     DateTime::from_timestamp(seconds, 0).unwrap_or(at)
@@ -74,8 +89,8 @@ impl HistoryRequest {
     /// Names the field that is out of its range.
     pub fn plan(self, now: Timestamp) -> Result<HistoryPlan, Invalid> {
         let points = in_range("points", self.points.unwrap_or(POINTS_DEFAULT), 1, POINTS_MAX)?;
-        let to = self.to.unwrap_or(now).min(now);
-        let from = self.from.unwrap_or(to - RANGE_DEFAULT);
+        let to = not_too_early("to", self.to.unwrap_or(now).min(now))?;
+        let from = self.from.map_or(Ok(to - RANGE_DEFAULT), |from| not_too_early("from", from))?;
         if from >= to {
             return Err(Invalid::new("from", "not before to, or in the future"));
         }
@@ -372,6 +387,12 @@ mod tests {
         assert_eq!(field(HistoryRequest { points: Some(2001), ..Default::default() }), "points");
         assert_eq!(field(HistoryRequest { from: Some(at(10)), ..Default::default() }), "from");
         assert_eq!(field(HistoryRequest { from: Some(at(-91 * 86_400)), ..Default::default() }), "from");
+        let (first, last) = (DateTime::<chrono::Utc>::MIN_UTC, DateTime::<chrono::Utc>::MAX_UTC);
+        assert_eq!(field(HistoryRequest { from: Some(first), ..Default::default() }), "from", "far off, and no overflow");
+        assert_eq!(field(HistoryRequest { to: Some(first), ..Default::default() }), "to");
+        assert_eq!(field(HistoryRequest { to: Some(EARLIEST - TimeDelta::seconds(1)), ..Default::default() }), "to");
+        assert_eq!(field(HistoryRequest { from: Some(last), to: Some(last), ..Default::default() }), "from");
+        assert!(HistoryRequest { to: Some(EARLIEST), ..Default::default() }.plan(at(0)).is_ok());
         let default = HistoryRequest::default().plan(at(0)).unwrap();
         assert_eq!((default.from, default.to, default.step_s), (at(-86_400), at(0), 300));
     }
