@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use crate::Timestamp;
 use crate::backoff::{Backoff, spread};
 
-/// How long delivery is tried before the message becomes a dead letter.
+/// Greatest age of a message: one that could not be delivered within it becomes a dead letter, whether it was tried or its channel was off.
 pub const GIVE_UP_AFTER: TimeDelta = TimeDelta::hours(24);
 /// Longest wait that a service may ask for.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
@@ -37,6 +37,11 @@ pub enum ChannelKind {
 named!(pub ChannelKind, parse -> Result);
 
 impl ChannelKind {
+    /// Whether the service keeps incidents, which are acknowledged and resolved by name. It has nothing for messages about anything else.
+    pub fn keeps_incidents(self) -> bool {
+        self == Self::Pagerduty
+    }
+
     /// Title on pages.
     pub fn title(self) -> &'static str {
         match self {
@@ -89,8 +94,10 @@ pub enum DeliveryStep {
     Done,
     /// It is tried again at this time.
     RetryAt(Timestamp),
-    /// It is given up, and kept where it is seen and can be sent again.
+    /// It is refused, and kept where it is seen and can be sent again.
     DeadLetter,
+    /// It is given up for its age, and kept like one that is refused.
+    Expired,
 }
 
 /// The next step after `attempts` attempts, of a message that waits since `queued_at`. `draw` is uniform in 0..1.
@@ -103,7 +110,7 @@ pub fn next_step(outcome: AttemptOutcome, attempts: u32, queued_at: Timestamp, n
     let own = spread(BACKOFF.wait(attempts.max(1)), SPREAD, draw);
     let wait = own.max(retry_after.unwrap_or_default().min(RETRY_AFTER_MAX));
     let at = now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
-    if at > queued_at + GIVE_UP_AFTER { DeliveryStep::DeadLetter } else { DeliveryStep::RetryAt(at) }
+    if at > queued_at + GIVE_UP_AFTER { DeliveryStep::Expired } else { DeliveryStep::RetryAt(at) }
 }
 
 /// Wait in the answer of a service, in seconds, which may have a fraction, as Discord's: `retry_after` of the body or `Retry-After` of the header.
@@ -177,8 +184,8 @@ mod tests {
                         prop_assert!(next > now && next <= at(0) + GIVE_UP_AFTER);
                         now = next;
                     }
-                    DeliveryStep::DeadLetter => break,
-                    DeliveryStep::Done => prop_assert!(false),
+                    DeliveryStep::Expired => break,
+                    DeliveryStep::Done | DeliveryStep::DeadLetter => prop_assert!(false),
                 }
             }
             prop_assert!(attempts > 40 && now > at(0) + TimeDelta::hours(23), "{} attempts until {}", attempts, now);

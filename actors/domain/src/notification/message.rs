@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::alert::{Rule, Severity, Subject};
+use crate::alert::{AlertKey, Rule, Severity, Subject};
 use crate::quantity;
 use crate::{AlertId, ChannelId, SubscriptionId, Timestamp};
 
-use super::AuditedEvent;
+use super::state::Tracked;
+use super::{AuditedEvent, GIVE_UP_AFTER, ReportMessage};
 
 /// Most alerts that a message lists; the others are counted.
 pub const LISTED_MAX: usize = 10;
@@ -31,6 +32,14 @@ pub enum NotificationKind {
     Test,
     /// An event that a channel has subscribed to.
     Event,
+    /// A report of the fleet.
+    Report,
+    /// Every alert of an incident was acknowledged here; for services that keep incidents.
+    Acknowledged,
+    /// Alerts became more severe, for those who are notified of the greater severity alone.
+    Worsened,
+    /// Messages became too old while their channel was off or did not answer, and were given up.
+    Missed,
 }
 
 named!(pub NotificationKind, parse -> Option);
@@ -58,6 +67,32 @@ pub struct NotifiedAlert {
     pub resolved_at: Option<Timestamp>,
 }
 
+impl NotifiedAlert {
+    /// The alert of a rule and subject.
+    pub(super) fn of(key: &AlertKey, tracked: &Tracked) -> Self {
+        Self {
+            alert: tracked.alert,
+            rule: key.rule,
+            subject: key.subject.clone(),
+            name: tracked.labels.name.clone(),
+            groups: tracked.labels.groups.clone(),
+            severity: tracked.severity,
+            reason: tracked.reason.clone(),
+            opened_at: tracked.opened_at,
+            resolved_at: tracked.resolved_at,
+        }
+    }
+}
+
+/// Thread of which a message that sums up several tells something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThreadMark {
+    /// Name.
+    pub name: String,
+    /// Whether nothing of it fires any more that the message's channels were notified of.
+    pub ends: bool,
+}
+
 /// Notification: one message, for one or several channels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
@@ -73,6 +108,8 @@ pub struct Notification {
     pub begins_thread: bool,
     /// Whether nothing of the thread fires any more that its channels were notified of.
     pub ends_thread: bool,
+    /// Threads of its alerts, where it sums up several for a channel that keeps incidents.
+    pub threads: Vec<ThreadMark>,
     /// Alerts, the oldest first.
     pub alerts: Vec<NotifiedAlert>,
 }
@@ -97,6 +134,8 @@ impl Notification {
                 match kind {
                     NotificationKind::Resolved => format!("Resolved: {label}: {name}, after {}", lasted(only)),
                     NotificationKind::Escalated => format!("Not acknowledged: {label}: {name}, since {at}"),
+                    NotificationKind::Acknowledged => format!("Acknowledged: {label}: {name}"),
+                    NotificationKind::Worsened => format!("Now {}: {label}: {name}, since {at}", self.severity.as_str()),
                     NotificationKind::Flapping => format!("Flapping: {label}: {name}"),
                     _ => format!("{label}: {name}, since {at}"),
                 }
@@ -110,6 +149,8 @@ impl Notification {
                     }
                     NotificationKind::Escalated => format!("Not acknowledged: {what}, since {}", clock(first.opened_at)),
                     NotificationKind::Flapping => format!("Flapping: {what}"),
+                    NotificationKind::Acknowledged => format!("Acknowledged: {what}"),
+                    NotificationKind::Worsened => format!("Now {}: {what}, since {}", self.severity.as_str(), clock(first.opened_at)),
                     _ => format!("{what}, since {}", clock(first.opened_at)),
                 }
             }
@@ -139,10 +180,12 @@ impl Notification {
             thread: self.thread.clone(),
             begins_thread: self.begins_thread,
             ends_thread: self.ends_thread,
+            threads: self.threads.clone(),
             headline: self.headline(),
             count: self.alerts.len(),
             alerts: self.alerts.iter().take(LISTED_MAX).cloned().collect(),
             event: None,
+            report: None,
         }
     }
 }
@@ -160,6 +203,8 @@ pub struct Message {
     pub begins_thread: bool,
     /// Whether nothing of the thread fires any more that its channels were notified of.
     pub ends_thread: bool,
+    /// Threads of its alerts, where it sums up several for a channel that keeps incidents.
+    pub threads: Vec<ThreadMark>,
     /// One line that says it all.
     pub headline: String,
     /// Number of all its alerts.
@@ -168,6 +213,8 @@ pub struct Message {
     pub alerts: Vec<NotifiedAlert>,
     /// The event, of a message about one.
     pub event: Option<AuditedEvent>,
+    /// The report, of a message that is one.
+    pub report: Option<ReportMessage>,
 }
 
 impl Message {
@@ -179,10 +226,51 @@ impl Message {
             thread: format!("events-{subscription}"),
             begins_thread: false,
             ends_thread: false,
+            threads: vec![],
             headline: event.headline(),
             count: 0,
             alerts: vec![],
             event: Some(event),
+            report: None,
+        }
+    }
+
+    /// Message that is a report, a thread of its own.
+    pub fn of_report(thread: String, headline: String, report: ReportMessage) -> Self {
+        Self {
+            kind: NotificationKind::Report,
+            severity: Severity::Info,
+            thread,
+            begins_thread: true,
+            ends_thread: true,
+            threads: vec![],
+            headline,
+            count: 0,
+            alerts: vec![],
+            event: None,
+            report: Some(report),
+        }
+    }
+
+    /// Message about messages that a channel has missed, `count` of them, the first queued at `since`.
+    pub fn of_missed(channel: ChannelId, count: u64, since: Timestamp, now: Timestamp) -> Self {
+        let messages = quantity::count(count, "message", "messages");
+        let (was, hours) = (if count == 1 { "was" } else { "were" }, GIVE_UP_AFTER.num_hours());
+        Self {
+            kind: NotificationKind::Missed,
+            severity: Severity::Warning,
+            thread: format!("missed-{channel}-{}", now.timestamp_millis()),
+            begins_thread: true,
+            ends_thread: true,
+            threads: vec![],
+            headline: format!(
+                "{messages} {was} left out for this channel since {} UTC: it was off, did not answer for {hours} h, or had too many events",
+                since.format("%Y-%m-%d %H:%M")
+            ),
+            count: usize::try_from(count).unwrap_or(usize::MAX),
+            alerts: vec![],
+            event: None,
+            report: None,
         }
     }
 
@@ -201,6 +289,10 @@ impl Message {
 
     /// Number of alerts that are not listed.
     pub fn unlisted(&self) -> usize {
+        if self.kind == NotificationKind::Missed {
+            // It counts messages.
+            return 0;
+        }
         self.count.saturating_sub(self.alerts.len())
     }
 }
@@ -249,6 +341,18 @@ pub(crate) mod tests {
         }
     }
 
+    /// A report whose second line names this version.
+    pub(crate) fn report(version: &str) -> Message {
+        let line = |label: &str, value: &str, difference: &str| (label.to_owned(), value.to_owned(), difference.to_owned());
+        let report = ReportMessage {
+            path: "/reports?period=daily&date=2026-11-29".into(),
+            file_name: "report.csv".into(),
+            lines: vec![line("Online", "98 %", "+1 points"), line(&format!("Agent {version}"), "3 devices", "")],
+            csv: "\"a\"\r\n".into(),
+        };
+        Message::of_report("report-1".into(), "Daily report, 2026-11-29: 98 % online".into(), report)
+    }
+
     pub(crate) fn notification(kind: NotificationKind, alerts: Vec<NotifiedAlert>) -> Notification {
         Notification {
             kind,
@@ -257,6 +361,7 @@ pub(crate) mod tests {
             thread: "device_offline-1".into(),
             begins_thread: true,
             ends_thread: false,
+            threads: vec![],
             alerts,
         }
     }
@@ -289,6 +394,16 @@ pub(crate) mod tests {
         }
         let system = NotifiedAlert { rule: Rule::DatabaseAway, name: String::new(), ..offline(1, &[], None) };
         assert_eq!(notification(Raised, vec![system]).headline(), "Database away: the cluster, since 10:42 UTC");
+    }
+
+    #[test]
+    fn missed_messages_are_counted() {
+        let (channel, since): (_, Timestamp) = (ChannelId(uuid::Uuid::nil()), "2026-11-28T08:05:00Z".parse().unwrap());
+        let missed = |count| Message::of_missed(channel, count, since, since);
+        let said = "1,200 messages were left out for this channel since 2026-11-28 08:05 UTC: it was off, did not answer for 24 h, or had too many events";
+        assert_eq!(missed(1_200).headline, said);
+        assert_eq!((missed(1_200).count, missed(1_200).unlisted()), (1_200, 0));
+        assert!(missed(1).headline.starts_with("1 message was left out"));
     }
 
     #[test]

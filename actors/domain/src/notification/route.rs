@@ -1,7 +1,5 @@
 //! Routes: which alerts a channel is notified of, and when.
 
-use std::collections::BTreeSet;
-
 use chrono::TimeDelta;
 
 use crate::alert::{MatchedAlert, Rule, Severity};
@@ -93,11 +91,14 @@ impl Route {
         Ok(self)
     }
 
+    /// Whether the alert is of this route but for its groups, whatever the time.
+    pub(super) fn concerns(&self, alert: &MatchedAlert<'_>) -> bool {
+        alert.severity >= self.min_severity && (self.rules.is_empty() || self.rules.contains(&alert.key.rule))
+    }
+
     /// Whether the alert is of this route, whatever the time.
     pub fn takes(&self, alert: &MatchedAlert<'_>) -> bool {
-        alert.severity >= self.min_severity
-            && (self.rules.is_empty() || self.rules.contains(&alert.key.rule))
-            && (self.groups.is_empty() || self.groups.iter().any(|a| alert.labels.groups.iter().any(|b| name::same(a, b))))
+        self.concerns(alert) && (self.groups.is_empty() || self.groups.iter().any(|a| alert.labels.groups.iter().any(|b| name::same(a, b))))
     }
 
     /// Whether it leads to its channel now.
@@ -106,23 +107,9 @@ impl Route {
     }
 }
 
-/// Channels that are notified at once of an alert, at a level of escalation.
-pub fn recipients(routes: &[Route], alert: &MatchedAlert<'_>, level: u8, now: Timestamp) -> BTreeSet<ChannelId> {
-    let leads = |route: &&Route| route.digest.is_none() && route.level == level && route.is_open(now) && route.takes(alert);
-    routes.iter().filter(leads).map(|route| route.channel).collect()
-}
-
-/// When a route that takes the alert opens next.
-pub(super) fn opens_at(routes: &[Route], alert: &MatchedAlert<'_>, level: u8, now: Timestamp) -> Option<Timestamp> {
-    let shut = routes.iter().filter(|route| route.digest.is_none() && route.level == level && !route.is_open(now) && route.takes(alert));
-    shut.filter_map(|route| route.hours.as_ref()?.opens_at(now)).min()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::DeviceId;
-    use crate::alert::{AlertKey, Subject, SubjectLabels};
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -139,31 +126,6 @@ mod tests {
             level: 0,
             digest: None,
         }
-    }
-
-    #[test]
-    fn routes_go_by_severity_rule_group_hours_and_level() {
-        let key = AlertKey { rule: Rule::AppDown, subject: Subject::Device(DeviceId(uuid::Uuid::nil())) };
-        let labels = SubjectLabels { groups: vec!["North".into()], ..SubjectLabels::default() };
-        let alert = MatchedAlert { key: &key, severity: Severity::Warning, labels: &labels };
-        let hours = || Some(MaintenanceWindow::parse("09:00", "17:00", "Europe/Berlin").unwrap());
-        let routes = [
-            route(1),
-            Route { min_severity: Severity::Critical, ..route(2) },
-            Route { rules: vec![Rule::DeviceOffline], ..route(3) },
-            Route { groups: vec!["north".into()], ..route(4) },
-            Route { groups: vec!["south".into()], ..route(5) },
-            Route { hours: hours(), ..route(6) },
-            Route { level: 1, ..route(7) },
-            Route { digest: Some(DigestTime::parse("08:00", "UTC").unwrap()), ..route(8) },
-        ];
-        let notified = |level, now: &str| -> Vec<u128> {
-            recipients(&routes, &alert, level, at(now)).into_iter().map(|channel| channel.0.as_u128()).collect()
-        };
-        assert_eq!(notified(0, "2026-11-30T12:00:00Z"), [1, 4, 6]);
-        assert_eq!(notified(0, "2026-11-30T20:00:00Z"), [1, 4], "after hours in Berlin");
-        assert_eq!(notified(1, "2026-11-30T20:00:00Z"), [7]);
-        assert_eq!(opens_at(&routes, &alert, 0, at("2026-11-30T20:00:00Z")), Some(at("2026-12-01T08:00:00Z")));
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! State of the coordinator: what people have been notified of for each rule and subject, and what waits to be notified. It is what the database holds, row
 //! by row, so that any node goes on where another ended.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::TimeDelta;
 
-use crate::alert::{AlertKey, AlertWindow, OPENINGS_MAX, Openings, Rule, Severity, Silence, SubjectLabels, TransitionKind};
+use crate::alert::{AlertKey, OPENINGS_MAX, Openings, Rule, Severity, SubjectLabels, TransitionKind};
 use crate::invalid::{Invalid, in_range};
 use crate::shard::{ShardId, shard_of_name};
 use crate::{AlertId, ChannelId, Timestamp};
 
-use super::Route;
+use super::NotificationSetup;
 
 /// The shard whose owner coordinates.
 pub fn coordinator_shard() -> ShardId {
@@ -155,6 +156,8 @@ pub struct Tracked {
     pub notified_channels: Vec<ChannelId>,
     /// When they were notified last that it fires.
     pub raise_notified_at: Option<Timestamp>,
+    /// Its severity as they were notified that it fires; `None`: by a build that did not note it.
+    pub notified_severity: Option<Severity>,
     /// When they were notified last that it is resolved.
     pub resolve_notified_at: Option<Timestamp>,
     /// When they were notified last that it flaps.
@@ -217,8 +220,8 @@ impl Thread {
 /// State of the coordinator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CoordinatorState {
-    /// Rules and subjects that fire, wait, or were notified of lately.
-    pub tracked: BTreeMap<AlertKey, Tracked>,
+    /// Rules and subjects that fire, wait, or were notified of lately. Shared: a decision copies those that it changes.
+    pub tracked: BTreeMap<AlertKey, Arc<Tracked>>,
     /// Threads of messages by rule.
     pub threads: BTreeMap<Rule, Thread>,
     /// Messages of the last minute, oldest first.
@@ -230,14 +233,8 @@ pub struct CoordinatorState {
 pub struct Surroundings<'a> {
     /// Limits and waits.
     pub settings: &'a NotificationSettings,
-    /// Routes to channels that exist and are on.
-    pub routes: &'a [Route],
-    /// Channels that exist, on or off.
-    pub channels: &'a BTreeSet<ChannelId>,
-    /// Silences that have not ended.
-    pub silences: &'a [Silence],
-    /// Maintenance windows.
-    pub windows: &'a [AlertWindow],
+    /// Routes, channels, silences and maintenance windows.
+    pub setup: &'a NotificationSetup,
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Subscriptions to events: what the audit trail records is sent to a channel, too.
 
 use crate::audit::AuditAction;
+use crate::event::EventKind;
 use crate::invalid::Invalid;
 use crate::text::bounded;
-use crate::{ChannelId, SubscriptionId, Timestamp};
+use crate::{ChannelId, DeviceId, SubscriptionId, Timestamp};
 
 /// Most subscriptions.
 pub const SUBSCRIPTIONS_MAX: usize = 100;
@@ -12,6 +13,20 @@ pub const SUBSCRIBED_ACTIONS_MAX: usize = 50;
 /// Longest action or pattern.
 const ACTION_MAX_CHARS: usize = 64;
 
+/// Beginning of the names of events of devices.
+pub const DEVICE_EVENT_PREFIX: &str = "device_event.";
+/// Most events of devices that a subscription gets within a minute; those beyond are counted.
+pub const DEVICE_EVENTS_PER_MINUTE: u32 = 60;
+
+/// Kinds of events of devices that a subscription can be about: those that the audit trail does not record.
+pub fn device_event_kinds() -> impl Iterator<Item = EventKind> {
+    let recorded = |kind: EventKind| {
+        use EventKind::{CredentialsRevoked, Deleted, Edited, Enrolled, IdentityConflictDismissed, Replaced, Restored};
+        matches!(kind, CredentialsRevoked | Deleted | Edited | Enrolled | IdentityConflictDismissed | Replaced | Restored)
+    };
+    EventKind::ALL.into_iter().filter(move |kind| !recorded(*kind))
+}
+
 /// Subscription of a channel to events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventSubscription {
@@ -19,7 +34,7 @@ pub struct EventSubscription {
     pub id: SubscriptionId,
     /// Channel.
     pub channel: ChannelId,
-    /// Actions of the audit trail: `device.enrolled`, or several at once: `device.*`.
+    /// Actions of the audit trail: `device.enrolled`, or several at once: `device.*`; events of devices: `device_event.app_down_began`, `device_event.*`.
     pub actions: Vec<String>,
 }
 
@@ -41,34 +56,46 @@ impl EventSubscription {
         for (at, pattern) in self.actions.iter().enumerate() {
             let field = format!("actions[{at}]");
             bounded(&field, pattern, ACTION_MAX_CHARS)?;
-            if !AuditAction::ALL.iter().any(|action| matches(pattern, *action)) {
+            let is_event = device_event_kinds().any(|kind| covers(pattern, kind.as_str()));
+            if !is_event && !AuditAction::ALL.iter().any(|action| matches(pattern, action.as_str())) {
                 return Err(Invalid::new(
                     field,
-                    format!("{pattern:?} is no action of the audit trail, and no beginning of one followed by *"),
+                    format!("{pattern:?} is no action of the audit trail or event of devices, and no beginning of one followed by *"),
                 ));
             }
         }
         Ok(self)
     }
 
+    /// Whether it is about an event of a device, by its whole name.
+    pub fn covers_device_event(&self, name: &str) -> bool {
+        let kind = name.strip_prefix(DEVICE_EVENT_PREFIX).filter(|kind| device_event_kinds().any(|known| known.as_str() == *kind));
+        kind.is_some_and(|kind| self.actions.iter().any(|pattern| covers(pattern, kind)))
+    }
+
     /// Every action that it is about, by name.
     pub fn covered(&self) -> Vec<&'static str> {
-        let is_covered = |action: &&AuditAction| self.actions.iter().any(|pattern| matches(pattern, **action));
+        let is_covered = |action: &&AuditAction| self.actions.iter().any(|pattern| matches(pattern, action.as_str()));
         AuditAction::ALL.iter().filter(is_covered).map(|action| action.as_str()).collect()
     }
 }
 
-fn matches(pattern: &str, action: AuditAction) -> bool {
+fn matches(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
-        Some(beginning) => action.as_str().starts_with(beginning),
-        None => action.as_str() == pattern,
+        Some(beginning) => name.starts_with(beginning),
+        None => name == pattern,
     }
 }
 
-/// Event of a message: an entry of the audit trail, without the states before and after.
+/// Whether a pattern is about a kind of events of devices. It has to name them: `*` and `device*` are about the trail alone, whatever there was first.
+fn covers(pattern: &str, kind: &str) -> bool {
+    pattern.strip_prefix(DEVICE_EVENT_PREFIX).is_some_and(|rest| matches(rest, kind))
+}
+
+/// Event of a message: an entry of the audit trail, or an event of a device, without the states before and after.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditedEvent {
-    /// Number in the trail.
+    /// Number in the trail; of an event of a device, its number among those of subscriptions.
     pub seq: i64,
     /// Time.
     pub at: Timestamp,
@@ -87,9 +114,29 @@ pub struct AuditedEvent {
 }
 
 impl AuditedEvent {
+    /// Event of a device: its number, time, kind, the device with its name, and the person who caused it.
+    pub fn of_device((seq, at, kind, id, name, actor): (i64, Timestamp, String, DeviceId, Option<String>, Option<String>)) -> Self {
+        Self {
+            seq,
+            at,
+            action: format!("{DEVICE_EVENT_PREFIX}{kind}"),
+            actor_kind: if actor.is_some() { "user" } else { "device" }.to_owned(),
+            actor_name: actor.or_else(|| name.clone()).unwrap_or_else(|| id.to_string()),
+            target_kind: "device".to_owned(),
+            target_id: Some(id.to_string()),
+            target_name: name,
+        }
+    }
+
+    /// Device whose event it is; `None`: it is an entry of the trail.
+    pub fn device(&self) -> Option<&str> {
+        self.action.starts_with(DEVICE_EVENT_PREFIX).then_some(self.target_id.as_deref()).flatten()
+    }
+
     /// One line that says it all: "device.enrolled: till-1, by ada".
     pub fn headline(&self) -> String {
         match self.target_name.as_ref().or(self.target_id.as_ref()) {
+            Some(target) if self.actor_kind == "device" => format!("{}: {target}", self.action),
             Some(target) => format!("{}: {target}, by {}", self.action, self.actor_name),
             None => format!("{}, by {}", self.action, self.actor_name),
         }
@@ -114,13 +161,34 @@ mod tests {
             (vec![], "actions: missing: name at least one, such as device.enrolled or device.*"),
             (
                 vec!["device.enroled"],
-                "actions[0]: \"device.enroled\" is no action of the audit trail, and no beginning of one followed by *",
+                "actions[0]: \"device.enroled\" is no action of the audit trail or event of devices, and no beginning of one followed by *",
             ),
-            (vec!["device.enrolled", "x*"], "actions[1]: \"x*\" is no action of the audit trail, and no beginning of one followed by *"),
+            (
+                vec!["device.enrolled", "x*"],
+                "actions[1]: \"x*\" is no action of the audit trail or event of devices, and no beginning of one followed by *",
+            ),
+            (
+                vec!["device_event.edited"],
+                "actions[0]: \"device_event.edited\" is no action of the audit trail or event of devices, and no beginning of one followed by *",
+            ),
             (vec!["*"; 51], "actions: 51 entries are more than the 50 allowed"),
         ] {
             assert_eq!(subscription(&actions).checked().unwrap_err().to_string(), text);
         }
+    }
+
+    #[test]
+    fn events_of_devices_are_named_to_be_sent() {
+        let covers = |pattern: &str, name: &str| subscription(&[pattern]).checked().unwrap().covers_device_event(name);
+        assert!(covers("device_event.*", "device_event.went_offline"));
+        assert!(covers("device_event.app_down*", "device_event.app_down_ended"));
+        assert!(!covers("device_event.app_down_began", "device_event.app_down_ended"));
+        assert!(!covers("*", "device_event.went_offline") && !covers("device*", "device_event.went_offline"), "the trail alone");
+        assert!(!covers("device_event.*", "device_event.edited"), "the trail records it");
+        assert!(subscription(&["device_event.*"]).covered().is_empty());
+        let id = DeviceId(uuid::Uuid::nil());
+        let event = AuditedEvent::of_device((7, chrono::DateTime::UNIX_EPOCH, "rebooted".into(), id, Some("till-1".into()), None));
+        assert_eq!((event.headline().as_str(), event.device()), ("device_event.rebooted: till-1", Some(id.to_string().as_str())));
     }
 
     #[test]

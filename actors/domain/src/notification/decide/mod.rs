@@ -8,13 +8,17 @@
 //! that was held is notified later if it still fires; one that is over by then is not, and the cause stands on both changes.
 
 mod hold;
+mod incidents;
 mod send;
 mod take;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use crate::Timestamp;
-use crate::alert::{AlertKey, FLAP_PERIOD};
+use crate::alert::{AlertKey, FLAP_PERIOD, Rule};
 
 use super::Notification;
 use super::state::{AlertEvent, CoordinatorState, Suppression, Surroundings, TransitionId};
@@ -39,8 +43,12 @@ pub struct Decision {
     pub notifications: Vec<Notification>,
     /// Changes that are done with: those taken now, and earlier ones.
     pub settled: Vec<(TransitionId, Settled)>,
+    /// Further messages that say a change which is settled as notified, by their indexes: recipients of one change may have several.
+    pub further: Vec<(TransitionId, usize)>,
     /// When to decide again although nothing happens.
     pub next_wakeup: Option<Timestamp>,
+    /// Rules of which an alert was acknowledged, or one that was not is resolved.
+    acknowledged: BTreeSet<Rule>,
 }
 
 impl Decision {
@@ -54,39 +62,49 @@ impl Decision {
 }
 
 /// Decides about events, which come in their order, and about what waits. The state is that after the last decision that was committed.
-pub fn decide(state: &CoordinatorState, around: &Surroundings<'_>, events: &[AlertEvent], now: Timestamp) -> Decision {
-    let mut decision = Decision { state: state.clone(), notifications: vec![], settled: vec![], next_wakeup: None };
+pub fn decide(state: &CoordinatorState, surroundings: &Surroundings<'_>, events: &[AlertEvent], now: Timestamp) -> Decision {
+    let mut decision = Decision {
+        state: state.clone(),
+        notifications: vec![],
+        settled: vec![],
+        further: vec![],
+        next_wakeup: None,
+        acknowledged: BTreeSet::new(),
+    };
     // What has run out meanwhile counts no more, whether or not somebody decided when it did.
-    forget(&mut decision.state, around, now);
+    forget(&mut decision.state, surroundings, now);
     for event in events {
         take::take(&mut decision, event);
     }
     decision.state.sent.retain(|at| *at + send::MINUTE > now);
-    let waiting = hold::hold(&mut decision, around, now);
-    send::send(&mut decision, around, waiting, now);
-    forget(&mut decision.state, around, now);
+    let waiting = hold::hold(&mut decision, surroundings, now);
+    send::send(&mut decision, surroundings, waiting, now);
+    incidents::acknowledge(&mut decision, surroundings);
+    forget(&mut decision.state, surroundings, now);
     decision
 }
 
 /// Forgets subjects of which nothing is open and nothing counts any more, and threads without alerts.
-fn forget(state: &mut CoordinatorState, around: &Surroundings<'_>, now: Timestamp) {
-    let cools = |at: Option<Timestamp>| at.is_some_and(|at| at + around.settings.cooldown > now);
+fn forget(state: &mut CoordinatorState, surroundings: &Surroundings<'_>, now: Timestamp) {
+    let cools = |at: Option<Timestamp>| at.is_some_and(|at| at + surroundings.settings.cooldown > now);
     state.tracked.retain(|_, tracked| {
-        tracked.openings.forget(now);
-        let inhibits = tracked.resolved_at.is_some_and(|at| at + around.settings.inhibition_tail > now);
+        if tracked.openings.forgets(now) {
+            Arc::make_mut(tracked).openings.forget(now);
+        }
+        let inhibits = tracked.resolved_at.is_some_and(|at| at + surroundings.settings.inhibition_tail > now);
         tracked.fires()
             || tracked.pending_notice().is_some()
             || tracked.unsettled.is_some()
             || inhibits
             || !tracked.openings.times().is_empty()
             || [tracked.raise_notified_at, tracked.resolve_notified_at].into_iter().any(cools)
-            || tracked.flapping_notified_at.is_some_and(|at| at + FLAP_PERIOD.max(around.settings.cooldown) > now)
+            || tracked.flapping_notified_at.is_some_and(|at| at + FLAP_PERIOD.max(surroundings.settings.cooldown) > now)
     });
     let tracked = &state.tracked;
     state.threads.retain(|rule, thread| {
         let notified = tracked.iter().any(|(AlertKey { rule: of, .. }, tracked)| of == rule && tracked.notified == super::Notified::Firing);
         // The interval between messages outlives a thread: many that come and go are not a message each time.
-        let paces = |at: Option<Timestamp>| at.is_some_and(|at| at + around.settings.group_interval > now);
+        let paces = |at: Option<Timestamp>| at.is_some_and(|at| at + surroundings.settings.group_interval > now);
         notified || paces(thread.raised_sent_at) || paces(thread.resolved_sent_at)
     });
 }

@@ -1,16 +1,17 @@
 //! Puts what waits into messages: by rule, kind and channels, within the limit of messages a minute.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chrono::TimeDelta;
 
 use crate::alert::{AlertKey, Rule, Severity};
 use crate::notification::message::{Notification, NotificationKind, NotifiedAlert};
-use crate::notification::state::{CoordinatorState, Notified, Surroundings, Thread};
+use crate::notification::state::{CoordinatorState, Notified, Surroundings, Thread, TransitionId};
 use crate::{ChannelId, Timestamp};
 
 use super::hold::Waiting;
-use super::{Decision, Settled};
+use super::{Decision, Settled, incidents};
 
 /// Period of the limit of messages.
 pub(super) const MINUTE: TimeDelta = TimeDelta::seconds(60);
@@ -30,11 +31,11 @@ struct Group {
 }
 
 /// Sends every group that is due, as far as the limit allows.
-pub(super) fn send(decision: &mut Decision, around: &Surroundings<'_>, waiting: Vec<Waiting>, now: Timestamp) {
+pub(super) fn send(decision: &mut Decision, surroundings: &Surroundings<'_>, waiting: Vec<Waiting>, now: Timestamp) {
     let mut groups: BTreeMap<GroupKey, Group> = BTreeMap::new();
     for Waiting { key, kind, channels, due, level } in waiting {
         let severity = decision.state.tracked.get(&key).map_or(Severity::Info, |tracked| tracked.severity);
-        let due = paced(decision.state.threads.get(&key.rule), kind, around, due);
+        let due = paced(decision.state.threads.get(&key.rule), kind, surroundings, due);
         let group =
             groups.entry((key.rule, kind, channels.clone())).or_insert(Group { kind, channels, keys: vec![], severity, due, ends: false });
         group.severity = group.severity.max(severity);
@@ -46,7 +47,7 @@ pub(super) fn send(decision: &mut Decision, around: &Surroundings<'_>, waiting: 
     if due.is_empty() {
         return;
     }
-    let most = usize::try_from(around.settings.per_minute_max.max(1)).unwrap_or(usize::MAX);
+    let most = usize::try_from(surroundings.settings.per_minute_max.max(1)).unwrap_or(usize::MAX);
     let slots = most.saturating_sub(decision.state.sent.len());
     if slots == 0 {
         if let Some(oldest) = decision.state.sent.first() {
@@ -58,8 +59,9 @@ pub(super) fn send(decision: &mut Decision, around: &Surroundings<'_>, waiting: 
     due.sort_by_key(|group| (std::cmp::Reverse(group.severity), group.due));
     let mut due = by_end(due, &decision.state);
     let rest = if due.len() > slots { due.split_off(slots - 1) } else { vec![] };
+    let mut noticed = BTreeMap::new();
     for group in due {
-        emit(decision, group, now);
+        emit(decision, surroundings, group, &mut noticed, now);
     }
     let summed = rest.into_iter().reduce(|mut all, mut group| {
         all.channels.append(&mut group.channels);
@@ -68,12 +70,12 @@ pub(super) fn send(decision: &mut Decision, around: &Surroundings<'_>, waiting: 
         all
     });
     if let Some(summed) = summed {
-        emit(decision, Group { kind: NotificationKind::Overflow, ..summed }, now);
+        emit(decision, surroundings, Group { kind: NotificationKind::Overflow, ..summed }, &mut noticed, now);
     }
     // What was sent is notified; of what fires, the next level may be due some time.
-    let escalates = around.routes.iter().any(|route| route.level > 0);
+    let escalates = surroundings.setup.escalates_to(1);
     if escalates && decision.notifications.iter().any(|notification| notification.kind != NotificationKind::Resolved) {
-        decision.wake_at(now + around.settings.escalate_after);
+        decision.wake_at(now + surroundings.settings.escalate_after);
     }
 }
 
@@ -104,57 +106,69 @@ fn by_end(groups: Vec<Group>, state: &CoordinatorState) -> Vec<Group> {
 }
 
 /// When a group may be sent, given the last message of its kind about the rule.
-fn paced(thread: Option<&Thread>, kind: NotificationKind, around: &Surroundings<'_>, due: Timestamp) -> Timestamp {
+fn paced(thread: Option<&Thread>, kind: NotificationKind, surroundings: &Surroundings<'_>, due: Timestamp) -> Timestamp {
     let last = thread.and_then(|thread| match kind {
         NotificationKind::Raised => thread.raised_sent_at,
         NotificationKind::Resolved => thread.resolved_sent_at,
         _ => None,
     });
-    last.map_or(due, |last| due.max(last + around.settings.group_interval))
+    last.map_or(due, |last| due.max(last + surroundings.settings.group_interval))
 }
 
 /// Makes the message of a group, and notes that people are notified.
-fn emit(decision: &mut Decision, group: Group, now: Timestamp) {
+fn emit(
+    decision: &mut Decision,
+    surroundings: &Surroundings<'_>,
+    group: Group,
+    noticed: &mut BTreeMap<AlertKey, (TransitionId, usize)>,
+    now: Timestamp,
+) {
     let index = decision.notifications.len();
-    let state = &mut decision.state;
     let mut alerts = Vec::with_capacity(group.keys.len());
-    let mut settled = Vec::new();
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut says) = (BTreeSet::new(), Vec::new());
     for (key, kind, level) in &group.keys {
-        let Some(tracked) = state.tracked.get_mut(key) else { continue };
+        let Some(tracked) = decision.state.tracked.get_mut(key).map(Arc::make_mut) else { continue };
         tracked.waiting_since = None;
         match kind {
             NotificationKind::Raised => {
                 (tracked.notified, tracked.raise_notified_at, tracked.level, tracked.level_notified_at) =
                     (Notified::Firing, Some(now), 0, None);
                 tracked.notified_channels = group.channels.iter().copied().collect();
-                settled.push(tracked.unsettled.take());
+                tracked.notified_severity = Some(tracked.severity);
+                if tracked.acknowledged {
+                    decision.acknowledged.insert(key.rule);
+                }
             }
             NotificationKind::Resolved => {
                 (tracked.notified, tracked.resolve_notified_at) = (Notified::Resolved, Some(now));
                 tracked.notified_channels.clear();
-                settled.push(tracked.unsettled.take());
             }
-            NotificationKind::Escalated => {
-                tracked.level = *level;
-                tracked.level_notified_at = Some(now);
+            NotificationKind::Escalated | NotificationKind::Worsened => {
+                if *kind == NotificationKind::Escalated {
+                    tracked.level = *level;
+                    tracked.level_notified_at = Some(now);
+                }
                 let notified: BTreeSet<_> = tracked.notified_channels.iter().copied().chain(group.channels.iter().copied()).collect();
                 tracked.notified_channels = notified.into_iter().collect();
             }
             _ => tracked.flapping_notified_at = Some(now),
         }
         if seen.insert(tracked.alert) {
-            alerts.push(NotifiedAlert {
-                alert: tracked.alert,
-                rule: key.rule,
-                subject: key.subject.clone(),
-                name: tracked.labels.name.clone(),
-                groups: tracked.labels.groups.clone(),
-                severity: tracked.severity,
-                reason: tracked.reason.clone(),
-                opened_at: tracked.opened_at,
-                resolved_at: tracked.resolved_at,
-            });
+            alerts.push(NotifiedAlert::of(key, tracked));
+        }
+        // The first message of a change settles it; another part of its recipients may have one of its own.
+        let settles = matches!(kind, NotificationKind::Raised | NotificationKind::Resolved);
+        match (tracked.unsettled.take_if(|_| settles), noticed.get(key).filter(|_| settles)) {
+            (Some(id), _) => {
+                noticed.insert(key.clone(), (id, index));
+                decision.settled.push((id, Settled::Notified(index)));
+                says.push(id);
+            }
+            (None, Some((id, first))) if *first != index => {
+                decision.further.push((*id, index));
+                says.push(*id);
+            }
+            _ => {}
         }
     }
     alerts.sort_by_key(|alert| (alert.opened_at, alert.alert));
@@ -164,7 +178,7 @@ fn emit(decision: &mut Decision, group: Group, now: Timestamp) {
     }
     let mut begins_thread = false;
     for (rule, kinds) in &rules {
-        let thread = state.threads.entry(*rule).or_insert_with(|| {
+        let thread = decision.state.threads.entry(*rule).or_insert_with(|| {
             begins_thread = true;
             Thread { began_at: now, raised_sent_at: None, resolved_sent_at: None }
         });
@@ -175,22 +189,29 @@ fn emit(decision: &mut Decision, group: Group, now: Timestamp) {
             thread.resolved_sent_at = Some(now);
         }
     }
-    let thread = match (group.kind, rules.first_key_value()) {
-        (NotificationKind::Overflow, _) | (_, None) => format!("overflow-{}", now.timestamp_millis()),
-        (_, Some((rule, _))) => state.threads.get(rule).map_or_else(String::new, |thread| thread.name(*rule)),
+    let is_overflow = group.kind == NotificationKind::Overflow;
+    let thread = match rules.first_key_value() {
+        Some((rule, _)) if !is_overflow => decision.state.threads.get(rule).map_or_else(String::new, |thread| thread.name(*rule)),
+        _ => format!("overflow-{}", now.timestamp_millis()),
     };
-    let ends_thread = group.kind == NotificationKind::Resolved && group.ends;
-    state.sent.push(now);
-    decision.notifications.push(Notification {
-        kind: group.kind,
-        severity: group.severity,
-        channels: group.channels.into_iter().collect(),
-        thread,
-        begins_thread: begins_thread || group.kind == NotificationKind::Overflow,
-        ends_thread,
-        alerts,
-    });
-    for id in settled {
-        decision.settle(id, Settled::Notified(index));
+    let parts = match is_overflow {
+        true => incidents::parted(&decision.state, surroundings, &rules, &group.channels),
+        false => vec![(group.channels.iter().copied().collect(), vec![])],
+    };
+    decision.state.sent.push(now);
+    for (part, (channels, threads)) in parts.into_iter().enumerate() {
+        if part > 0 {
+            decision.further.extend(says.iter().map(|id| (*id, index + part)));
+        }
+        decision.notifications.push(Notification {
+            kind: group.kind,
+            severity: group.severity,
+            channels,
+            thread: thread.clone(),
+            begins_thread: begins_thread || is_overflow,
+            ends_thread: group.kind == NotificationKind::Resolved && group.ends,
+            threads,
+            alerts: alerts.clone(),
+        });
     }
 }

@@ -1,5 +1,7 @@
 //! Takes changes of alerts into the state.
 
+use std::sync::Arc;
+
 use crate::alert::TransitionKind;
 use crate::notification::state::{AlertEvent, Notified, Suppression, Tracked};
 
@@ -12,8 +14,12 @@ pub(super) fn take(decision: &mut Decision, event: &AlertEvent) {
         TransitionKind::Resolved => resolved(decision, event),
         TransitionKind::SeverityChanged | TransitionKind::Acknowledged | TransitionKind::Remediated => {
             if let Some(tracked) = decision.state.tracked.get_mut(&event.key).filter(|tracked| tracked.alert == event.alert) {
+                let tracked = Arc::make_mut(tracked);
                 tracked.severity = event.severity;
-                tracked.acknowledged |= event.kind == TransitionKind::Acknowledged;
+                if event.kind == TransitionKind::Acknowledged {
+                    tracked.acknowledged = true;
+                    decision.acknowledged.insert(event.key.rule);
+                }
             }
             decision.settle(Some(event.id), Settled::Noted);
         }
@@ -21,7 +27,7 @@ pub(super) fn take(decision: &mut Decision, event: &AlertEvent) {
 }
 
 fn raised(decision: &mut Decision, event: &AlertEvent) {
-    let tracked = decision.state.tracked.entry(event.key.clone()).or_insert_with(|| Tracked {
+    let new = || Tracked {
         alert: event.alert,
         severity: event.severity,
         labels: event.labels.clone(),
@@ -32,6 +38,7 @@ fn raised(decision: &mut Decision, event: &AlertEvent) {
         notified: Notified::Nothing,
         notified_channels: vec![],
         raise_notified_at: None,
+        notified_severity: None,
         resolve_notified_at: None,
         flapping_notified_at: None,
         level: 0,
@@ -40,7 +47,8 @@ fn raised(decision: &mut Decision, event: &AlertEvent) {
         held: None,
         openings: Default::default(),
         unsettled: None,
-    });
+    };
+    let tracked = Arc::make_mut(decision.state.tracked.entry(event.key.clone()).or_insert_with(|| Arc::new(new())));
     tracked.alert = event.alert;
     tracked.severity = event.severity;
     tracked.labels.clone_from(&event.labels);
@@ -71,6 +79,7 @@ fn resolved(decision: &mut Decision, event: &AlertEvent) {
         decision.settle(Some(event.id), superseded);
         return;
     };
+    let tracked = Arc::make_mut(tracked);
     tracked.resolved_at = Some(event.at);
     let before = tracked.unsettled.take();
     let cause = tracked.held.take().map_or(superseded, Settled::Suppressed);
@@ -79,6 +88,10 @@ fn resolved(decision: &mut Decision, event: &AlertEvent) {
     let known = tracked.notified == Notified::Firing;
     if known {
         tracked.unsettled = Some(event.id);
+        if !tracked.acknowledged {
+            // Those that are left may all be acknowledged.
+            decision.acknowledged.insert(event.key.rule);
+        }
     }
     decision.settle(before, cause);
     if !known {

@@ -1,5 +1,6 @@
 //! The coordinator by example, and its promises under any sequence of events.
 
+mod incidents;
 mod promises;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +9,7 @@ use chrono::TimeDelta;
 
 use super::*;
 use crate::alert::{AlertWindow, Matcher, Rule, Severity, Silence, Subject, SubjectLabels, TransitionKind};
-use crate::notification::{NotificationKind, NotificationSettings, Route};
+use crate::notification::{ChannelSets, NotificationKind, NotificationSettings, NotificationSetup, Route, ThreadMark};
 use crate::{AlertId, AlertWindowId, ChannelId, DeviceId, RouteId, SilenceId};
 
 pub(super) const CAUSE: fn(Suppression) -> Settled = Settled::Suppressed;
@@ -64,6 +65,8 @@ pub(super) struct World {
     pub(super) channels: BTreeSet<ChannelId>,
     /// Those of them that are off.
     pub(super) off: BTreeSet<ChannelId>,
+    /// Those that keep incidents.
+    pub(super) incidents: BTreeSet<ChannelId>,
     pub(super) silences: Vec<Silence>,
     pub(super) windows: Vec<AlertWindow>,
     pub(super) groups: Vec<String>,
@@ -72,6 +75,7 @@ pub(super) struct World {
     changes: i64,
     pub(super) sent: Vec<(i64, Notification)>,
     pub(super) settled: Vec<(i64, TransitionId, Settled)>,
+    further: Vec<(TransitionId, usize)>,
     pub(super) wakeup: Option<Timestamp>,
 }
 
@@ -84,6 +88,7 @@ impl World {
             routes: vec![route(1)],
             channels: (1..=3).map(channel).collect(),
             off: BTreeSet::new(),
+            incidents: BTreeSet::new(),
             silences: vec![],
             windows: vec![],
             groups: vec![],
@@ -92,6 +97,7 @@ impl World {
             changes: 0,
             sent: vec![],
             settled: vec![],
+            further: vec![],
             wakeup: None,
         }
     }
@@ -120,17 +126,20 @@ impl World {
         self.event(key, self.open[key], TransitionKind::Acknowledged, second);
     }
 
+    fn change_severity(&mut self, key: &AlertKey, severity: Severity, second: i64) {
+        self.event(key, self.open[key], TransitionKind::SeverityChanged, second);
+        if let Some(event) = self.events.last_mut() {
+            event.severity = severity;
+        }
+    }
+
     pub(super) fn decision(&self, second: i64) -> Decision {
         // As the database answers: those of channels that are off are left out.
         let routes: Vec<_> = self.routes.iter().filter(|route| !self.off.contains(&route.channel)).cloned().collect();
-        let around = Surroundings {
-            settings: &self.settings,
-            routes: &routes,
-            channels: &self.channels,
-            silences: &self.silences,
-            windows: &self.windows,
-        };
-        decide(&self.state, &around, &self.events, at(second))
+        let channels = ChannelSets { all: self.channels.clone(), incidents: self.incidents.difference(&self.off).copied().collect() };
+        let setup = NotificationSetup::new(routes, channels, self.silences.clone(), self.windows.clone());
+        let surroundings = Surroundings { settings: &self.settings, setup: &setup };
+        decide(&self.state, &surroundings, &self.events, at(second))
     }
 
     /// Decides and commits.
@@ -140,6 +149,7 @@ impl World {
         self.state = decision.state;
         self.sent.extend(decision.notifications.into_iter().map(|notification| (second, notification)));
         self.settled.extend(decision.settled.into_iter().map(|(id, settled)| (second, id, settled)));
+        self.further.extend(decision.further);
         self.wakeup = decision.next_wakeup;
     }
 
@@ -163,7 +173,7 @@ impl World {
     }
 }
 
-use NotificationKind::{Escalated, Flapping, Overflow, Raised, Resolved};
+use NotificationKind::{Acknowledged, Escalated, Flapping, Overflow, Raised, Resolved, Worsened};
 
 #[test]
 fn many_at_once_are_one_message_and_so_is_their_return() {

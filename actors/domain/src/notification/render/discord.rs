@@ -1,7 +1,7 @@
 //! Messages for webhooks of Discord: one embed, with colour by severity and a field per alert.
 
 use crate::alert::Severity;
-use crate::notification::{LISTED_MAX, NotificationKind};
+use crate::notification::{LISTED_MAX, NotificationKind, ReportMessage};
 use crate::quantity;
 
 use super::Rendering;
@@ -62,20 +62,36 @@ pub fn discord(rendering: &Rendering<'_>) -> DiscordMessage {
         name: escaped(rendering.name(alert), NAME_MAX_CHARS),
         value: format!("{} [open]({})", escaped(&text, VALUE_MAX_CHARS), rendering.link(alert)),
     };
-    let description = match message.unlisted() {
-        0 => String::new(),
-        more => format!("The first {LISTED_MAX} are listed; and {} more", quantity::number(more as u64)),
+    let description = match (&message.report, message.unlisted()) {
+        // Cut before it is escaped, line by line, so that no escape is cut in two.
+        (Some(report), _) => report_lines(report),
+        (None, 0) => String::new(),
+        (None, more) => format!("The first {LISTED_MAX} are listed; and {} more", quantity::number(more as u64)),
     };
     DiscordMessage {
         embed: DiscordEmbed {
             title: escaped(&message.headline, TITLE_MAX_CHARS),
             url: rendering.page(),
-            description: cut(&description, DESCRIPTION_MAX_CHARS),
+            description,
             color,
             fields: message.lines().into_iter().map(field).collect(),
             footer: rendering.id.to_string(),
         },
     }
+}
+
+/// Lines of a report, as many as fit.
+fn report_lines(report: &ReportMessage) -> String {
+    let mut text = String::new();
+    for about in report.texts() {
+        let line = escaped(&about, VALUE_MAX_CHARS);
+        if text.chars().count() + line.chars().count() + 1 > DESCRIPTION_MAX_CHARS {
+            break;
+        }
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text.trim_end().to_owned()
 }
 
 /// Neutralised text of at most so many characters, cut before it is escaped so that no escape is cut in two.
@@ -96,7 +112,7 @@ mod tests {
     use super::*;
     use crate::NotificationId;
     use crate::notification::NotifiedAlert;
-    use crate::notification::message::tests::{notification, offline};
+    use crate::notification::message::tests::{notification, offline, report};
 
     #[test]
     fn an_embed_is_within_the_limits_of_discord_whatever_names_say() {
@@ -115,6 +131,21 @@ mod tests {
         }
         assert!(total <= 6_000, "{total}");
         assert_eq!(embed.description, "The first 10 are listed; and 490 more");
+    }
+
+    #[test]
+    fn a_report_is_a_description_within_the_limits() {
+        let rendered = |message: &crate::notification::Message| {
+            discord(&Rendering { id: NotificationId(uuid::Uuid::nil()), message, public_url: "https://mdm.example" }).embed
+        };
+        let embed = rendered(&report("**1**"));
+        assert_eq!(embed.url, "https://mdm.example/reports?period=daily&date=2026-11-29");
+        assert!(embed.description.starts_with("Online\\: 98 %") && !embed.description.contains("**1**"), "{}", embed.description);
+        let mut long = report("1");
+        if let Some(report) = &mut long.report {
+            report.lines = vec![("*".repeat(500), "1".into(), String::new()); 100];
+        }
+        assert!(rendered(&long).description.chars().count() <= DESCRIPTION_MAX_CHARS);
     }
 
     #[test]

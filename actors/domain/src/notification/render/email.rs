@@ -1,6 +1,6 @@
 //! Mail: subject, text, HTML, and the headers by which a thread is put together.
 
-use crate::notification::NotificationKind;
+use crate::notification::{NotificationKind, ReportMessage};
 use crate::quantity;
 
 use super::Rendering;
@@ -20,6 +20,8 @@ pub struct EmailMessage {
     pub text: String,
     /// HTML.
     pub html: String,
+    /// Table that is attached: its name as a file, and its text.
+    pub table: Option<(String, String)>,
     /// `Message-ID`, with its angle brackets: the same with each attempt.
     pub message_id: String,
     /// `References` and `In-Reply-To`: the message that began the thread; `None`: this one.
@@ -36,6 +38,10 @@ pub fn email(rendering: &Rendering<'_>, domain: &str) -> EmailMessage {
     let thread = format!("<{}@{domain}>", token(&message.thread));
     let begins = message.begins_thread && message.kind == NotificationKind::Raised;
     let (mut text, mut rows) = (format!("{headline}\r\n\r\n"), String::new());
+    let cells = message.report.as_ref().map_or_else(String::new, table);
+    for about in message.report.iter().flat_map(ReportMessage::texts) {
+        text.push_str(&format!("- {}\r\n", cut(&line(&about), LINE_MAX_CHARS)));
+    }
     for (alert, about) in message.lines() {
         let (name, about) = (cut(&line(rendering.name(alert)), LINE_MAX_CHARS), cut(&line(&about), LINE_MAX_CHARS));
         let link = rendering.link(alert);
@@ -49,30 +55,53 @@ pub fn email(rendering: &Rendering<'_>, domain: &str) -> EmailMessage {
     if !more.is_empty() {
         text.push_str(&format!("{more}\r\n"));
     }
-    let (all, overview) = match message.event {
-        Some(_) => ("Audit trail", rendering.page()),
-        None => ("All alerts", rendering.overview()),
+    let (all, overview) = match (&message.event, &message.report) {
+        (Some(_), _) => ("Audit trail", rendering.page()),
+        (_, Some(_)) => ("Open the report", rendering.page()),
+        _ => ("All alerts", rendering.overview()),
     };
     text.push_str(&format!("\r\n{all}: {overview}\r\n"));
+    let list = if rows.is_empty() { String::new() } else { format!("<ul>{rows}</ul>") };
     let html = format!(
-        "<!doctype html><html><body><h3>{}</h3><ul>{rows}</ul><p>{more}</p><p><a href=\"{}\">{all}</a></p></body></html>",
+        "<!doctype html><html><body><h3>{}</h3>{list}{cells}<p>{more}</p><p><a href=\"{}\">{all}</a></p></body></html>",
         html(&headline),
         html(&overview)
     );
     EmailMessage {
-        subject: cut(&format!("[{}] {headline}", message.severity.title()), SUBJECT_MAX_CHARS),
+        subject: match message.report {
+            Some(_) => cut(&headline, SUBJECT_MAX_CHARS),
+            None => cut(&format!("[{}] {headline}", message.severity.title()), SUBJECT_MAX_CHARS),
+        },
         text,
         html,
+        table: message.report.as_ref().map(|report| (token(&report.file_name), report.csv.clone())),
         message_id: if begins { thread.clone() } else { format!("<{}@{domain}>", rendering.id) },
         references: (!message.begins_thread).then_some(thread),
     }
+}
+
+/// The lines of a report as a table.
+fn table(report: &ReportMessage) -> String {
+    let cell = |text: &str| html(&cut(&line(text), LINE_MAX_CHARS));
+    let row = |(label, value, difference): &(String, String, String)| {
+        format!(
+            "<tr><th align=\"left\">{}</th><td align=\"right\">{}</td><td align=\"right\">{}</td></tr>",
+            cell(label),
+            cell(value),
+            cell(difference)
+        )
+    };
+    let rows: String = report.lines.iter().map(row).collect();
+    format!(
+        "<table cellpadding=\"4\"><thead><tr><th align=\"left\">Measure</th><th align=\"right\">Value</th><th align=\"right\">Change</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::NotificationId;
-    use crate::notification::message::tests::{notification, offline};
+    use crate::notification::message::tests::{notification, offline, report};
     use crate::notification::{Message, NotifiedAlert};
 
     fn rendered(message: &Message) -> EmailMessage {
@@ -91,6 +120,18 @@ mod tests {
         assert_eq!(resolved.message_id, "<00000000-0000-0000-0000-000000000009@example.org>");
         assert!(resolved.text.contains("- till-1: no heartbeat for 12 min, limit 12 min, lasted 1 h\r\n"));
         assert!(resolved.html.contains("<a href=\"https://mdm.example/devices/00000000-0000-0000-0000-000000000001\">till-1</a>"));
+    }
+
+    #[test]
+    fn a_report_is_a_table_with_a_link_and_its_csv() {
+        let sent = rendered(&report("north <b>"));
+        assert_eq!(sent.subject, "Daily report, 2026-11-29: 98 % online");
+        assert!(sent.text.contains("- Online: 98 % (+1 points)\r\n- Agent north <b>: 3 devices\r\n"), "{}", sent.text);
+        assert!(sent.text.contains("Open the report: https://mdm.example/reports?period=daily&date=2026-11-29\r\n"));
+        assert!(sent.html.contains("<td align=\"right\">98 %</td>") && sent.html.contains("Agent north &#60;b&#62;"), "{}", sent.html);
+        assert!(sent.html.contains("<a href=\"https://mdm.example/reports?period=daily&#38;date=2026-11-29\">"), "{}", sent.html);
+        assert_eq!(sent.table, Some(("report.csv".into(), "\"a\"\r\n".into())));
+        assert_eq!(sent.references, None);
     }
 
     #[test]

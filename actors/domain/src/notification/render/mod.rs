@@ -50,10 +50,19 @@ impl Rendering<'_> {
     /// Page of the only alert's subject, or of all alerts.
     fn page(&self) -> String {
         match self.message.alerts.as_slice() {
-            _ if self.message.event.is_some() => format!("{}/audit", self.public_url),
+            _ if self.message.report.is_some() => self.report_page(),
+            _ if self.message.event.is_some() => match self.message.event.as_ref().and_then(crate::notification::AuditedEvent::device) {
+                Some(id) => format!("{}/devices/{id}", self.public_url),
+                None => format!("{}/audit", self.public_url),
+            },
             [only] => self.link(only),
             _ => self.overview(),
         }
+    }
+
+    /// Page of the report.
+    fn report_page(&self) -> String {
+        format!("{}{}", self.public_url, self.message.report.as_ref().map_or("/reports", |report| &report.path))
     }
 
     /// Name of an alert's subject, as it is listed.

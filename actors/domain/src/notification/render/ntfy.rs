@@ -1,7 +1,7 @@
 //! Messages for ntfy.
 
 use crate::alert::Severity;
-use crate::notification::NotificationKind;
+use crate::notification::{NotificationKind, ReportMessage};
 use crate::quantity;
 
 use super::Rendering;
@@ -31,7 +31,14 @@ pub struct NtfyMessage {
 pub fn ntfy(rendering: &Rendering<'_>) -> NtfyMessage {
     let message = rendering.message;
     let (priority, tag) = match (message.kind, message.severity) {
-        (NotificationKind::Resolved | NotificationKind::Digest | NotificationKind::Event, _) => (2, "white_check_mark"),
+        (
+            NotificationKind::Resolved
+            | NotificationKind::Digest
+            | NotificationKind::Event
+            | NotificationKind::Report
+            | NotificationKind::Acknowledged,
+            _,
+        ) => (2, "white_check_mark"),
         (_, Severity::Critical) => (5, "rotating_light"),
         (_, Severity::Warning) => (4, "warning"),
         (_, Severity::Info) => (3, "information_source"),
@@ -39,6 +46,13 @@ pub fn ntfy(rendering: &Rendering<'_>) -> NtfyMessage {
     let mut text = String::new();
     for (alert, about) in message.lines() {
         let entry = format!("{}: {}\n", cut(&line(rendering.name(alert)), 100), cut(&line(&about), 250));
+        if text.len() + entry.len() > MESSAGE_MAX_BYTES - 50 {
+            break;
+        }
+        text.push_str(&entry);
+    }
+    for about in message.report.iter().flat_map(ReportMessage::texts) {
+        let entry = format!("{}\n", cut(&line(&about), 250));
         if text.len() + entry.len() > MESSAGE_MAX_BYTES - 50 {
             break;
         }
@@ -59,7 +73,15 @@ mod tests {
     use super::*;
     use crate::NotificationId;
     use crate::notification::NotifiedAlert;
-    use crate::notification::message::tests::{notification, offline};
+    use crate::notification::message::tests::{notification, offline, report};
+
+    #[test]
+    fn a_report_is_quiet_and_leads_to_its_page() {
+        let message = report("1");
+        let sent = ntfy(&Rendering { id: NotificationId(uuid::Uuid::nil()), message: &message, public_url: "https://mdm.example" });
+        assert_eq!((sent.priority, sent.message.as_str()), (2, "Online: 98 % (+1 points)\nAgent 1: 3 devices"));
+        assert_eq!(sent.click, "https://mdm.example/reports?period=daily&date=2026-11-29");
+    }
 
     #[test]
     fn a_message_is_short_and_its_priority_follows_the_severity() {

@@ -1,7 +1,7 @@
 //! Events for PagerDuty, Events API v2.
 
 use crate::alert::Severity;
-use crate::notification::NotificationKind;
+use crate::notification::{NotificationKind, ThreadMark};
 
 use super::Rendering;
 use super::neutral::{cut, line};
@@ -17,6 +17,8 @@ const KEY_MAX_CHARS: usize = 255;
 pub enum PagerdutyAction {
     /// Opens an incident, or adds to it.
     Trigger,
+    /// Says that somebody looks after it.
+    Acknowledge,
     /// Resolves it.
     Resolve,
 }
@@ -42,13 +44,14 @@ pub struct PagerdutyEvent {
     pub details: Vec<(String, String)>,
 }
 
-/// Event for PagerDuty. A resolve of some of the alerts of a thread adds to the incident; only that of the last one resolves it. `None`: nothing that
-/// PagerDuty has an event for.
-pub fn pagerduty(rendering: &Rendering<'_>) -> Option<PagerdutyEvent> {
+/// Events for PagerDuty. A resolve of some of the alerts of a thread adds to the incident; only that of the last one resolves it. A message that sums up
+/// several rules has an event for the incident of each. None: nothing that PagerDuty has an event for.
+pub fn pagerduty(rendering: &Rendering<'_>) -> Vec<PagerdutyEvent> {
     let message = rendering.message;
     let action = match message.kind {
         NotificationKind::Resolved if message.ends_thread => PagerdutyAction::Resolve,
-        NotificationKind::Digest | NotificationKind::Event => return None,
+        NotificationKind::Acknowledged => PagerdutyAction::Acknowledge,
+        NotificationKind::Digest | NotificationKind::Event | NotificationKind::Report | NotificationKind::Missed => return vec![],
         // An incident that is open already is not opened again.
         NotificationKind::Resolved => PagerdutyAction::Trigger,
         _ => PagerdutyAction::Trigger,
@@ -65,15 +68,20 @@ pub fn pagerduty(rendering: &Rendering<'_>) -> Option<PagerdutyEvent> {
     let detail = |(alert, text): (&crate::notification::NotifiedAlert, String)| {
         (cut(&line(rendering.name(alert)), KEY_MAX_CHARS), cut(&line(&text), SUMMARY_MAX_CHARS))
     };
-    Some(PagerdutyEvent {
+    let event = |thread: &str, action: PagerdutyAction| PagerdutyEvent {
         action,
-        dedup_key: cut(&format!("nexmdm-{}", line(&message.thread)), KEY_MAX_CHARS),
+        dedup_key: cut(&format!("nexmdm-{}", line(thread)), KEY_MAX_CHARS),
         summary: cut(&line(&message.headline), SUMMARY_MAX_CHARS),
         severity,
-        source,
+        source: source.clone(),
         link: rendering.page(),
         details: message.lines().into_iter().map(detail).collect(),
-    })
+    };
+    if message.threads.is_empty() {
+        return vec![event(&message.thread, action)];
+    }
+    let of = |mark: &ThreadMark| event(&mark.name, if mark.ends { PagerdutyAction::Resolve } else { PagerdutyAction::Trigger });
+    message.threads.iter().map(of).collect()
 }
 
 #[cfg(test)]
@@ -83,8 +91,35 @@ mod tests {
     use crate::notification::Message;
     use crate::notification::message::tests::{notification, offline};
 
-    fn rendered(message: &Message) -> Option<PagerdutyEvent> {
+    fn all(message: &Message) -> Vec<PagerdutyEvent> {
         pagerduty(&Rendering { id: NotificationId(uuid::Uuid::nil()), message, public_url: "https://mdm.example" })
+    }
+
+    fn rendered(message: &Message) -> Option<PagerdutyEvent> {
+        let mut events = all(message);
+        assert!(events.len() <= 1);
+        events.pop()
+    }
+
+    #[test]
+    fn an_incident_is_acknowledged_by_its_key() {
+        let raised = rendered(&notification(NotificationKind::Raised, vec![offline(1, &[], None)]).message()).unwrap();
+        let acknowledged = rendered(&notification(NotificationKind::Acknowledged, vec![offline(1, &[], None)]).message()).unwrap();
+        assert_eq!((acknowledged.action, acknowledged.dedup_key), (PagerdutyAction::Acknowledge, raised.dedup_key));
+        assert_eq!(PagerdutyAction::Acknowledge.as_str(), "acknowledge");
+        assert_eq!(acknowledged.summary, "Acknowledged: Device offline: till-1");
+    }
+
+    #[test]
+    fn what_sums_up_several_rules_leaves_no_incident_of_its_own() {
+        let mut overflow = notification(NotificationKind::Overflow, vec![offline(1, &[], None)]).message();
+        overflow.threads =
+            vec![ThreadMark { name: "app_down-1".into(), ends: false }, ThreadMark { name: "device_offline-1".into(), ends: true }];
+        let events: Vec<_> = all(&overflow).into_iter().map(|event| (event.dedup_key, event.action)).collect();
+        assert_eq!(
+            events,
+            [("nexmdm-app_down-1".into(), PagerdutyAction::Trigger), ("nexmdm-device_offline-1".into(), PagerdutyAction::Resolve)]
+        );
     }
 
     #[test]
@@ -101,5 +136,6 @@ mod tests {
         let last = rendered(&resolved).unwrap();
         assert_eq!((last.action, last.dedup_key), (PagerdutyAction::Resolve, raised.dedup_key));
         assert_eq!(rendered(&notification(NotificationKind::Digest, vec![]).message()), None);
+        assert_eq!(rendered(&crate::notification::message::tests::report("1")), None);
     }
 }

@@ -41,6 +41,10 @@ pub fn slack(rendering: &Rendering<'_>) -> SlackMessage {
             format!("<{}|{}>: {}", rendering.link(alert), name.replace('|', "¦"), neutral(&cut(&text, LINE_MAX_CHARS)))
         })
         .collect();
+    if let Some(report) = &message.report {
+        lines.extend(report.texts().map(|text| neutral(&cut(&text, LINE_MAX_CHARS))));
+        lines.push(format!("<{}|Open the report>", rendering.page().replace('&', "&amp;")));
+    }
     if message.unlisted() > 0 {
         lines.push(format!("and {} more", quantity::number(message.unlisted() as u64)));
     }
@@ -69,7 +73,17 @@ mod tests {
     use super::*;
     use crate::NotificationId;
     use crate::notification::NotifiedAlert;
-    use crate::notification::message::tests::{notification, offline};
+    use crate::notification::message::tests::{notification, offline, report};
+
+    #[test]
+    fn a_report_has_its_lines_and_a_link() {
+        let message = report("<!channel>");
+        let sent = slack(&Rendering { id: NotificationId(uuid::Uuid::nil()), message: &message, public_url: "https://mdm.example" });
+        let lines: Vec<_> = sent.attachment.lines().collect();
+        assert!(lines.len() == 3 && lines[0].starts_with("Online") && lines[0].ends_with("98 % (+1 points)"), "{lines:?}");
+        assert!(!lines[1].contains("<!channel>"));
+        assert_eq!(lines[2], "<https://mdm.example/reports?period=daily&amp;date=2026-11-29|Open the report>");
+    }
 
     #[test]
     fn a_message_links_and_mentions_nobody() {

@@ -4,7 +4,7 @@ use chrono::SecondsFormat;
 
 use crate::Timestamp;
 use crate::alert::{Severity, Subject};
-use crate::notification::{AuditedEvent, Message, NotificationKind, NotifiedAlert};
+use crate::notification::{AuditedEvent, Message, NotificationKind, NotifiedAlert, ReportMessage};
 
 use super::Rendering;
 
@@ -36,6 +36,8 @@ pub struct WebhookEvent<'a> {
     pub count: usize,
     /// Data of an event that a channel has subscribed to, instead of alerts.
     pub event: Option<&'a AuditedEvent>,
+    /// Data of a report, instead of alerts: it, and the address of its page.
+    pub report: Option<(&'a ReportMessage, String)>,
 }
 
 /// Version of the specification of the attributes.
@@ -56,15 +58,17 @@ pub fn webhook<'a>(rendering: &Rendering<'a>, at: Timestamp) -> WebhookEvent<'a>
     WebhookEvent {
         id: rendering.id.to_string(),
         source: rendering.public_url.to_owned(),
-        kind: match &message.event {
-            Some(event) => format!("nexmdm.{}", event.action),
-            None => format!("nexmdm.alert.{}", kind.as_str()),
+        kind: match (&message.event, &message.report) {
+            (Some(event), _) => format!("nexmdm.{}", event.action),
+            (_, Some(_)) => "nexmdm.report".to_owned(),
+            _ => format!("nexmdm.alert.{}", kind.as_str()),
         },
         subject: match &message.event {
             Some(event) => event.target_id.as_ref().map(|id| format!("{}:{id}", event.target_kind)),
             None => subject,
         },
         event: message.event.as_ref(),
+        report: message.report.as_ref().map(|report| (report, rendering.page())),
         time: message.event.as_ref().map_or(at, |event| event.at).to_rfc3339_opts(SecondsFormat::Millis, true),
         summary: message.headline.clone(),
         severity: message.severity,
@@ -107,6 +111,16 @@ mod tests {
         assert_eq!((event.subject, event.alerts.len(), event.count), (None, 10, 50));
     }
 
+    #[test]
+    fn a_report_is_an_event_of_its_own() {
+        let message = crate::notification::message::tests::report("1");
+        let event =
+            webhook(&Rendering { id: NotificationId(uuid::Uuid::nil()), message: &message, public_url: "https://mdm.example" }, at());
+        assert_eq!((event.kind.as_str(), event.subject), ("nexmdm.report", None));
+        let (report, link) = event.report.unwrap();
+        assert_eq!((report.lines.len(), link.as_str()), (2, "https://mdm.example/reports?period=daily&date=2026-11-29"));
+    }
+
     /// HMAC-SHA256 as RFC 2104 has it, for keys of up to 64 bytes: what the vectors were made with.
     fn hmac_sha256(key: &[u8], input: &[u8]) -> String {
         let pad = |with: u8| {
@@ -119,7 +133,7 @@ mod tests {
         outer.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The vectors that receivers can test with; `printf 'v1.1780000000.{"a":1}' | openssl dgst -sha256 -hmac secret` says the same.
+    /// The vectors that receivers can test with; `printf 'v1.1780000000.{"a":1}' | openssl dgst -sha256 -hmac 'a secret of channels'` says the same.
     #[test]
     fn signatures_are_those_of_the_documented_vectors() {
         // RFC 4231, test case 2: the function above is HMAC.
@@ -132,7 +146,7 @@ mod tests {
     }
 
     const SIGNATURE_VECTORS: [(&str, &str, &str); 2] = [
-        ("secret", r#"{"a":1}"#, "3afe73e48fa41a5a97e9345f29df83da2b69f70e0768675998996e12d8284d4e"),
-        ("another secret", "", "0ef1d66e36f6f363265930ded8c67fc34b7a7e07a2561860599c49fb076aefee"),
+        ("a secret of channels", r#"{"a":1}"#, "6db156495aacf282df1d8be9549a5a05908a54421ae9f779908aa7722756c89b"),
+        ("another secret of channels", "", "0e0ebf32738c70fc7922d60904c7ebb75ffe0eb0dc630b06a4fe981496e83cf6"),
     ];
 }
