@@ -46,6 +46,14 @@ use signed_url::{APK_FILES, LinkHolder, UrlSigner};
 /// Files that are read and verified at a time; each takes a processor for a while.
 const READS_MAX: usize = 2;
 
+/// The store of APK files: those of APKs are `apks/<id>.apk`.
+///
+/// # Errors
+/// Names the setting that does not do.
+pub fn open_store(settings: &ApkSettings) -> Result<Arc<dyn object_store::ObjectStore>, Invalid> {
+    Ok(Objects::open(&settings.store_url, &settings.store_options)?.into_store())
+}
+
 /// The library of a node.
 pub struct ApkLibrary {
     settings: ApkSettings,

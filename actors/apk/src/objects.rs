@@ -8,14 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::{ApkId, ApkUploadId, Invalid, ServiceError, Timestamp};
 use futures_util::TryStreamExt;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
-use object_store::prefix::PrefixStore;
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
-use reqwest::Url;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio::io::AsyncReadExt;
 use uuid::Uuid;
+
+use ::objects::Location;
 
 use super::incoming::Incoming;
 
@@ -36,19 +35,13 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    /// A folder by its path, or `s3://bucket/prefix` and `file:///folder` by their URL. `options` are those of the
-    /// store, under the names of its environment variables in small letters.
+    /// Opens the store at a folder or URL.
     ///
     /// # Errors
     /// Names the setting.
     pub(super) fn open(place: &str, options: &[(String, SecretString)]) -> Result<Self, Invalid> {
-        if !is_folder(place) {
-            return Self::at_url(place, options);
-        }
-        let folder = PathBuf::from(place);
-        std::fs::create_dir_all(&folder).map_err(|cause| invalid(format!("{place}: {cause}")))?;
-        let store = LocalFileSystem::new_with_prefix(&folder).map_err(|cause| invalid(cause.to_string()))?;
-        Ok(Self { store: Arc::new(store), folder: Some(folder) })
+        let ::objects::Objects { store, folder } = location(place, options).open()?;
+        Ok(Self { store, folder })
     }
 
     /// Checks what [`Self::open`] would open, and makes no folder.
@@ -56,24 +49,12 @@ impl Objects {
     /// # Errors
     /// Names the setting.
     pub(super) fn check(place: &str, options: &[(String, SecretString)]) -> Result<(), Invalid> {
-        if !is_folder(place) {
-            return Self::at_url(place, options).map(drop);
-        }
-        let folder = Path::new(place);
-        if folder.exists() && !folder.is_dir() {
-            return Err(invalid(format!("{place}: not a folder")));
-        }
-        Ok(())
+        location(place, options).check()
     }
 
-    fn at_url(place: &str, options: &[(String, SecretString)]) -> Result<Self, Invalid> {
-        if !["s3://", "file:///"].iter().any(|scheme| place.starts_with(scheme)) {
-            return Err(invalid("neither a folder nor s3://bucket/prefix or file:///folder".to_owned()));
-        }
-        let url = Url::parse(place).map_err(|cause| invalid(cause.to_string()))?;
-        let options = options.iter().map(|(name, value)| (name.as_str(), value.expose_secret()));
-        let (store, prefix) = object_store::parse_url_opts(&url, options).map_err(|cause| invalid(cause.to_string()))?;
-        Ok(Self { store: Arc::new(PrefixStore::new(store, prefix)), folder: None })
+    /// The store itself.
+    pub(super) fn into_store(self) -> Arc<dyn ObjectStore> {
+        self.store
     }
 
     /// The file of an APK, where it can be read as it is.
@@ -224,13 +205,8 @@ impl Objects {
     }
 }
 
-fn invalid(problem: String) -> Invalid {
-    Invalid::new("apks.store_url", problem)
-}
-
-/// Whether a place is a folder by its path, not a URL.
-fn is_folder(place: &str) -> bool {
-    !place.contains("://")
+fn location<'a>(place: &'a str, options: &'a [(String, SecretString)]) -> Location<'a> {
+    Location { setting: "apks.store_url", place, options, synced: false }
 }
 
 fn file_name(apk: ApkId) -> String {
