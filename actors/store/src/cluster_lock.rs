@@ -13,6 +13,37 @@ const LIMIT_CLASS: i32 = 0x4e59;
 /// First key of the locks of the commands of a shard.
 const COMMANDS_CLASS: i32 = 0x4e5a;
 
+/// Key of the lock that keeps tables of days: shared by backups that read, and whoever drops one has it alone.
+const DAYS_STAY: i64 = 0x6e65_786d_646d_0002;
+
+/// Keeps the tables of days until the session ends, or [`let_days_go`]. It is no lock of a table: heartbeats, migrations and changes of partitions
+/// do not wait for it. To be taken before the snapshot, so that a table that went is not seen in it.
+///
+/// # Errors
+/// The database is unavailable, or a table of a day is being dropped.
+pub(crate) async fn keep_days(connection: &mut Connection) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_lock_shared($1)").bind(DAYS_STAY).execute(connection).await?;
+    Ok(())
+}
+
+/// Ends [`keep_days`].
+///
+/// # Errors
+/// The database is unavailable.
+pub(crate) async fn let_days_go(connection: &mut Connection) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_unlock_shared($1)").bind(DAYS_STAY).execute(connection).await?;
+    Ok(())
+}
+
+/// Lets a transaction drop the table of a day: nobody reads it for a backup, nor begins to until the transaction ends.
+///
+/// # Errors
+/// The database is unavailable; or a backup reads, which is a lock that did not come in time.
+pub(crate) async fn hold_days_alone(connection: &mut Connection) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(DAYS_STAY).execute(connection).await?;
+    Ok(())
+}
+
 /// Lets one transaction at a time count the rows of a limit and add one: the next statement sees all of those before. Without
 /// it, two would both count before either adds.
 ///
@@ -44,7 +75,15 @@ pub(crate) async fn hold_commands(connection: &mut Connection, shards: &[i32]) -
 /// A lock that is held until this is dropped, or its node dies: its connection ends then, and with it the lock.
 #[derive(Debug)]
 pub struct ClusterLock {
-    _connection: Connection,
+    connection: Connection,
+}
+
+impl ClusterLock {
+    /// Lets it go before this returns. When it is dropped instead, the database notices the end of the connection a moment later.
+    pub async fn release(mut self) {
+        // A connection that does not answer is closed, which lets the lock go as well.
+        let _ = sqlx::raw_sql("SELECT pg_advisory_unlock_all()").execute(&mut self.connection).await;
+    }
 }
 
 impl Store {
@@ -60,6 +99,6 @@ impl Store {
         let taken = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1, hashtext($2)) AS "taken!""#, CLASS, name)
             .fetch_one(&mut connection)
             .await?;
-        Ok(taken.then_some(ClusterLock { _connection: connection }))
+        Ok(taken.then_some(ClusterLock { connection }))
     }
 }

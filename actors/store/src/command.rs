@@ -387,6 +387,7 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         sqlx::query!("DELETE FROM command_idempotency WHERE created_at < $1", keys_before).execute(&mut *tx).await?;
+        sqlx::query!("DELETE FROM request_idempotency WHERE created_at < $1", keys_before).execute(&mut *tx).await?;
         if purged > 0 {
             append(&mut tx, &by_system(AuditAction::CommandsPurged, purged), now).await?;
         }

@@ -85,6 +85,9 @@ pub enum StoreError {
     /// The migrations could not be applied.
     #[error("migration: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A value that a table cannot hold; nothing was written.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
     /// A stored value that no code path of ours writes.
     #[error("unexpected stored value in {0}")]
     Corrupt(&'static str),
@@ -97,6 +100,12 @@ impl StoreError {
     /// Whether the database is away, rather than the statement wrong.
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::TimedOut(_))
+    }
+
+    /// Whether a lock did not come in time, or two transactions stood in each other's way: the database is there, and others use it.
+    pub fn is_lock_timeout(&self) -> bool {
+        let code = |cause: &sqlx::Error| cause.as_database_error().and_then(|cause| cause.code().map(|code| code.into_owned()));
+        matches!(self, Self::Unavailable(cause) if code(cause).is_some_and(|code| code == "55P03" || code == "40P01"))
     }
 }
 
@@ -130,6 +139,7 @@ impl From<StoreError> for ServiceError {
             StoreError::Conflict(Conflict::FilterNameInUse) => Self::FilterNameInUse,
             StoreError::Conflict(Conflict::ChannelNameInUse) => Self::Invalid(Invalid::new("name", "another channel has this name")),
             StoreError::Unauthorized => Self::Unauthorized,
+            StoreError::Invalid(invalid) => Self::Invalid(invalid),
             cause @ (StoreError::Unavailable(_) | StoreError::TimedOut(_)) => {
                 tracing::warn!(event = "database.unavailable", %cause);
                 Self::Unavailable

@@ -324,6 +324,17 @@ impl Store {
 }
 
 async fn aggregate_hours(tx: &mut Transaction, ids: &[Uuid], day: NaiveDate, offline_after_s: i32) -> Result<(), StoreError> {
+    // What was aggregated of a day stays when its heartbeats are being dropped. Nobody detaches its partition before this transaction ends.
+    sqlx::raw_sql("LOCK TABLE ONLY heartbeats IN ACCESS SHARE MODE").execute(&mut **tx).await?;
+    let dropped = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass($1) AND NOT relispartition)
+               OR EXISTS (SELECT FROM heartbeat_partition WHERE day = $2 AND state = 'dropped') AS "dropped!""#,
+        table_name(day),
+        day
+    );
+    if dropped.fetch_one(&mut **tx).await? {
+        return Ok(());
+    }
     let (from, to) = (midnight(day), midnight(day) + chrono::TimeDelta::days(1));
     sqlx::query!("DELETE FROM history_hour WHERE device_id = ANY($1) AND hour_at >= $2 AND hour_at < $3", ids, from, to)
         .execute(&mut **tx)

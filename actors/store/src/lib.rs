@@ -2,7 +2,7 @@
 //!
 //! One module per aggregate, all of them methods of [`Store`]. Statements are
 //! checked at compile time against the committed schema, except those that
-//! are built at run time: what the filters of two lists select, and a partition's name.
+//! are built at run time: what the filters of two lists select, and what is done to partitions.
 
 #[macro_use]
 mod telemetry_column;
@@ -14,7 +14,10 @@ mod alert;
 mod api_token;
 mod apk;
 mod apk_upload;
+mod archived;
 pub(crate) mod audit;
+mod audit_archive;
+mod backup;
 mod canonical;
 mod channels;
 mod cluster;
@@ -51,10 +54,15 @@ mod notification;
 mod partition;
 mod password_link;
 mod pool;
+mod reconciliation;
+mod report;
+mod request_key;
+mod retention;
 mod saved_filter;
 mod server_check;
 mod session;
 mod sign_in_failure;
+mod storage;
 mod user;
 
 use std::sync::Arc;
@@ -70,13 +78,14 @@ pub use account::AccountOutcome;
 pub use agent_build::{AddBuildOutcome, BuildAction, BuildActionOutcome};
 pub use agent_build_stat::{UpdateCheckCount, UpdateReport, UpdateReportOutcome};
 pub use alert::{
-    AlertChange, AlertNotice, AlertQuery, AlertTransition, ChangedAlert, JudgedDeployment, NodeHealth, OpenAlert, RemediationCandidate,
-    RemediationCommand, RemediationUse, ReportErrors, StoredRemediation,
+    AlertChange, AlertGroup, AlertNotice, AlertQuery, AlertTransition, ChangedAlert, JudgedDeployment, NodeHealth, OpenAlert,
+    RemediationCandidate, RemediationCommand, RemediationUse, ReportErrors, StoredRemediation, TaskTotals,
 };
 pub use api_token::{ApiTokenOutcome, ApiTokenQuery, ApiTokenUser, NewApiToken};
 pub use apk::{AddApkOutcome, DeletedApk, NewApk};
 pub use apk_upload::{NewUpload, UploadsMax};
 pub use audit::AuditEntry;
+pub use backup::{NewBackup, RestoreTarget, RestoreTransaction, Snapshot, SnapshotApk, SnapshotSequence, SnapshotTable};
 pub use canonical::NameCollision;
 pub use cluster::{ClaimedShard, JoinOutcome, Listener, NewNode, Notification, ShardRow};
 pub use cluster_lock::ClusterLock;
@@ -101,11 +110,16 @@ pub use error::{Conflict, StoreError, UnfitServer};
 pub use heartbeat::HeartbeatRow;
 pub use managed_package::RemovePackageOutcome;
 pub use notification::{
-    AttemptRecord, ChannelDelivery, ChannelRow, ClaimedDelivery, CoordinatorInput, DecisionWrite, NewSecret, OutboxCounts, Subscribed,
+    AttemptRecord, ChannelDelivery, ChannelRow, ClaimedDelivery, CoordinatorInput, CoordinatorNews, DecisionWrite, EventTaker, Missed,
+    NewSecret, OutboxCounts, StoredReportSchedule, Subscribed,
 };
+pub use partition::{LOCK_TIMEOUT_MS, LockPatience, PartitionTable};
 pub use password_link::{LinkKind, LinkedAccount};
+pub use reconciliation::{HourDrift, StatusChunk};
+pub use request_key::KeyClaim;
 pub use server_check::ServerConnections;
 pub use session::{NewSession, Rotation, SessionUser};
+pub use storage::DatabaseSizes;
 pub use user::{NewUser, UserRow};
 
 /// The database, behind a pool of connections.
@@ -222,6 +236,11 @@ impl Store {
     /// Use of the pool.
     pub fn pool_use(&self) -> PoolUse {
         PoolUse { open: self.pool.open(), idle: self.pool.idle(), max: self.pool.max(), given_up: self.pool.given_up() }
+    }
+
+    /// Connections in use, and the waits for them.
+    pub fn connection_figures(&self) -> domain::connections::ConnectionFigures {
+        self.pool.figures()
     }
 
     /// Whether a connection led to a server that only reads a moment ago, as a standby does that a fail-over has passed: what is not found may

@@ -9,7 +9,7 @@ use crate::{NameCollision, Store, StoreError};
 /// Statements of the migrator besides those of the migrations: its lock, its table.
 const STATEMENTS_BESIDE: u32 = 8;
 
-static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+pub(crate) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrator = sqlx::migrate!("../../migrations");
     // Those of a later build only add what this one does not look at: in a rolling upgrade, and on
     // the way back from one, this build starts beside them.
@@ -37,12 +37,17 @@ impl Store {
         Ok(())
     }
 
+    /// Number of the newest migration that this build knows.
+    pub fn newest_migration() -> i64 {
+        MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
+    }
+
     /// Whether every migration that this build knows is applied.
     ///
     /// # Errors
     /// The database is unavailable.
     pub async fn is_migrated(&self) -> Result<bool, StoreError> {
-        let newest = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
+        let newest = Self::newest_migration();
         // Not a checked statement: sqlx's own table is not part of our schema.
         let applied: Option<i64> =
             sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success").fetch_one(&self.pool).await?;

@@ -49,14 +49,14 @@ impl Store {
         Ok(true)
     }
 
-    /// Stores the link of an active account in place of the last one of its kind, unless that is younger than `pause`, used or not. Returns whether it is
-    /// stored.
+    /// Stores the link of an active account that has this address, in place of the last one of its kind, unless that is younger than `pause`, used or not.
+    /// Returns whether it is stored.
     ///
     /// # Errors
     /// The database is unavailable.
     pub async fn put_password_link(
         &self,
-        account: &LinkedAccount,
+        (account, email): (&LinkedAccount, &str),
         kind: LinkKind,
         token_sha256: &[u8; 32],
         (expires_at, pause): (Timestamp, TimeDelta),
@@ -66,7 +66,7 @@ impl Store {
         let mut tx = self.begin().await?;
         let stored = sqlx::query!(
             "INSERT INTO password_link (user_id, invitation, token_sha256, created_at, expires_at)
-             SELECT user_id, $6, $2, $3, $4 FROM app_user WHERE user_id = $1 AND disabled_at IS NULL
+             SELECT user_id, $6, $2, $3, $4 FROM app_user WHERE user_id = $1 AND disabled_at IS NULL AND email = $7
              ON CONFLICT (user_id, invitation) DO UPDATE SET token_sha256 = excluded.token_sha256, created_at = excluded.created_at,
                  expires_at = excluded.expires_at, ended_at = NULL
              WHERE password_link.created_at <= $5",
@@ -75,7 +75,8 @@ impl Store {
             now,
             expires_at,
             now - pause,
-            kind == LinkKind::Invitation
+            kind == LinkKind::Invitation,
+            email
         )
         .execute(&mut *tx)
         .await?;

@@ -7,15 +7,56 @@ use domain::{DeploymentId, DeviceId, Timestamp};
 
 use crate::{Store, StoreError};
 
-/// Deployment, as rules see it.
+/// Deployment, as rules see it, but for its tasks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JudgedDeployment {
     /// Id.
     pub id: DeploymentId,
     /// Name.
     pub name: String,
-    /// Facts.
-    pub facts: DeploymentFacts,
+    /// Number of its tasks.
+    pub tasks: u64,
+    /// When a task was last written; `None`: it has none.
+    pub changed_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Verdict of the canary: whether it failed; `None`: none yet.
+    pub canary_failed: Option<bool>,
+    /// Since when it is paused.
+    pub paused_at: Option<Timestamp>,
+    /// Whether it is over: canceled or finished.
+    pub over: bool,
+    /// Reports of the last hour that could not be used.
+    pub report_errors: u64,
+}
+
+impl JudgedDeployment {
+    /// Facts about it, once its tasks are counted.
+    pub fn facts(&self, tasks: &TaskTotals) -> DeploymentFacts {
+        DeploymentFacts {
+            canary_failed: self.canary_failed,
+            succeeded: tasks.succeeded,
+            failed: tasks.failed,
+            open: tasks.open,
+            progress_at: tasks.progress_at.or(Some(self.created_at)),
+            paused_at: self.paused_at,
+            over: self.over,
+            report_errors: Some(self.report_errors),
+        }
+    }
+}
+
+/// Tasks of a deployment, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TaskTotals {
+    /// Tasks that succeeded.
+    pub succeeded: u64,
+    /// Tasks that failed.
+    pub failed: u64,
+    /// Tasks that wait or run.
+    pub open: u64,
+    /// When a task last started, reported or ended.
+    pub progress_at: Option<Timestamp>,
 }
 
 /// What a node sees of itself.
@@ -80,7 +121,7 @@ impl Store {
         Ok(())
     }
 
-    /// The open deployments of these shards, and these ones whether or not they have finished.
+    /// The open deployments of these shards, and these ones whether or not they have finished. Reads no task but the last that was written of each.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -93,15 +134,12 @@ impl Store {
         let shards: Vec<_> = shards.iter().map(|shard| i32::from(shard.0)).collect();
         let also: Vec<_> = also.iter().map(|id| id.0).collect();
         let rows = sqlx::query!(
-            r#"SELECT d.deployment_id, d.name, d.state, d.phase, d.pause_reason, d.paused_at, d.created_at,
-                 count(*) FILTER (WHERE t.state = 'succeeded') AS "succeeded!", count(*) FILTER (WHERE t.state = 'failed') AS "failed!",
-                 count(*) FILTER (WHERE t.finished_at IS NULL) AS "open!",
-                 max(greatest(t.started_at, t.reported_at, t.finished_at)) AS progress_at,
+            r#"SELECT d.deployment_id, d.name, d.state, d.phase, d.pause_reason, d.paused_at, d.created_at, d.devices,
+                 (SELECT t.changed_at FROM deployment_task t WHERE t.deployment_id = d.deployment_id ORDER BY t.changed_at DESC LIMIT 1)
+                     AS "changed_at?",
                  (SELECT coalesce(sum(e.errors), 0) FROM deployment_report_error e
                   WHERE e.deployment_id = d.deployment_id AND e.bucket_at > $3) AS "report_errors!"
-             FROM deployment d JOIN deployment_task t USING (deployment_id)
-             WHERE (d.finished_at IS NULL AND d.shard_id = ANY($1)) OR d.deployment_id = ANY($2)
-             GROUP BY d.deployment_id"#,
+             FROM deployment d WHERE (d.finished_at IS NULL AND d.shard_id = ANY($1)) OR d.deployment_id = ANY($2)"#,
             &shards,
             &also,
             now - TimeDelta::hours(1)
@@ -110,20 +148,44 @@ impl Store {
         .await?;
         let judged = rows.into_iter().map(|row| {
             let paused_by_canary = matches!(row.pause_reason.as_deref(), Some("canary_failed" | "canary_timeout"));
-            let canary_failed = if paused_by_canary { Some(true) } else { (row.phase == "rollout").then_some(false) };
-            let facts = DeploymentFacts {
-                canary_failed,
+            JudgedDeployment {
+                id: DeploymentId(row.deployment_id),
+                name: row.name,
+                tasks: u64::from(row.devices.unsigned_abs()),
+                changed_at: row.changed_at,
+                created_at: row.created_at,
+                canary_failed: if paused_by_canary { Some(true) } else { (row.phase == "rollout").then_some(false) },
+                paused_at: row.paused_at,
+                over: matches!(row.state.as_str(), "canceled" | "finished"),
+                report_errors: row.report_errors.unsigned_abs(),
+            }
+        });
+        Ok(judged.collect())
+    }
+
+    /// Tasks of these deployments, counted. Reads all of them.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn task_totals(&self, ids: &[DeploymentId]) -> Result<Vec<(DeploymentId, TaskTotals)>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT deployment_id, count(*) FILTER (WHERE state = 'succeeded') AS "succeeded!", count(*) FILTER (WHERE state = 'failed') AS "failed!",
+                 count(*) FILTER (WHERE finished_at IS NULL) AS "open!", max(greatest(started_at, reported_at, finished_at)) AS progress_at
+             FROM deployment_task WHERE deployment_id = ANY($1) GROUP BY deployment_id"#,
+            &ids.iter().map(|id| id.0).collect::<Vec<_>>()
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let totals = rows.into_iter().map(|row| {
+            let totals = TaskTotals {
                 succeeded: row.succeeded.unsigned_abs(),
                 failed: row.failed.unsigned_abs(),
                 open: row.open.unsigned_abs(),
-                progress_at: row.progress_at.or(Some(row.created_at)),
-                paused_at: row.paused_at,
-                over: matches!(row.state.as_str(), "canceled" | "finished"),
-                report_errors: Some(row.report_errors.unsigned_abs()),
+                progress_at: row.progress_at,
             };
-            JudgedDeployment { id: DeploymentId(row.deployment_id), name: row.name, facts }
+            (DeploymentId(row.deployment_id), totals)
         });
-        Ok(judged.collect())
+        Ok(totals.collect())
     }
 
     /// The newest node of each name.

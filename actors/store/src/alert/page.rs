@@ -22,6 +22,8 @@ pub struct AlertQuery {
     pub subject: Option<Subject>,
     /// Groups, one of which the subject was in, each as it is written; empty: whatever the groups.
     pub groups: Vec<String>,
+    /// Tags, one of which the subject had, in the same way.
+    pub tags: Vec<String>,
     /// Earliest raise.
     pub since: Option<Timestamp>,
     /// Latest raise.
@@ -53,6 +55,8 @@ pub struct AlertTransition {
     pub suppressed_by: Option<Suppression>,
     /// Message that says it.
     pub notification: Option<NotificationId>,
+    /// Further messages that say it, to a part of its recipients each.
+    pub further: Vec<NotificationId>,
 }
 
 /// What people have been notified of the newest alert of a rule and subject.
@@ -103,7 +107,7 @@ fn read(row: &PgRow) -> Result<Option<AlertRecord>, StoreError> {
 
 /// Statement of a page, built at run time: plans are generic, so that one with every condition in it could use none of their indexes.
 fn page_query(asked: &AlertQuery, limit: i64) -> QueryBuilder<Postgres> {
-    let AlertQuery { states, rule, min_severity, subject, groups, since, until, open_since, after } = asked;
+    let AlertQuery { states, rule, min_severity, subject, groups, tags, since, until, open_since, after } = asked;
     let mut query = QueryBuilder::new(COLUMNS);
     // Constants: the planner compares them with the conditions of partial indexes.
     let asks = |state: AlertState| states.is_empty() || states.contains(&state);
@@ -130,6 +134,9 @@ fn page_query(asked: &AlertQuery, limit: i64) -> QueryBuilder<Postgres> {
     if !groups.is_empty() {
         query.push(" AND groups && ").push_bind(groups.clone());
     }
+    if !tags.is_empty() {
+        query.push(" AND tags && ").push_bind(tags.clone());
+    }
     if let Some(since) = since {
         query.push(" AND opened_at >= ").push_bind(*since);
     }
@@ -152,8 +159,21 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn alert_page(&self, query: &AlertQuery, limit: i64) -> Result<Vec<AlertRecord>, StoreError> {
-        let rows = page_query(query, limit).build().fetch_all(&self.pool).await?;
-        rows.iter().filter_map(|row| read(row).transpose()).collect()
+        let most = usize::try_from(limit).unwrap_or_default();
+        let (mut page, mut query) = (Vec::new(), query.clone());
+        loop {
+            let rows = page_query(&query, limit).build().fetch_all(&self.pool).await?;
+            for row in &rows {
+                page.extend(read(row)?);
+            }
+            // Those that were left out are no end of the list.
+            match rows.last().filter(|_| rows.len() >= most && page.len() < most) {
+                Some(last) => query.after = Some((last.try_get("opened_at")?, AlertId(last.try_get("alert_id")?))),
+                None => break,
+            }
+        }
+        page.truncate(most);
+        Ok(page)
     }
 
     /// An alert.
@@ -171,7 +191,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn alert_history(&self, id: AlertId, limit: i64) -> Result<Vec<AlertTransition>, StoreError> {
         let rows = sqlx::query!(
-            "SELECT revision, kind, at, severity, actor, detail, settled_at, suppressed_by, notification_id
+            "SELECT revision, kind, at, severity, actor, detail, settled_at, suppressed_by, notification_id, further_notifications
              FROM alert_transition WHERE alert_id = $1 ORDER BY revision LIMIT $2",
             id.0,
             limit
@@ -189,6 +209,7 @@ impl Store {
                 settled_at: row.settled_at,
                 suppressed_by: row.suppressed_by.as_deref().and_then(Suppression::parse),
                 notification: row.notification_id.map(NotificationId),
+                further: row.further_notifications.unwrap_or_default().into_iter().map(NotificationId).collect(),
             })
         });
         Ok(transition.collect())
@@ -240,15 +261,20 @@ impl Store {
         Ok(rows.into_iter().filter_map(|id| id.parse().ok()).collect())
     }
 
-    /// How often each rule has fired since then.
+    /// How often each rule has fired between these times, by the hour of UTC. The later one is not part of it.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn alerts_raised(&self, since: Timestamp) -> Result<Vec<(Rule, u64)>, StoreError> {
-        let rows = sqlx::query!(r#"SELECT rule, count(*) AS "count!" FROM alert WHERE opened_at >= $1 GROUP BY rule"#, since)
-            .fetch_all(&self.pool)
-            .await?;
-        Ok(rows.into_iter().filter_map(|row| Some((row.rule.parse().ok()?, row.count.unsigned_abs()))).collect())
+    pub async fn alerts_raised(&self, from: Timestamp, until: Timestamp) -> Result<Vec<(Rule, Timestamp, u64)>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT rule, date_trunc('hour', opened_at, 'UTC') AS "hour!", count(*) AS "count!"
+               FROM alert WHERE opened_at >= $1 AND opened_at < $2 GROUP BY 1, 2 ORDER BY 2, 1"#,
+            from,
+            until
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().filter_map(|row| Some((row.rule.parse().ok()?, row.hour, row.count.unsigned_abs()))).collect())
     }
 
     /// Number of open alerts by rule, severity and state.

@@ -350,7 +350,8 @@ impl Store {
         let detail = format!("{} sent, attempt {}", send.remedy.as_str(), send.attempt);
         note(&mut tx, send.alert, &detail, send.now).await?;
         let reported = json!({"request_id": send.command.to_string(), "action": send.remedy.as_str(), "alert_id": send.alert.to_string()});
-        let target = Target::Device(send.device, String::new());
+        let alias = sqlx::query_scalar!("SELECT alias FROM device WHERE device_id = $1", send.device.0).fetch_optional(&mut *tx).await?;
+        let target = Target::Device(send.device, alias.unwrap_or_default());
         append(
             &mut tx,
             &AuditEntry::new(&Principal::System { origin: Origin::default() }, AuditAction::CommandSent, target).after(reported),

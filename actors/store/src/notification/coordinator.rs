@@ -1,10 +1,11 @@
 //! State of the coordinator: read by whoever owns its shard, changed in one transaction that checks the epoch.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use domain::alert::{AlertKey, Openings, Rule, SubjectLabels, TransitionKind};
 use domain::notification::{
-    AlertEvent, CoordinatorState, Decision, Message, Notified, NotifiedAlert, Settled, Thread, Tracked, TransitionId,
+    AlertEvent, CoordinatorState, Decision, Message, Notified, NotifiedAlert, Settled, Thread, ThreadMark, Tracked, TransitionId,
 };
 use domain::shard::ShardLease;
 use domain::{AlertId, ChannelId, NotificationId, Timestamp};
@@ -20,9 +21,20 @@ use crate::{Store, StoreError};
 pub struct CoordinatorInput {
     /// Number of decisions so far.
     pub decisions: i64,
+    /// Number of the changes of what people have set up: routes, channels, silences and maintenance windows.
+    pub setup_version: i64,
     /// State after the last decision.
     pub state: CoordinatorState,
     /// Changes in their order, at most as many as were asked for.
+    pub events: Vec<AlertEvent>,
+}
+
+/// What is new for a coordinator that knows the state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoordinatorNews {
+    /// Number of the changes of what people have set up.
+    pub setup_version: i64,
+    /// Changes of alerts in their order, at most as many as were asked for.
     pub events: Vec<AlertEvent>,
 }
 
@@ -54,9 +66,9 @@ impl Store {
         let state =
             CoordinatorState { tracked: tracked(&mut tx).await?, threads: threads(&mut tx).await?, sent: sent(&mut tx, minute).await? };
         let events = events(&mut tx, limit).await?;
-        let decisions = sqlx::query_scalar!("SELECT decisions FROM alert_coordinator").fetch_one(&mut *tx).await?;
+        let (decisions, setup_version) = versions(&mut tx).await?;
         tx.commit().await?;
-        Ok(CoordinatorInput { decisions, state, events })
+        Ok(CoordinatorInput { decisions, setup_version, state, events })
     }
 
     /// At most `limit` changes of alerts that the coordinator has not taken, for one that knows the state after this many decisions. `None`: there
@@ -64,13 +76,13 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn coordinator_news(&self, decisions: i64, limit: i64) -> Result<Option<Vec<AlertEvent>>, StoreError> {
+    pub async fn coordinator_news(&self, decisions: i64, limit: i64) -> Result<Option<CoordinatorNews>, StoreError> {
         let mut tx = self.begin().await?;
         sqlx::query!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut *tx).await?;
-        let stored = sqlx::query_scalar!("SELECT decisions FROM alert_coordinator").fetch_one(&mut *tx).await?;
-        let events = if stored == decisions { Some(events(&mut tx, limit).await?) } else { None };
+        let (stored, setup_version) = versions(&mut tx).await?;
+        let news = if stored == decisions { Some(CoordinatorNews { setup_version, events: events(&mut tx, limit).await? }) } else { None };
         tx.commit().await?;
-        Ok(events)
+        Ok(news)
     }
 
     /// Stores a decision: what people are notified now, the messages in the outbox, and what each change of an alert has come to. `false`: the shard
@@ -116,28 +128,38 @@ impl Store {
     }
 }
 
-async fn tracked(tx: &mut Transaction) -> Result<BTreeMap<AlertKey, Tracked>, StoreError> {
+/// Numbers of decisions, and of changes of what people have set up.
+async fn versions(tx: &mut Transaction) -> Result<(i64, i64), StoreError> {
+    let row = sqlx::query!("SELECT c.decisions, s.version FROM alert_coordinator c CROSS JOIN alert_setup s").fetch_one(&mut **tx).await?;
+    Ok((row.decisions, row.version))
+}
+
+async fn tracked(tx: &mut Transaction) -> Result<BTreeMap<AlertKey, Arc<Tracked>>, StoreError> {
     let rows = sqlx::query!(
         "SELECT rule, subject_kind, subject_id, alert_id, severity, subject_name, groups, tags, reason, opened_at,
                 resolved_at, acknowledged, notified, notified_channels, raise_notified_at, resolve_notified_at, flapping_notified_at, level,
-                level_notified_at, waiting_since, held, openings, unsettled
+                level_notified_at, waiting_since, held, openings, unsettled, notified_severity
              FROM alert_notice"
     )
     .fetch_all(&mut **tx)
     .await?;
     let mut all = BTreeMap::new();
     for row in rows {
-        // A rule of a later build is left to it.
-        let Some(key) = key(&row.rule, &row.subject_kind, &row.subject_id) else { continue };
+        // What is of a later build is left to it.
+        let (Some(key), Ok(severity), Some(notified)) =
+            (key(&row.rule, &row.subject_kind, &row.subject_id), row.severity.parse(), Notified::parse(&row.notified))
+        else {
+            continue;
+        };
         let tracked = Tracked {
             alert: AlertId(row.alert_id),
-            severity: row.severity.parse().map_err(|_| StoreError::Corrupt("alert_notice.severity"))?,
+            severity,
             labels: SubjectLabels { name: row.subject_name, groups: row.groups, tags: row.tags },
             reason: row.reason,
             opened_at: row.opened_at,
             resolved_at: row.resolved_at,
             acknowledged: row.acknowledged,
-            notified: Notified::parse(&row.notified).ok_or(StoreError::Corrupt("alert_notice.notified"))?,
+            notified,
             notified_channels: row.notified_channels.into_iter().map(ChannelId).collect(),
             raise_notified_at: row.raise_notified_at,
             resolve_notified_at: row.resolve_notified_at,
@@ -148,8 +170,9 @@ async fn tracked(tx: &mut Transaction) -> Result<BTreeMap<AlertKey, Tracked>, St
             held: row.held.as_deref().and_then(domain::notification::Suppression::parse),
             openings: Openings::stored(row.openings),
             unsettled: row.unsettled.map(TransitionId),
+            notified_severity: row.notified_severity.as_deref().and_then(|severity| severity.parse().ok()),
         };
-        all.insert(key, tracked);
+        all.insert(key, Arc::new(tracked));
     }
     Ok(all)
 }
@@ -165,7 +188,7 @@ async fn threads(tx: &mut Transaction) -> Result<BTreeMap<Rule, Thread>, StoreEr
 
 async fn sent(tx: &mut Transaction, minute: Timestamp) -> Result<Vec<Timestamp>, StoreError> {
     Ok(sqlx::query_scalar!(
-        "SELECT created_at FROM notification WHERE created_at > $1 AND kind NOT IN ('test', 'digest', 'event') ORDER BY created_at",
+        "SELECT created_at FROM notification WHERE created_at > $1 AND kind NOT IN ('test', 'digest', 'event', 'report', 'acknowledged', 'missed') ORDER BY created_at",
         minute
     )
     .fetch_all(&mut **tx)
@@ -227,22 +250,24 @@ async fn write_tracked(tx: &mut Transaction, write: &DecisionWrite<'_>) -> Resul
     sqlx::query!(
         "INSERT INTO alert_notice (rule, subject_kind, subject_id, alert_id, severity, subject_name, groups, tags, reason, opened_at, resolved_at,
              acknowledged, notified, notified_channels, raise_notified_at, resolve_notified_at, flapping_notified_at, level, level_notified_at, waiting_since, held, openings,
-             unsettled)
+             unsettled, notified_severity)
          SELECT n.rule, n.kind, n.subject, n.alert_id, n.severity, n.name, ARRAY(SELECT jsonb_array_elements_text(n.groups::jsonb)),
              ARRAY(SELECT jsonb_array_elements_text(n.tags::jsonb)), n.reason, n.opened_at, n.resolved_at, n.acknowledged, n.notified,
              ARRAY(SELECT jsonb_array_elements_text(n.notified_channels::jsonb)::uuid), n.raise_notified_at, n.resolve_notified_at, n.flapping_notified_at, n.level,
-             n.level_notified_at, n.waiting_since, n.held, ARRAY(SELECT jsonb_array_elements_text(n.openings::jsonb)::timestamptz), n.unsettled
+             n.level_notified_at, n.waiting_since, n.held, ARRAY(SELECT jsonb_array_elements_text(n.openings::jsonb)::timestamptz), n.unsettled, n.notified_severity
          FROM UNNEST($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::timestamptz[],
              $11::timestamptz[], $12::boolean[], $13::text[], $14::text[], $15::timestamptz[], $16::timestamptz[], $17::timestamptz[],
-             $18::smallint[], $19::timestamptz[], $20::timestamptz[], $21::text[], $22::text[], $23::bigint[])
+             $18::smallint[], $19::timestamptz[], $20::timestamptz[], $21::text[], $22::text[], $23::bigint[], $24::text[])
              AS n(rule, kind, subject, alert_id, severity, name, groups, tags, reason, opened_at, resolved_at, acknowledged, notified, notified_channels,
-                  raise_notified_at, resolve_notified_at, flapping_notified_at, level, level_notified_at, waiting_since, held, openings, unsettled)
+                  raise_notified_at, resolve_notified_at, flapping_notified_at, level, level_notified_at, waiting_since, held, openings, unsettled,
+                  notified_severity)
          ON CONFLICT (rule, subject_kind, subject_id) DO UPDATE SET alert_id = excluded.alert_id, severity = excluded.severity,
              subject_name = excluded.subject_name, groups = excluded.groups, tags = excluded.tags, reason = excluded.reason,
              opened_at = excluded.opened_at, resolved_at = excluded.resolved_at, acknowledged = excluded.acknowledged, notified = excluded.notified,
              notified_channels = excluded.notified_channels, raise_notified_at = excluded.raise_notified_at, resolve_notified_at = excluded.resolve_notified_at,
              flapping_notified_at = excluded.flapping_notified_at, level = excluded.level, level_notified_at = excluded.level_notified_at,
-             waiting_since = excluded.waiting_since, held = excluded.held, openings = excluded.openings, unsettled = excluded.unsettled",
+             waiting_since = excluded.waiting_since, held = excluded.held, openings = excluded.openings, unsettled = excluded.unsettled,
+             notified_severity = excluded.notified_severity",
         &column!(key, _row => key.rule.as_str().to_owned()),
         &column!(key, _row => key.subject.kind().as_str().to_owned()),
         &column!(key, _row => key.subject.id()),
@@ -265,7 +290,8 @@ async fn write_tracked(tx: &mut Transaction, write: &DecisionWrite<'_>) -> Resul
         &column!(_key, row => row.waiting_since) as &[Option<Timestamp>],
         &column!(_key, row => row.held.map(|held| held.as_str().to_owned())) as &[Option<String>],
         &column!(_key, row => list(row.openings.times().iter().map(chrono::DateTime::to_rfc3339).collect())),
-        &column!(_key, row => row.unsettled.map(|id| id.0)) as &[Option<i64>]
+        &column!(_key, row => row.unsettled.map(|id| id.0)) as &[Option<i64>],
+        &column!(_key, row => row.notified_severity.map(|severity| severity.as_str().to_owned())) as &[Option<String>]
     )
     .execute(&mut **tx)
     .await?;
@@ -327,6 +353,16 @@ pub(super) fn from_json(stored: &Value) -> Option<NotifiedAlert> {
     })
 }
 
+fn marks_to_json(marks: &[ThreadMark]) -> Value {
+    marks.iter().map(|mark| json!({ "name": mark.name, "ends": mark.ends })).collect()
+}
+
+/// Threads that a message tells of.
+pub(super) fn marks_from_json(stored: &Value) -> Vec<ThreadMark> {
+    let mark = |mark: &Value| Some(ThreadMark { name: mark.get("name")?.as_str()?.to_owned(), ends: mark.get("ends")?.as_bool()? });
+    stored.as_array().into_iter().flatten().filter_map(mark).collect()
+}
+
 /// Puts a message into the outbox of its channels, as far as they still are.
 pub(super) async fn queue(
     tx: &mut Transaction,
@@ -337,8 +373,9 @@ pub(super) async fn queue(
 ) -> Result<(), StoreError> {
     let alerts: Vec<_> = message.alerts.iter().map(to_json).collect();
     sqlx::query!(
-        "INSERT INTO notification (notification_id, kind, severity, thread, begins_thread, ends_thread, headline, alert_count, alerts, created_at, event)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        "INSERT INTO notification (notification_id, kind, severity, thread, begins_thread, ends_thread, headline, alert_count, alerts, created_at, event,
+             report, threads)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         id.0,
         message.kind.as_str(),
         message.severity.as_str(),
@@ -349,7 +386,9 @@ pub(super) async fn queue(
         i32::try_from(message.count).unwrap_or(i32::MAX),
         json!(alerts),
         now,
-        message.event.as_ref().map(super::subscription::to_json)
+        message.event.as_ref().map(super::subscription::to_json),
+        message.report.as_ref().map(super::report_schedule::to_json),
+        (!message.threads.is_empty()).then(|| marks_to_json(&message.threads))
     )
     .execute(&mut **tx)
     .await?;
@@ -395,5 +434,24 @@ async fn settle(tx: &mut Transaction, write: &DecisionWrite<'_>) -> Result<bool,
     .execute(&mut **tx)
     .await?
     .rows_affected();
+    write_further(tx, write).await?;
     Ok(rows == settled.len() as u64)
+}
+
+/// Notes the messages that tell a change besides the one that it was settled with.
+async fn write_further(tx: &mut Transaction, write: &DecisionWrite<'_>) -> Result<(), StoreError> {
+    let further: Vec<_> = write.decision.further.iter().filter_map(|(id, at)| Some((id.0, write.ids.get(*at)?.0))).collect();
+    if further.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "UPDATE alert_transition t SET further_notifications = f.messages
+         FROM (SELECT id, array_agg(DISTINCT message) AS messages FROM UNNEST($1::bigint[], $2::uuid[]) AS g(id, message) GROUP BY id) f
+         WHERE t.transition_id = f.id",
+        &further.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+        &further.iter().map(|(_, message)| *message).collect::<Vec<_>>()
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 use domain::alert::Severity;
-use domain::notification::{DeliveryStep, Message, NotificationKind};
+use domain::notification::{DeliveryStep, GIVE_UP_AFTER, Message, NotificationKind};
 use domain::{ChannelId, NotificationId, Timestamp};
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, QueryBuilder, Row};
 
-use super::coordinator::{from_json, queue};
+use super::coordinator::{from_json, marks_from_json, queue};
 use crate::audit::{AuditEntry, append};
 use crate::channels;
 use crate::{Store, StoreError};
@@ -83,8 +83,9 @@ pub struct OutboxCounts {
 
 impl Store {
     /// Claims at most `limit` messages that are due, at most `per_channel` of each channel and none of `except`, and keeps others from trying them for
-    /// `held`. Messages of a sender that died are due again after it. Of a thread only the oldest message is claimed that is not delivered yet: a
-    /// resolve never overtakes the raise. Messages of a kind of a later build are left to it, and hold up no others.
+    /// `claim_for`. Messages of a sender that died are due again after it. Of a thread only the oldest message is claimed that is not delivered yet: a
+    /// resolve never overtakes the raise. Messages of a kind of a later build are left to it, and those that are too old to [`Store::expire_deliveries`];
+    /// they hold up no others.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -93,7 +94,7 @@ impl Store {
         per_channel: i64,
         limit: i64,
         except: &[ChannelId],
-        held: TimeDelta,
+        claim_for: TimeDelta,
         now: Timestamp,
     ) -> Result<Vec<ClaimedDelivery>, StoreError> {
         let rows = sqlx::query!(
@@ -104,7 +105,7 @@ impl Store {
                      SELECT o.notification_id, o.channel_id, o.next_attempt_at FROM (
                          SELECT DISTINCT ON (m.thread) q.notification_id, q.channel_id, q.next_attempt_at
                          FROM notification_delivery q JOIN notification m USING (notification_id)
-                         WHERE q.channel_id = c.channel_id AND q.state = 'queued' AND m.kind = ANY ($6)
+                         WHERE q.channel_id = c.channel_id AND q.state = 'queued' AND q.queued_at > $7 AND m.kind = ANY ($6)
                          ORDER BY m.thread, m.created_at, m.notification_id
                      ) o WHERE o.next_attempt_at <= $3 ORDER BY o.next_attempt_at LIMIT $1
                  ) d WHERE c.enabled AND c.channel_id <> ALL ($5) ORDER BY d.next_attempt_at LIMIT $2
@@ -116,13 +117,14 @@ impl Store {
              FROM locked l JOIN notification n USING (notification_id)
              WHERE d.notification_id = l.notification_id AND d.channel_id = l.channel_id
              RETURNING d.notification_id, d.channel_id, d.attempts, d.queued_at, n.kind, n.severity, n.thread, n.begins_thread, n.ends_thread,
-                 n.headline, n.alert_count, n.alerts, n.event"#,
+                 n.headline, n.alert_count, n.alerts, n.event, n.report, n.threads"#,
             per_channel,
             limit,
             now,
-            now + held,
+            now + claim_for,
             &except.iter().map(|channel| channel.0).collect::<Vec<_>>(),
-            &NotificationKind::ALL.map(|kind| kind.as_str().to_owned()).to_vec()
+            &NotificationKind::ALL.map(|kind| kind.as_str().to_owned()).to_vec(),
+            now - GIVE_UP_AFTER
         )
         .fetch_all(&self.pool)
         .await?;
@@ -142,10 +144,12 @@ impl Store {
                     thread: row.thread,
                     begins_thread: row.begins_thread,
                     ends_thread: row.ends_thread,
+                    threads: row.threads.as_ref().map(marks_from_json).unwrap_or_default(),
                     headline: row.headline,
                     count: usize::try_from(row.alert_count).unwrap_or_default(),
                     alerts: row.alerts.as_array().into_iter().flatten().filter_map(from_json).collect(),
                     event: row.event.as_ref().and_then(super::subscription::from_json),
+                    report: row.report.as_ref().and_then(super::report_schedule::from_json),
                 },
                 attempt: row.attempts.unsigned_abs(),
                 queued_at: row.queued_at,
@@ -161,25 +165,43 @@ impl Store {
     pub async fn record_attempt(&self, record: &AttemptRecord) -> Result<bool, StoreError> {
         let (state, next) = match record.step {
             DeliveryStep::Done => ("delivered", None),
-            DeliveryStep::DeadLetter => ("dead", None),
+            DeliveryStep::DeadLetter | DeliveryStep::Expired => ("dead", None),
             DeliveryStep::RetryAt(at) => ("queued", Some(at)),
         };
         let answer: String = record.answer.chars().filter(|c| *c != '\0').take(ANSWER_MAX_CHARS).collect();
+        let is_missed = record.step == DeliveryStep::Expired;
+        let mut tx = self.begin().await?;
+        if is_missed {
+            // The channel first, as whoever deletes one does.
+            sqlx::query!("SELECT FROM alert_channel WHERE channel_id = $1 FOR NO KEY UPDATE", record.channel.0)
+                .fetch_optional(&mut *tx)
+                .await?;
+        }
         let recorded = sqlx::query!(
-            "UPDATE notification_delivery SET state = $4, next_attempt_at = coalesce($5, next_attempt_at), last_answer = $6,
-                 ended_at = CASE WHEN $4 <> 'queued' THEN $7::timestamptz END
-             WHERE notification_id = $1 AND channel_id = $2 AND attempts = $3 AND state = 'queued'",
+            "WITH ended AS (
+                 UPDATE notification_delivery SET state = $4, next_attempt_at = coalesce($5, next_attempt_at), last_answer = $6,
+                     ended_at = CASE WHEN $4 <> 'queued' THEN $7::timestamptz END
+                 WHERE notification_id = $1 AND channel_id = $2 AND attempts = $3 AND state = 'queued'
+                 RETURNING notification_id, channel_id, queued_at
+             ), missed AS (
+                 UPDATE alert_channel c SET missed_since = least(c.missed_since, e.queued_at),
+                     missed = c.missed + CASE n.kind WHEN 'missed' THEN n.alert_count ELSE 1 END
+                 FROM ended e JOIN notification n USING (notification_id) WHERE $8 AND c.channel_id = e.channel_id
+             )
+             SELECT FROM ended",
             record.notification.0,
             record.channel.0,
             i32::try_from(record.attempt).unwrap_or(i32::MAX),
             state,
             next,
             answer,
-            record.at
+            record.at,
+            is_missed
         )
-        .execute(&self.pool)
+        .fetch_optional(&mut *tx)
         .await?;
-        Ok(recorded.rows_affected() == 1)
+        tx.commit().await?;
+        Ok(recorded.is_some())
     }
 
     /// When the next message is due; `None`: nothing is queued.

@@ -134,6 +134,41 @@ impl Store {
         Ok(true)
     }
 
+    /// Passes over the entries that were recorded before `before` and that a subscription has not taken: they are too old to be sent, and are counted as
+    /// missed by its channel. Returns the number of the last entry that it has taken or passed over now; `None`: somebody else has done so meanwhile.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn pass_over_events(&self, subscribed: &Subscribed, before: Timestamp) -> Result<Option<i64>, StoreError> {
+        let next = sqlx::query_scalar!("SELECT at FROM audit_entry WHERE seq > $1 ORDER BY seq LIMIT 1", subscribed.seq);
+        if next.fetch_optional(&self.pool).await?.is_none_or(|at| at > before) {
+            return Ok(Some(subscribed.seq));
+        }
+        let actions: Vec<_> = subscribed.subscription.covered().into_iter().map(str::to_owned).collect();
+        let mut tx = self.begin().await?;
+        let old = sqlx::query!(
+            r#"SELECT max(seq) AS last, count(*) FILTER (WHERE action = ANY($3)) AS "missed!", min(at) FILTER (WHERE action = ANY($3)) AS since
+               FROM audit_entry WHERE seq > $1 AND at <= $2"#,
+            subscribed.seq,
+            before,
+            &actions
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        let seen = old.last.unwrap_or(subscribed.seq);
+        let id = subscribed.subscription.id.0;
+        let moved =
+            sqlx::query!("UPDATE event_subscription SET seq = $3 WHERE subscription_id = $1 AND seq = $2", id, subscribed.seq, seen);
+        if moved.execute(&mut *tx).await?.rows_affected() == 0 {
+            return Ok(None);
+        }
+        if let Some(since) = old.since {
+            super::missed::note(&mut tx, subscribed.subscription.channel, old.missed, since).await?;
+        }
+        tx.commit().await?;
+        Ok(Some(seen))
+    }
+
     /// At most `limit` events of a subscription that it has not taken, the oldest first, and the number of the last entry that was looked at.
     ///
     /// # Errors

@@ -20,10 +20,11 @@ mod executor;
 mod listener;
 mod transaction;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use domain::connections::{ConnectionFigures, RecentWaits};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, PgConnection, Row as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -80,8 +81,36 @@ struct Shared {
     /// When a connection was last given up; none that has not answered since is used again.
     silent_at: watch::Sender<Option<Instant>>,
     given_up: Arc<AtomicU64>,
+    /// Callers that wait for a connection.
+    waiting: AtomicU32,
+    /// Callers that got none in time.
+    timed_out: AtomicU64,
+    /// Waits since `made_at`.
+    waits: Mutex<RecentWaits>,
+    made_at: Instant,
     /// When a connection last led to a server that only reads.
     read_only_at: Mutex<Option<Instant>>,
+}
+
+/// A caller that waits, until this is dropped.
+struct Waiting<'a> {
+    shared: &'a Shared,
+    since: Instant,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        shared.waiting.fetch_add(1, Ordering::Relaxed);
+        Self { shared, since: Instant::now() }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+        let (waited, at) = (self.since.elapsed(), self.shared.made_at.elapsed());
+        self.shared.waits().add(at.as_secs(), u64::try_from(waited.as_micros()).unwrap_or(u64::MAX));
+    }
 }
 
 struct Idle {
@@ -121,15 +150,22 @@ impl Pool {
             open: watch::Sender::new(0),
             silent_at: watch::Sender::new(None),
             given_up,
+            waiting: AtomicU32::new(0),
+            timed_out: AtomicU64::new(0),
+            waits: Mutex::default(),
+            made_at: Instant::now(),
             read_only_at: Mutex::default(),
         }))
     }
 
     /// Takes a connection. Where the time runs out, the error is the reason why the last one was not made, if there was one.
     pub(crate) async fn acquire(&self) -> Result<PooledConnection, sqlx::Error> {
-        let mut refused = None;
+        let (mut refused, _waiting) = (None, Waiting::begin(&self.0));
         let taken = timeout(self.0.limits.acquire, self.take(&mut refused)).await;
-        taken.unwrap_or_else(|_| Err(refused.unwrap_or(sqlx::Error::PoolTimedOut)))
+        taken.unwrap_or_else(|_| {
+            self.0.timed_out.fetch_add(1, Ordering::Relaxed);
+            Err(refused.unwrap_or(sqlx::Error::PoolTimedOut))
+        })
     }
 
     async fn take(&self, refused: &mut Option<sqlx::Error>) -> Result<PooledConnection, sqlx::Error> {
@@ -191,6 +227,23 @@ impl Pool {
     /// Open connections that nobody uses.
     pub(crate) fn idle(&self) -> u32 {
         u32::try_from(self.0.idle().len()).unwrap_or(u32::MAX)
+    }
+
+    /// Connections in use, and the waits for them.
+    pub(crate) fn figures(&self) -> ConnectionFigures {
+        let shared = &self.0;
+        let (wait_avg_ms, wait_max_ms) = shared.waits().avg_and_max_ms(shared.made_at.elapsed().as_secs());
+        let open = self.open();
+        ConnectionFigures {
+            capacity: self.max(),
+            open,
+            in_use: open.saturating_sub(self.idle()),
+            waiting: shared.waiting.load(Ordering::Relaxed),
+            wait_avg_ms,
+            wait_max_ms,
+            timed_out: shared.timed_out.load(Ordering::Relaxed),
+            given_up: self.given_up(),
+        }
     }
 
     /// Connections that were given up because the database did not answer in time.
@@ -264,6 +317,11 @@ impl Shared {
             superfluous.into_iter().for_each(|idle| idle.connection.part());
         }
         drop(permit);
+    }
+
+    fn waits(&self) -> std::sync::MutexGuard<'_, RecentWaits> {
+        // Sums are whole after each change, as the list above.
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read_only_at(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
