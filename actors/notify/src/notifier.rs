@@ -102,10 +102,12 @@ impl Notifier {
             thread: format!("test-{id}"),
             begins_thread: true,
             ends_thread: true,
+            threads: vec![],
             headline: "Test of this channel".into(),
             count: 0,
             alerts: vec![],
             event: None,
+            report: None,
         };
         let rendering = Rendering { id, message: &message, public_url: &self.0.settings.public_url };
         self.send(row, Outgoing { rendering, queued_at: self.clock().now(), number: 1 }).await
@@ -124,6 +126,7 @@ impl Notifier {
             to: vec![to],
             subject: message.subject().to_owned(),
             html: account_message::html(&text),
+            table: None,
             text,
             message_id: format!("<{}@{domain}>", self.clock().new_id()),
             references: None,

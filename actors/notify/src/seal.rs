@@ -38,8 +38,36 @@ impl SecretFields {
     /// `text` without any of the values, as an answer of a service could repeat one.
     pub(crate) fn scrubbed(&self, text: &str) -> String {
         let parts = self.0.values().flat_map(|value| std::iter::once(value.as_str()).chain(url_parts(value)));
-        parts.filter(|part| !part.is_empty()).fold(text.to_owned(), |text, part| text.replace(part, "(hidden)"))
+        let forms = parts.flat_map(|part| [part.to_owned(), json_escaped(part), percent_decoded(part)]);
+        forms.filter(|part| !part.is_empty()).fold(text.to_owned(), |text, part| text.replace(&part, "(hidden)"))
     }
+}
+
+/// A text as it stands within a string of JSON.
+fn json_escaped(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    // One quote on each side: those of the text are escaped.
+    quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(&quoted).to_owned()
+}
+
+/// A part of a URL as a server reads it.
+fn percent_decoded(part: &str) -> String {
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let code = behind.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        match code.filter(|_| *first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &behind[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Parts of a URL behind its host that are long enough to be a token.
@@ -150,5 +178,13 @@ mod tests {
         assert_eq!(secrets.scrubbed("no access for tk_abcdef"), "no access for (hidden)");
         let url = SecretFields(BTreeMap::from([("url".to_owned(), "https://discord.com/api/webhooks/12345678/tok_abcdef".to_owned())]));
         assert_eq!(url.scrubbed("Unknown webhook tok_abcdef of /api"), "Unknown webhook (hidden) of /api");
+        let coded = SecretFields([("url".to_owned(), "https://example.org/a%2Fb%22cdef".to_owned())].into());
+        for text in ["no a%2Fb%22cdef", "no a/b\"cdef"] {
+            assert_eq!(coded.scrubbed(text), "no (hidden)");
+        }
+        let quoted = SecretFields([("password".to_owned(), "pass\"word\\".to_owned())].into());
+        assert_eq!(quoted.scrubbed(r#"{"sent":"pass\"word\\"}"#), r#"{"sent":"(hidden)"}"#);
+        let ends_quoted = SecretFields([("password".to_owned(), "password\"".to_owned())].into());
+        assert_eq!(ends_quoted.scrubbed(r#"{"sent":"password\""}"#), r#"{"sent":"(hidden)"}"#);
     }
 }

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use delivery::{Admission, AdmissionControl};
 use domain::notification::render::Rendering;
 use domain::notification::{AttemptOutcome, ChannelKind, DeliveryStep, Message, NotificationKind, next_step};
-use domain::{ChannelId, Timestamp};
+use domain::{ChannelId, NotificationId, Timestamp};
 use store::{AttemptRecord, ClaimedDelivery, Store, StoreError};
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep};
@@ -29,6 +29,10 @@ const STOP_WITHIN: Duration = Duration::from_secs(2);
 const STORE_AGAIN: Duration = Duration::from_secs(1);
 /// How often the outbox is counted for metrics.
 const COUNT_INTERVAL: Duration = Duration::from_secs(15);
+/// How often messages that have become too old are looked for.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
+/// Messages of a channel that are given up at once.
+const EXPIRED_MAX: i64 = 1_000;
 /// Counted up to so many.
 const COUNT_MAX: i64 = 100_000;
 /// Most channels that are checked for changes.
@@ -66,12 +70,13 @@ struct Sender {
     channels: HashMap<Id, ChannelId>,
     started: Instant,
     counted_at: Option<Instant>,
+    expired_at: Option<Instant>,
 }
 
 impl Sender {
     fn new(notifier: Notifier, store: Store) -> Self {
         let (states, channels) = (HashMap::new(), HashMap::new());
-        Self { notifier, store, states, under_way: JoinSet::new(), channels, started: Instant::now(), counted_at: None }
+        Self { notifier, store, states, under_way: JoinSet::new(), channels, started: Instant::now(), counted_at: None, expired_at: None }
     }
 
     /// Sends until `closing`.
@@ -86,10 +91,15 @@ impl Sender {
             };
             let wait = match claimed {
                 Ok(0) => {
+                    self.give_up_old().await;
                     self.count().await;
                     self.notifier.settings().poll_interval
                 }
-                Ok(_) => continue,
+                Ok(_) => {
+                    // A busy outbox has old messages as well.
+                    self.give_up_old().await;
+                    continue;
+                }
                 Err(cause) => {
                     tracing::warn!(event = "notification.outbox_unavailable", %cause);
                     STORE_AGAIN
@@ -111,8 +121,8 @@ impl Sender {
         let now_ns = self.now_ns();
         let ready = |state: &mut ChannelState| state.admission.admit(state.under_way, now_ns) == Admission::Go;
         let except: Vec<_> = self.states.iter_mut().filter_map(|(id, state)| (!ready(state)).then_some(*id)).collect();
-        let held = TimeDelta::from_std(self.notifier.settings().timeout * 2 + NOTE_WITHIN).unwrap_or(TimeDelta::MAX);
-        let claimed = self.store.claim_deliveries(1, CLAIM_MAX, &except, held, self.notifier.clock().now()).await?;
+        let claim_for = TimeDelta::from_std(self.notifier.settings().timeout * 2 + NOTE_WITHIN).unwrap_or(TimeDelta::MAX);
+        let claimed = self.store.claim_deliveries(1, CLAIM_MAX, &except, claim_for, self.notifier.clock().now()).await?;
         let count = claimed.len();
         for delivery in claimed {
             let (channel, concurrency) = (delivery.channel, self.notifier.settings().per_channel);
@@ -167,6 +177,30 @@ impl Sender {
         }
     }
 
+    /// Gives up what has become too old, now and then, and says so to channels that are on.
+    async fn give_up_old(&mut self) {
+        if self.expired_at.is_some_and(|at| at.elapsed() < EXPIRY_INTERVAL) {
+            return;
+        }
+        let now = self.notifier.clock().now();
+        let expired = async {
+            let expired = self.store.expire_deliveries(EXPIRED_MAX, now).await?;
+            for missed in self.store.missed_messages(CHANNELS_MAX).await? {
+                self.store.queue_missed(&missed, NotificationId(self.notifier.clock().new_id()), now).await?;
+            }
+            Ok::<_, StoreError>(expired)
+        };
+        match expired.await {
+            Ok(expired) => {
+                self.expired_at = Some(Instant::now());
+                if expired > 0 {
+                    tracing::warn!(event = "notification.expired", messages = expired);
+                }
+            }
+            Err(cause) => tracing::warn!(event = "notification.outbox_unavailable", %cause),
+        }
+    }
+
     /// Counts the outbox for metrics, now and then.
     async fn count(&mut self) {
         if self.counted_at.is_none_or(|at| at.elapsed() >= COUNT_INTERVAL)
@@ -197,8 +231,8 @@ async fn deliver(notifier: Notifier, store: Store, delivery: ClaimedDelivery, se
     let settings = notifier.settings();
     if row.channel.kind == ChannelKind::Email {
         // A conversation about mail may take longer than a claim.
-        let held = TimeDelta::from_std(settings.mail_timeout + NOTE_WITHIN).unwrap_or(TimeDelta::MAX);
-        let until = notifier.clock().now() + held;
+        let claim_for = TimeDelta::from_std(settings.mail_timeout + NOTE_WITHIN).unwrap_or(TimeDelta::MAX);
+        let until = notifier.clock().now() + claim_for;
         if !store.hold_delivery(delivery.notification, delivery.channel, delivery.attempt, until).await.unwrap_or(false) {
             return nothing;
         }
@@ -220,7 +254,7 @@ async fn deliver(notifier: Notifier, store: Store, delivery: ClaimedDelivery, se
         DeliveryStep::RetryAt(at) => {
             tracing::info!(event = "notification.not_delivered", %notification, %channel, kind, attempts = number, next = %at, answer = attempt.answer);
         }
-        DeliveryStep::DeadLetter => {
+        DeliveryStep::DeadLetter | DeliveryStep::Expired => {
             notifier.metrics().dead_letters.with_label_values(&[kind]).inc();
             tracing::warn!(event = "notification.given_up", %notification, %channel, kind, attempts = number, answer = attempt.answer);
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use domain::notification::{AttemptOutcome, judge_smtp};
 use domain::push::TransientError;
-use lettre::message::{Mailbox, MultiPart};
+use lettre::message::{Attachment, Mailbox, MultiPart};
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Rcpt};
@@ -39,6 +39,8 @@ pub(crate) struct Mail {
     pub(crate) text: String,
     /// The same as HTML.
     pub(crate) html: String,
+    /// Table that is attached: its name as a file, and its text (RFC 4180).
+    pub(crate) table: Option<(String, String)>,
     /// `Message-ID`, with its angle brackets.
     pub(crate) message_id: String,
     /// The message that it follows in its thread.
@@ -189,7 +191,12 @@ fn formatted(from: &Address, mail: &Mail) -> Result<Vec<u8>, String> {
         lettre::message::header::HeaderName::new_from_ascii_str("Auto-Submitted"),
         "auto-generated".into(),
     );
-    let message = builder.raw_header(automatic).multipart(MultiPart::alternative_plain_html(mail.text.clone(), mail.html.clone()));
+    let mut content = MultiPart::alternative_plain_html(mail.text.clone(), mail.html.clone());
+    if let Some((name, table)) = &mail.table {
+        let kind = "text/csv; charset=utf-8; header=present".parse().map_err(|_| "the type of a table is none".to_owned())?;
+        content = MultiPart::mixed().multipart(content).singlepart(Attachment::new(name.clone()).body(table.clone(), kind));
+    }
+    let message = builder.raw_header(automatic).multipart(content);
     message.map(|message| message.formatted()).map_err(|error| error.to_string())
 }
 

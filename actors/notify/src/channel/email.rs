@@ -24,6 +24,7 @@ impl Channel for Email {
                 subject: words.subject,
                 text: words.text,
                 html: words.html,
+                table: words.table,
                 message_id: words.message_id,
                 references: words.references,
                 date: outgoing.queued_at.into(),

@@ -17,18 +17,23 @@ pub(super) struct Pagerduty;
 impl Channel for Pagerduty {
     fn send<'a>(&'a self, transports: &'a Transports, fields: &'a ChannelFields, outgoing: Outgoing<'a>) -> BoxFuture<'a, Attempt> {
         attempt(async move {
-            let Some(event) = pagerduty(&outgoing.rendering) else {
-                return Ok(Attempt::new(AttemptOutcome::Delivered, "nothing that PagerDuty has an event for"));
-            };
+            let events = pagerduty(&outgoing.rendering);
             let (key, url) = (needed(fields, "routing_key")?, fields.get("url").unwrap_or(URL));
             let post = async |event: &PagerdutyEvent| {
                 let body = body(key, event, &outgoing).to_string().into_bytes();
                 Ok::<_, Attempt>(transports.http.post(url, &[], JSON, body).await?.judged(None, &transports.clock))
             };
-            let sent = post(&event).await?;
-            if outgoing.rendering.message.kind == NotificationKind::Test && sent.is_delivered() {
-                // A test leaves no incident behind.
-                return post(&PagerdutyEvent { action: PagerdutyAction::Resolve, ..event }).await;
+            let mut sent = Attempt::new(AttemptOutcome::Delivered, "nothing that PagerDuty has an event for");
+            for event in events {
+                // Those that were taken before one that was not are sent again with it: an incident has them once, by its key.
+                sent = post(&event).await?;
+                if outgoing.rendering.message.kind == NotificationKind::Test && sent.is_delivered() {
+                    // A test leaves no incident behind.
+                    sent = post(&PagerdutyEvent { action: PagerdutyAction::Resolve, ..event }).await?;
+                }
+                if !sent.is_delivered() {
+                    break;
+                }
             }
             Ok(sent)
         })

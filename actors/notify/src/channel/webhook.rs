@@ -68,15 +68,20 @@ fn event(event: &WebhookEvent<'_>) -> Value {
             })
         })
         .collect();
-    let data = match event.event {
-        Some(audited) => json!({
+    let data = match (event.event, &event.report) {
+        (None, Some((report, link))) => json!({
+            "summary": event.summary,
+            "lines": report.lines.iter().map(|(label, value, change)| json!({ "label": label, "value": value, "change": change })).collect::<Vec<_>>(),
+            "link": link,
+        }),
+        (Some(audited), _) => json!({
             "summary": event.summary,
             "seq": audited.seq,
             "action": audited.action,
             "actor": { "kind": audited.actor_kind, "name": audited.actor_name },
             "target": { "kind": audited.target_kind, "id": audited.target_id, "name": audited.target_name },
         }),
-        None => json!({
+        (None, None) => json!({
             "summary": event.summary,
             "severity": event.severity.as_str(),
             "thread": event.thread,
@@ -106,8 +111,8 @@ mod tests {
     fn signatures_are_those_of_the_documented_vectors() {
         let at = chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap();
         for (key, body, signature) in [
-            ("secret", r#"{"a":1}"#, "3afe73e48fa41a5a97e9345f29df83da2b69f70e0768675998996e12d8284d4e"),
-            ("another secret", "", "0ef1d66e36f6f363265930ded8c67fc34b7a7e07a2561860599c49fb076aefee"),
+            ("a secret of channels", r#"{"a":1}"#, "6db156495aacf282df1d8be9549a5a05908a54421ae9f779908aa7722756c89b"),
+            ("another secret of channels", "", "0e0ebf32738c70fc7922d60904c7ebb75ffe0eb0dc630b06a4fe981496e83cf6"),
         ] {
             let headers = signed(Some(key), at, body.as_bytes());
             let values: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::http_target::{Answer, Request, Target};
 use crate::mail_server::{Encryption, MailServer, Mode};
-use crate::setup::{at, channel, message, notifier_with, settings};
+use crate::setup::{at, channel, message, notifier_with, report, settings};
 
 /// Longest wait for what a sender does.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -147,6 +147,43 @@ async fn a_message_reaches_each_channel_and_does_no_harm_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_is_mailed_with_its_table_and_summed_up_elsewhere() {
+    let db = TestDatabase::new().await;
+    let (hooks, mail) = (Target::start(Answer::of(204)).await, MailServer::start(Encryption::None, Mode::Accepts, "localhost").await);
+    let discord = add(&db, 1, ChannelKind::Discord, &[("url", &hooks.url("/discord"))]).await;
+    let webhook = add(&db, 2, ChannelKind::Webhook, &[("url", &hooks.url("/webhook"))]).await;
+    let pager =
+        add(&db, 3, ChannelKind::Pagerduty, &[("routing_key", "0123456789abcdef0123456789abcdef"), ("url", &hooks.url("/pager"))]).await;
+    let server =
+        [("to", "ops@example.org"), ("host", "localhost"), ("port", &*mail.port.to_string()), ("tls", "none"), ("from", "mdm@example.org")];
+    let email = add(&db, 4, ChannelKind::Email, &server).await;
+    db.store().queue_message(NotificationId(Uuid::from_u128(7)), &report(), &[discord, webhook, pager, email], at(0)).await.unwrap();
+    let node = Node::start(&db, 1, settings());
+    for channel in [discord, webhook, pager, email] {
+        settled(&db, channel, all_in("delivered", 1)).await;
+    }
+    let requests = hooks.requests();
+    let of = |path: &str| requests.iter().find(|request| request.path == path).unwrap().json();
+    assert!(!requests.iter().any(|request| request.path == "/pager"), "a report is no incident");
+    let link = "https://mdm.example.org/reports?period=daily&date=2026-11-29";
+    assert_eq!(of("/discord")["embeds"][0]["url"], link);
+    let event = of("/webhook");
+    assert_eq!((&event["type"], &event["data"]["link"]), (&"nexmdm.report".into(), &link.into()));
+    assert_eq!(event["data"]["lines"][0], serde_json::json!({ "label": "Online", "value": "98.4 %", "change": "+1.5 points" }));
+
+    let sent = mail.received().remove(0).data;
+    // Long lines are folded as quoted-printable folds them.
+    let unfolded = sent.replace("=\r\n", "");
+    assert!(sent.contains("Content-Type: multipart/mixed") && sent.contains("Content-Type: multipart/alternative"), "{sent}");
+    assert!(sent.contains("Content-Disposition: attachment; filename=\"report-daily-2026-11-29.csv\""), "{sent}");
+    assert!(sent.contains("Content-Type: text/csv; charset=utf-8"), "{sent}");
+    assert!(unfolded.contains("- Online: 98.4 % (+1.5 points)"), "{unfolded}");
+    assert!(unfolded.contains("online_pct"), "{unfolded}");
+    assert!(sent.contains("Message-ID: <00000000-0000-0000-0000-000000000007@example.org>"), "{sent}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_hangs_delays_no_other() {
     let db = TestDatabase::new().await;
     let (hanging, working) = (Target::start(Answer::Hang).await, Target::start(Answer::of(200)).await);
@@ -245,16 +282,22 @@ async fn what_is_refused_or_tried_for_a_day_is_a_dead_letter_that_can_be_sent_ag
     target.answers(Answer::of(500));
     assert!(db.store().resend_delivery(NotificationId(Uuid::from_u128(1)), to, &by(), at(10)).await.unwrap());
     node.pass(TimeDelta::seconds(20));
-    settled(&db, to, tried(2)).await;
+    settled(&db, to, |deliveries| deliveries[0].last_answer.as_deref() == Some("HTTP 500")).await;
     node.pass(TimeDelta::hours(25));
-    let dead = settled(&db, to, all_in("dead", 1)).await;
-    assert_eq!((dead[0].attempts, dead[0].last_answer.as_deref()), (3, Some("HTTP 500")));
+    let dead = settled(&db, to, all_in("dead", 1)).await.into_iter().find(|one| one.state == "dead").unwrap();
+    // Not once more: a message of yesterday is no news.
+    let answer = dead.last_answer.as_deref().unwrap_or_default();
+    assert_eq!((dead.attempts, answer), (2, "HTTP 500; not sent within 24 h: the channel was off or did not answer"));
     target.answers(Answer::of(200));
     let now = at(10) + TimeDelta::hours(25);
     assert!(db.store().resend_delivery(NotificationId(Uuid::from_u128(1)), to, &by(), now).await.unwrap());
     node.pass(TimeDelta::seconds(20));
-    settled(&db, to, all_in("delivered", 1)).await;
-    assert!(ids(&target.requests()).iter().all(|one| *one == id(1)));
+    settled(&db, to, all_in("delivered", 2)).await;
+    let (first, summary): (Vec<_>, Vec<_>) = target.requests().into_iter().partition(|request| request.json()["id"] == id(1));
+    assert!(!first.is_empty());
+    // It says how many there were.
+    let last = summary.last().unwrap().json();
+    assert_eq!((last["type"].as_str(), last["data"]["count"].as_u64()), (Some("nexmdm.alert.missed"), Some(1)));
     node.stop().await;
 }
 

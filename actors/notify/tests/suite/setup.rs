@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clock::Clock;
 use domain::alert::{Rule, Severity, Subject};
-use domain::notification::{Channel, ChannelKind, Message, NotificationKind, NotifiedAlert};
+use domain::notification::{Channel, ChannelKind, Message, NotificationKind, NotifiedAlert, ReportMessage};
 use domain::{AlertId, ChannelId, DeviceId, Timestamp};
 use notify::{Metrics, Notifier, NotifySettings};
 use prometheus::Registry;
@@ -65,6 +65,17 @@ pub(crate) fn at(second: i64) -> Timestamp {
     chrono::DateTime::from_timestamp(1_780_000_000 + second, 0).unwrap()
 }
 
+/// A report with a table.
+pub(crate) fn report() -> Message {
+    let report = ReportMessage {
+        path: "/reports?period=daily&date=2026-11-29".into(),
+        file_name: "report-daily-2026-11-29.csv".into(),
+        lines: vec![("Online".into(), "98.4 %".into(), "+1.5 points".into())],
+        csv: "\"measure\",\"value\"\r\n\"online_pct\",\"98.4\"\r\n".into(),
+    };
+    Message::of_report("report-1-2026-11-29".into(), "Daily report, 2026-11-29: 98.4 % online".into(), report)
+}
+
 /// A message about one device, of a name that means harm everywhere.
 pub(crate) fn message(thread: &str, kind: NotificationKind) -> Message {
     let alert = NotifiedAlert {
@@ -84,9 +95,11 @@ pub(crate) fn message(thread: &str, kind: NotificationKind) -> Message {
         thread: thread.into(),
         begins_thread: kind == NotificationKind::Raised,
         ends_thread: kind == NotificationKind::Resolved,
+        threads: vec![],
         headline: format!("Device offline: {}", alert.name),
         count: 1,
         alerts: vec![alert],
         event: None,
+        report: None,
     }
 }
