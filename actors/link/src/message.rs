@@ -1,6 +1,7 @@
 //! Messages that only the link has; those of [`crate::messages`] travel as well. Their field numbers stand in [`super::schema`].
 
 use domain::command::Channels;
+use domain::connections::ConnectionFigures;
 use domain::permits::PoolFigures;
 use domain::reconcile::ReconcilerStatus;
 use domain::shard::Epoch;
@@ -138,6 +139,8 @@ pub struct NodeStats {
     pub reconcilers: Vec<ReconcilerStatus>,
     /// Pools of permits.
     pub pools: Vec<PoolFigures>,
+    /// Connections to the database; `None` of a build that does not tell.
+    pub connections: Option<ConnectionFigures>,
 }
 
 /// Protocol 3: which ways lead to the devices of [`Changes`], socket and push, in the order of the changes.

@@ -9,6 +9,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use domain::command::Channels;
+use domain::connections::ConnectionFigures;
 use domain::device::{AppStatus, Connectivity, DeviceIdentity, DeviceView, LastStatus};
 use domain::heartbeat::{Telemetry, Transport, WatchedApp};
 use domain::permits::PoolFigures;
@@ -194,7 +195,18 @@ fn messages(recording: &Recording) -> Vec<Sample> {
     let reconcilers = if recording.has_edition(2) { vec![reconciler] } else { vec![] };
     let pool = PoolFigures { pool: "downloads".into(), capacity: 64, in_use: 3, waiting: 2, refused: 1 };
     let pools = if recording.has_edition(9) { vec![pool] } else { vec![] };
-    let stats = NodeStats { devices: 1, heartbeats_per_second: 1.5, in_flight: 2, agent_sockets: 3, open_commands: 4, reconcilers, pools };
+    let figures =
+        ConnectionFigures { capacity: 16, open: 4, in_use: 3, waiting: 2, wait_avg_ms: 1.5, wait_max_ms: 2.5, timed_out: 1, given_up: 2 };
+    let stats = NodeStats {
+        devices: 1,
+        heartbeats_per_second: 1.5,
+        in_flight: 2,
+        agent_sockets: 3,
+        open_commands: 4,
+        reconcilers,
+        pools,
+        connections: recording.has_edition(12).then_some(figures),
+    };
     let words = (
         vec![Connectivity::Online, Connectivity::Offline, Connectivity::NeverSeen],
         (
@@ -262,7 +274,7 @@ impl Recording {
 }
 
 /// Every recording, the newest of each protocol last.
-const RECORDINGS: [Recording; 12] = [
+const RECORDINGS: [Recording; 13] = [
     Recording { name: "3-1", format: Format::Positional, edition: 1, text: include_str!("recorded/3-1.txt") },
     Recording { name: "4-1", format: Format::Numbered, edition: 1, text: include_str!("recorded/4-1.txt") },
     Recording { name: "4-2", format: Format::Numbered, edition: 2, text: include_str!("recorded/4-2.txt") },
@@ -275,6 +287,7 @@ const RECORDINGS: [Recording; 12] = [
     Recording { name: "4-9", format: Format::Numbered, edition: 9, text: include_str!("recorded/4-9.txt") },
     Recording { name: "4-10", format: Format::Numbered, edition: 10, text: include_str!("recorded/4-10.txt") },
     Recording { name: "4-11", format: Format::Numbered, edition: 11, text: include_str!("recorded/4-11.txt") },
+    Recording { name: "4-12", format: Format::Numbered, edition: 12, text: include_str!("recorded/4-12.txt") },
 ];
 
 #[test]

@@ -5,6 +5,7 @@
 //! A message with a new variant is refused as malformed by nodes that do not know it. Recorded bytes hold all of that: [`super::recorded`].
 
 use domain::command::Channels;
+use domain::connections::ConnectionFigures;
 use domain::device::{AppStatus, Connectivity, DeviceIdentity, DeviceView, LastStatus};
 use domain::heartbeat::{Telemetry, Transport, WatchedApp};
 use domain::permits::PoolFigures;
@@ -21,7 +22,26 @@ use crate::messages::{
 
 // The link itself.
 message_struct!(ProtocolRange { 1: min, 2: max });
-message_struct!(NodeStats { 1: devices, 2: heartbeats_per_second, 3: in_flight, 4: agent_sockets, 5: open_commands; 6: reconcilers, 7: pools });
+message_struct!(NodeStats {
+    1: devices,
+    2: heartbeats_per_second,
+    3: in_flight,
+    4: agent_sockets,
+    5: open_commands;
+    6: reconcilers,
+    7: pools,
+    8: connections
+});
+message_struct!(ConnectionFigures {
+    1: capacity,
+    2: open,
+    3: in_use,
+    4: waiting,
+    5: wait_avg_ms,
+    6: wait_max_ms,
+    7: timed_out,
+    8: given_up
+});
 message_struct!(PoolFigures { 1: pool, 2: capacity, 3: in_use, 4: waiting, 5: refused });
 message_struct!(ReconcilerStatus {
     1: name,
