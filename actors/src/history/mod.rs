@@ -41,6 +41,10 @@ pub struct HistorySettings {
     pub commands_kept: chrono::TimeDelta,
     /// How long the key of an idempotent call is remembered.
     pub idempotency_keys_kept: chrono::TimeDelta,
+    /// Age at which entries of the audit trail are archived.
+    pub audit_kept: chrono::TimeDelta,
+    /// Retention of enrollment tokens after their end.
+    pub enroll_tokens_kept: chrono::TimeDelta,
     /// Interval of the reconcilers of hourly aggregates and of retention.
     pub interval: Duration,
 }

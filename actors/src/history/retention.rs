@@ -15,6 +15,8 @@ const DEVICES_MAX: i64 = 100;
 const DEPLOYMENTS_MAX: i64 = 10;
 /// How long an owner has to note itself that a command has expired.
 const EXPIRED_FOR: TimeDelta = TimeDelta::seconds(60);
+/// How long is kept what a node that is gone said of itself.
+const NODE_HEALTH_KEPT: TimeDelta = TimeDelta::days(30);
 
 /// How long each kind is kept.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +37,10 @@ pub(crate) struct RetentionPeriods {
     pub(crate) update_counters: TimeDelta,
     /// Outcomes of agent updates that single devices reported.
     pub(crate) update_outcomes: TimeDelta,
+    /// Enrollment tokens after their end.
+    pub(crate) enroll_tokens: TimeDelta,
+    /// Records of reconciliation.
+    pub(crate) reconciliation_runs: TimeDelta,
 }
 
 /// Removes rows beyond their retention period.
@@ -56,6 +62,12 @@ enum Kind {
     /// Counters of agent updates, samples of versions, and outcomes that devices reported.
     AgentUpdates,
     FleetSamples,
+    EnrollTokens,
+    DeletedApks,
+    /// Aggregated days that have neither hours nor heartbeats any more.
+    Days,
+    NodeHealth,
+    ReconciliationRuns,
 }
 
 impl Kind {
@@ -97,6 +109,11 @@ impl Retention {
             Kind::Deployments => store.purge_deployments(now - periods.deployments, max).await,
             Kind::AgentUpdates => store.purge_agent_updates(now - periods.update_counters, now - periods.update_outcomes, max).await,
             Kind::FleetSamples => store.purge_fleet_samples(now - periods.hours, max).await,
+            Kind::EnrollTokens => store.purge_enroll_tokens(now - periods.enroll_tokens, max).await,
+            Kind::DeletedApks => store.purge_deleted_apks(now - periods.deployments, max).await,
+            Kind::Days => store.purge_history_days(now - periods.hours, max).await,
+            Kind::NodeHealth => store.purge_node_health(now - NODE_HEALTH_KEPT, max).await,
+            Kind::ReconciliationRuns => store.purge_reconciliation_runs(now - periods.reconciliation_runs, max).await,
         }
     }
 }
