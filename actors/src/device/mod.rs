@@ -4,138 +4,37 @@
 //! commit back, and only then does the live state change.
 
 mod alerts;
+mod context;
+mod messages;
 mod precondition;
 mod queue;
 
 use std::sync::Arc;
 
-use clock::{Clock, Moment};
-use domain::alert::OpenRecord;
-use domain::command::{Channels, DispatchEvent, DispatchPolicy};
+use clock::Moment;
+use domain::command::{Channels, DispatchEvent};
 use domain::condition::{self, Condition};
-use domain::device::{Admission, DeviceEffect, DeviceEvent, DevicePolicy, DeviceState, DeviceView, LastStatus};
+use domain::device::{Admission, DeviceEffect, DeviceEvent, DeviceState, DeviceView, LastStatus};
 use domain::event_budget::EventBudget;
 use domain::shard::{Epoch, ShardLease, shard_of};
-use domain::{CommandId, DeviceId, ServiceError, Timestamp};
-use link::messages::{DeviceReply, DeviceRequest, HeartbeatAck, HeartbeatOutcome, PendingCommand, SignedCommand, SocketPush, SocketRef};
-use push::{PushOutcome, PushSender};
+use domain::{CommandId, ServiceError, Timestamp};
+use link::messages::{DeviceReply, DeviceRequest, HeartbeatAck, HeartbeatOutcome, SignedCommand, SocketPush, SocketRef};
+use push::PushOutcome;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use ractor_cluster::RactorMessage;
-use secrecy::SecretBox;
-use store::{HeartbeatRow, RecordedChange, Store, StoredDevice, same_details};
+use store::{HeartbeatRow, RecordedChange, StoredDevice, same_details};
 
-use crate::agent_updates::Offers;
-use crate::alert::AlertRules;
-use crate::fleet_view::FleetView;
-use crate::messages::{HeartbeatReply, RecordOutcome, SocketPort, StoredHeartbeat};
-use crate::metrics::Metrics;
-use crate::ownership::Ownership;
-use crate::writers::{AlertWriter, CommandWriter, EventWriter, HeartbeatWriters, WriteJob};
+use crate::messages::{HeartbeatReply, RecordOutcome, StoredHeartbeat};
+use crate::writers::WriteJob;
 use alerts::DeviceAlerts;
 pub use alerts::RecordedAlert;
+pub use context::{DeviceContext, DeviceSupervisor};
+pub use messages::DeviceMsg;
 use queue::{CommandQueue, Driver};
-
-/// Message to a device actor. Local to a node: none is sent over the link as it is.
-#[derive(RactorMessage)]
-pub enum DeviceMsg {
-    /// A heartbeat to store.
-    Heartbeat {
-        /// The heartbeat.
-        status: Arc<LastStatus>,
-        /// A push token it carried.
-        fcm_token: Option<String>,
-        /// Generation of the credentials it came with.
-        generation: i32,
-        /// Socket over which it came.
-        socket: Option<SocketRef>,
-        /// Reply after the commit.
-        reply: HeartbeatReply,
-    },
-    /// A heartbeat of the device has been committed.
-    Stored(StoredHeartbeat),
-    /// The liveness deadline of the device has passed.
-    DeadlinePassed,
-    /// A request, from any node.
-    Request(DeviceRequest, RpcReplyPort<Result<DeviceReply, ServiceError>>),
-    /// The stored device, read at this moment after another node may have written it.
-    Refresh(Moment, Box<StoredDevice>),
-    /// Outcome of recording events.
-    ChangeRecorded(RecordOutcome),
-    /// The delay after a refused record has ended.
-    RetryRecord,
-    /// Stored open alerts of the device.
-    OpenAlerts(Vec<OpenRecord>),
-    /// Outcome of recording a change of an alert.
-    AlertRecorded(Box<RecordedAlert>),
-    /// The settings of rules have changed.
-    JudgeAlerts,
-    /// Stored open commands of the device.
-    PendingCommands(Vec<PendingCommand>),
-    /// Outcome of the push message of a command, to this push token.
-    Pushed(CommandId, Box<str>, PushOutcome),
-    /// The device was purged: its actor stops.
-    Purged,
-    /// Fails on purpose, for tests of the supervision.
-    #[cfg(any(test, feature = "fault-injection"))]
-    Crash,
-}
 
 /// Delay before a deadline is checked again while this node has no lease.
 const LEASE_RECHECK: chrono::TimeDelta = chrono::TimeDelta::seconds(1);
 /// Delay before events are recorded again that could not be recorded.
 const RECORD_RETRY_DELAY: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
-
-/// Dependencies that all device actors of a node share.
-pub struct DeviceContext {
-    /// Clock of the node.
-    pub clock: Clock,
-    /// Fleet view to which the state is published.
-    pub view: Arc<FleetView>,
-    /// Writers of heartbeats.
-    pub writers: HeartbeatWriters,
-    /// Writer of events.
-    pub events: EventWriter,
-    /// Writer of alerts.
-    pub alerts: AlertWriter,
-    /// Settings of the rules of alerts.
-    pub rules: Arc<AlertRules>,
-    /// Builds of the agent that are offered.
-    pub offers: Arc<Offers>,
-    /// Shards and lease of this node.
-    pub ownership: Arc<Ownership>,
-    /// Sends to sockets of any node.
-    pub sockets: Arc<dyn SocketPort>,
-    /// Sends push messages.
-    pub push: PushSender,
-    /// Thresholds of the status of a device.
-    pub policy: DevicePolicy,
-    /// Whether push messages are also signed for agents of the earlier server.
-    pub legacy_push: bool,
-    /// Timeouts of the paths of commands.
-    pub dispatch: DispatchPolicy,
-    /// Writer of command reports.
-    pub commands: CommandWriter,
-    /// Master key, from which the keys of devices are derived.
-    pub master_key: Arc<SecretBox<Vec<u8>>>,
-    /// Metrics.
-    pub metrics: Metrics,
-    /// Store, for deleting invalid push tokens.
-    pub store: Store,
-}
-
-/// Supervisor of devices: watches their deadlines, and reads them from the store.
-///
-/// A supervisor that has stopped does nothing; its devices are about to stop as well.
-pub trait DeviceSupervisor: Send + Sync {
-    /// Sends [`DeviceMsg::DeadlinePassed`] to a device once this time has passed.
-    fn watch_until(&self, device: DeviceId, deadline: Timestamp);
-    /// Sends [`DeviceMsg::Refresh`] with the stored device.
-    fn reload(&self, device: DeviceId);
-    /// Sends [`DeviceMsg::OpenAlerts`] with the stored open alerts.
-    fn read_open_alerts(&self, device: DeviceId);
-    /// Since when this node hears of the devices of the shard.
-    fn judged_since(&self) -> Timestamp;
-}
 
 /// The actor of one device.
 pub struct DeviceActor;
@@ -313,6 +212,15 @@ impl Actor for DeviceActor {
                 state.commands.add(commands);
                 state.drive(&me, DispatchEvent::Reconcile);
             }
+            DeviceMsg::CompareCommands(open, reply) => {
+                let (missing, held) = state.commands.compare(open);
+                let lacked = !missing.is_empty();
+                answer(reply, (missing, held));
+                if lacked {
+                    state.drive(&me, DispatchEvent::Reconcile);
+                }
+            }
+            DeviceMsg::CommandsOver(ids) => ids.into_iter().for_each(|id| state.commands.finish(id)),
             DeviceMsg::Pushed(id, token, outcome) => state.pushed(&me, id, &token, outcome),
             DeviceMsg::Purged => {
                 state.apply(DeviceEvent::Deleted);

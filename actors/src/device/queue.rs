@@ -132,6 +132,16 @@ impl CommandQueue {
         }
     }
 
+    /// Adds those of these open commands that are neither held nor over. Returns these, and all that were held before.
+    pub(crate) fn compare(&mut self, open: Vec<PendingCommand>) -> (Vec<CommandId>, Vec<CommandId>) {
+        let held: Vec<CommandId> = self.open.iter().map(|open| open.command.id).collect();
+        let lacked: Vec<_> =
+            open.into_iter().filter(|command| !held.contains(&command.id) && !self.finished.contains(&command.id)).collect();
+        let missing = lacked.iter().map(|command| command.id).collect();
+        self.add(lacked);
+        (missing, held)
+    }
+
     /// The device has this one.
     pub(crate) fn received(&mut self, id: CommandId) {
         if let Some(open) = self.open.iter_mut().find(|open| open.command.id == id) {
