@@ -95,6 +95,7 @@ fn digest(route: &Route, alerts: Vec<NotifiedAlert>, now: Timestamp) -> Notifica
         thread: format!("digest-{}-{}", route.id, now.timestamp_millis()),
         begins_thread: true,
         ends_thread: true,
+        threads: vec![],
         alerts,
     }
 }

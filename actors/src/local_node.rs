@@ -10,6 +10,7 @@ use link::message::NodeStats;
 use link::messages::{Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, SocketPush};
 use link::{HeartbeatAnswer, LocalNode};
 use ractor::ActorRef;
+use store::Store;
 use tokio::sync::oneshot;
 
 use crate::device::DeviceMsg;
@@ -28,6 +29,7 @@ pub(crate) struct ThisNode {
     pub(crate) fleet: Arc<FleetView>,
     pub(crate) metrics: Metrics,
     pub(crate) reconcilers: Arc<Reconcilers>,
+    pub(crate) store: Store,
 }
 
 impl LocalNode for ThisNode {
@@ -67,6 +69,7 @@ impl LocalNode for ThisNode {
             open_commands: self.metrics.open_commands.get().max(0) as u64,
             reconcilers: self.reconcilers.statuses(),
             pools: self.metrics.pools.figures(),
+            connections: Some(self.store.connection_figures()),
         }
     }
 }

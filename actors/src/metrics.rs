@@ -1,9 +1,10 @@
 //! Prometheus metrics of the runtime. No device id is ever a label.
 
 use prometheus::{
-    Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, register_gauge_with_registry,
-    register_histogram_vec_with_registry, register_histogram_with_registry, register_int_counter_vec_with_registry,
-    register_int_counter_with_registry, register_int_gauge_vec_with_registry, register_int_gauge_with_registry,
+    Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, register_gauge_vec_with_registry,
+    register_gauge_with_registry, register_histogram_vec_with_registry, register_histogram_with_registry,
+    register_int_counter_vec_with_registry, register_int_counter_with_registry, register_int_gauge_vec_with_registry,
+    register_int_gauge_with_registry,
 };
 
 use crate::write_times::WriteTimes;
@@ -101,10 +102,34 @@ pub struct Metrics {
     pub remediations: IntCounterVec,
     /// When the coordinator last decided, Unix time; 0: another node does.
     pub alert_last_decision: IntGauge,
+    /// Rows that were compared with what they are derived from, by check.
+    pub(crate) reconciliation_checked: IntCounterVec,
+    /// Rows that differed, by check and kind.
+    pub(crate) reconciliation_drift: IntCounterVec,
+    /// Rows that differed and were mended, by check.
+    pub(crate) reconciliation_healed: IntCounterVec,
+    /// Duration of the last run of a check.
+    pub(crate) reconciliation_seconds: GaugeVec,
+    /// Backups of the schedule by outcome.
+    pub backups: IntCounterVec,
+    /// End of the newest backup, Unix time.
+    pub backup_last_success: IntGauge,
+    /// Size of the newest backup of the schedule that this node made.
+    pub backup_bytes: IntGauge,
+    /// Duration of making it.
+    pub backup_seconds: Gauge,
     /// Partitions of the history, the default one included.
     pub heartbeat_partitions: IntGauge,
     /// Rows that no daily partition covers.
     pub default_partition_rows: IntGauge,
+    /// Steps in the life of daily partitions, by action and outcome.
+    pub partition_steps: IntCounterVec,
+    /// Their duration.
+    pub partition_step_seconds: HistogramVec,
+    /// Rows written to archives of heartbeats.
+    pub archived_rows: IntCounter,
+    /// Bytes written to archives of heartbeats.
+    pub archived_bytes: IntCounter,
     /// Offset of this node's clock from the database's.
     pub clock_offset_seconds: Gauge,
     /// Builds of the agent that the server took out.
@@ -341,6 +366,51 @@ impl Metrics {
                 "Last decision of the coordinator of notifications; 0: another node coordinates",
                 registry
             )?,
+            reconciliation_checked: register_int_counter_vec_with_registry!(
+                "nexmdm_reconciliation_checked_total",
+                "Rows compared with what they are derived from, by check",
+                &["check"],
+                registry
+            )?,
+            reconciliation_drift: register_int_counter_vec_with_registry!(
+                "nexmdm_reconciliation_drift_total",
+                "Rows that differed from what they are derived from, by check and kind; expected: none",
+                &["check", "kind"],
+                registry
+            )?,
+            reconciliation_healed: register_int_counter_vec_with_registry!(
+                "nexmdm_reconciliation_healed_total",
+                "Rows that differed and were mended, by check",
+                &["check"],
+                registry
+            )?,
+            reconciliation_seconds: register_gauge_vec_with_registry!(
+                "nexmdm_reconciliation_last_run_seconds",
+                "Duration of the last run of a check on this node",
+                &["check"],
+                registry
+            )?,
+            backups: register_int_counter_vec_with_registry!(
+                "nexmdm_backups_total",
+                "Backups of the schedule that this node tried, by outcome",
+                &["outcome"],
+                registry
+            )?,
+            backup_last_success: register_int_gauge_with_registry!(
+                "nexmdm_backup_last_success_timestamp_seconds",
+                "End of the newest backup, as the node that keeps the schedule knows it",
+                registry
+            )?,
+            backup_bytes: register_int_gauge_with_registry!(
+                "nexmdm_backup_bytes",
+                "Size of the newest backup of the schedule that this node made",
+                registry
+            )?,
+            backup_seconds: register_gauge_with_registry!(
+                "nexmdm_backup_seconds",
+                "Duration of making the newest backup of the schedule that this node made",
+                registry
+            )?,
             heartbeat_partitions: register_int_gauge_with_registry!(
                 "nexmdm_heartbeat_partitions",
                 "Partitions of the heartbeat history, including the default one",
@@ -349,6 +419,29 @@ impl Metrics {
             default_partition_rows: register_int_gauge_with_registry!(
                 "nexmdm_heartbeat_default_partition_rows",
                 "Heartbeats in the default partition",
+                registry
+            )?,
+            partition_steps: register_int_counter_vec_with_registry!(
+                "nexmdm_partition_steps_total",
+                "Steps in the life of daily partitions by action (create, archive, verify, drop, ...) and outcome: ok, failed",
+                &["action", "outcome"],
+                registry
+            )?,
+            partition_step_seconds: register_histogram_vec_with_registry!(
+                "nexmdm_partition_step_seconds",
+                "Duration of steps in the life of daily partitions",
+                &["action"],
+                prometheus::exponential_buckets(0.01, 4.0, 10)?,
+                registry
+            )?,
+            archived_rows: register_int_counter_with_registry!(
+                "nexmdm_archived_heartbeats_total",
+                "Heartbeats written to archives by this node",
+                registry
+            )?,
+            archived_bytes: register_int_counter_with_registry!(
+                "nexmdm_archived_bytes_total",
+                "Bytes of archives of heartbeats written by this node",
                 registry
             )?,
             clock_offset_seconds: register_gauge_with_registry!(

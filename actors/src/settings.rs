@@ -5,13 +5,19 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use domain::command::DispatchPolicy;
 use domain::device::DevicePolicy;
+use domain::partition::PartitionSettings;
 
 pub use crate::agent_updates::AgentUpdateSettings;
 pub use crate::alert::{AlertSettings, CertificateExpiry};
+pub use crate::backups::BackupSettings;
 pub use crate::deployment::DeploymentSettings;
 pub use crate::history::HistorySettings;
 pub use crate::housekeeping::FailuresKept;
+pub use crate::partition::ManagerSettings;
 pub use crate::reconcile::ReconcileSettings;
+pub use crate::reconciliation::ReconciliationSettings;
+pub use crate::reports::ReportSettings;
+pub use crate::storage_samples::StorageDisk;
 pub use crate::writers::HeartbeatSettings;
 
 /// All settings of this crate.
@@ -23,12 +29,20 @@ pub struct Settings {
     pub device: DevicePolicy,
     /// History and events.
     pub history: HistorySettings,
+    /// Reports of the fleet.
+    pub reports: ReportSettings,
     /// How often the partition manager runs.
     pub partition_interval: Duration,
+    /// How long heartbeats are kept in the database.
+    pub partition: PartitionSettings,
+    /// Archives.
+    pub archive: archive::ArchiveSettings,
     /// Offset of this node's clock from the database's beyond which a warning is logged.
     pub clock_offset_max: TimeDelta,
     /// Limits of every reconciler.
     pub reconcile: ReconcileSettings,
+    /// Reconciliation of derived data.
+    pub reconciliation: ReconciliationSettings,
     /// Push messages over FCM; `None`: off.
     pub fcm: Option<push::FcmSettings>,
     /// Push messages to UnifiedPush endpoints; `None`: off.
@@ -49,4 +63,20 @@ pub struct Settings {
     pub notify: notify::NotifySettings,
     /// The APK library.
     pub apks: apk::ApkSettings,
+    /// The disk of the database.
+    pub storage_disk: StorageDisk,
+    /// The schedule of backups.
+    pub backup: BackupSettings,
+}
+
+impl Settings {
+    /// The settings of the partition manager.
+    pub fn partition_manager(&self) -> ManagerSettings {
+        ManagerSettings {
+            partition: self.partition,
+            offline_after_s: i32::try_from(self.device.offline_after.num_seconds()).unwrap_or(i32::MAX),
+            chunk_rows: self.archive.chunk_rows,
+            lock_max: self.reconcile.run_timeout,
+        }
+    }
 }

@@ -13,8 +13,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use clock::Clock;
 use domain::NotificationId;
-use domain::alert::SILENCES_MAX;
-use domain::notification::{CHANNELS_MAX, CoordinatorState, NotificationSettings, ROUTES_MAX, Settled, Surroundings, decide};
+use domain::notification::{CoordinatorState, Decision, NotificationSettings, NotificationSetup, Settled, Surroundings, decide};
 use domain::shard::{Epoch, ShardLease};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
@@ -22,6 +21,7 @@ use store::{CoordinatorInput, DecisionWrite, Store, StoreError};
 use tokio::time::Instant;
 
 use super::alert_shard;
+use super::setup::KnownSetup;
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
 
@@ -33,6 +33,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Changes of alerts that one decision takes.
 const EVENTS_MAX: i64 = 5_000;
+/// Rules and subjects from which on a decision is made beside the tasks of the runtime, which it would keep waiting.
+const LARGE: usize = 1_000;
 /// A decision is followed by a pause of so many times its own duration: a storm leaves time to others.
 const PAUSE_FACTOR: u32 = 2;
 
@@ -61,6 +63,7 @@ pub(crate) struct DecidingState {
     context: Arc<CoordinatorContext>,
     /// State after the last decision of this node, its number, and the epoch in which it was stored.
     known: Option<(Epoch, i64, CoordinatorState)>,
+    setup: KnownSetup,
     /// Begin and duration of the last decision.
     last: Option<(Instant, Duration)>,
     timer: u64,
@@ -73,7 +76,7 @@ impl Actor for Coordinator {
 
     async fn pre_start(&self, me: ActorRef<CoordinatorMsg>, context: Arc<CoordinatorContext>) -> Result<DecidingState, ActorProcessingErr> {
         let _ = me.cast(CoordinatorMsg::Wake);
-        Ok(DecidingState { context, known: None, last: None, timer: 0 })
+        Ok(DecidingState { context, known: None, setup: KnownSetup::default(), last: None, timer: 0 })
     }
 
     async fn handle(
@@ -123,16 +126,10 @@ impl DecidingState {
         };
         let now = context.clock.now();
         let input = self.input(epoch, now - TimeDelta::minutes(1)).await?;
-        let most = |most: usize| i64::try_from(most).unwrap_or(i64::MAX);
-        let routes = store.alert_routes(true, most(ROUTES_MAX)).await?;
-        let silences = store.silences(now, most(SILENCES_MAX)).await?;
-        let windows = store.alert_windows(most(SILENCES_MAX)).await?;
-        let channels = store.alert_channel_ids(most(CHANNELS_MAX)).await?;
-        let around =
-            Surroundings { settings: &context.settings, routes: &routes, channels: &channels, silences: &silences, windows: &windows };
-        let decision = decide(&input.state, &around, &input.events, now);
+        let setup = self.setup.at(input.setup_version, store, now).await?;
+        let (input, decision) = decided(input, setup, context.settings, now).await?;
         let wait = decision.next_wakeup.map_or(POLL_INTERVAL, |at| (at - now).to_std().unwrap_or_default());
-        let more = most(input.events.len()) == EVENTS_MAX;
+        let more = i64::try_from(input.events.len()).is_ok_and(|events| events >= EVENTS_MAX);
         let mut decisions = input.decisions;
         let nothing = input.events.is_empty() && decision.settled.is_empty() && decision.notifications.is_empty();
         if !nothing || decision.state != input.state {
@@ -165,10 +162,28 @@ impl DecidingState {
     async fn input(&mut self, epoch: Epoch, minute: domain::Timestamp) -> Result<CoordinatorInput, StoreError> {
         let store = &self.context.store;
         if let Some((_, decisions, state)) = self.known.take().filter(|(known_in, ..)| *known_in == epoch)
-            && let Some(events) = store.coordinator_news(decisions, EVENTS_MAX).await?
+            && let Some(news) = store.coordinator_news(decisions, EVENTS_MAX).await?
         {
-            return Ok(CoordinatorInput { decisions, state, events });
+            return Ok(CoordinatorInput { decisions, setup_version: news.setup_version, state, events: news.events });
         }
         store.coordinator_input(minute, EVENTS_MAX).await
     }
+}
+
+/// The decision, and what it was made from.
+async fn decided(
+    input: CoordinatorInput,
+    setup: Arc<NotificationSetup>,
+    settings: NotificationSettings,
+    now: domain::Timestamp,
+) -> Result<(CoordinatorInput, Decision), StoreError> {
+    let large = input.state.tracked.len() + input.events.len() >= LARGE;
+    let make = move || {
+        let decision = decide(&input.state, &Surroundings { settings: &settings, setup: &setup }, &input.events, now);
+        (input, decision)
+    };
+    if large {
+        return tokio::task::spawn_blocking(make).await.map_err(|_| StoreError::Corrupt("decision of the coordinator"));
+    }
+    Ok(make())
 }

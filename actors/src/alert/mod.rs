@@ -8,6 +8,7 @@
 //! remediation           sends commands that mend, as far as plans say so
 //! health, outage        what a node sees of itself, and of the database
 //! rules         the settings of all rules as this node knows them; whoever judges asks here
+//! setup         what people have set up about notifications, as the coordinator last read it
 //! coordinator   carries out `domain::notification::decide` on the owner of its shard
 //! ```
 //! The rows are the truth. Whoever judges remembers which of its alerts are open, and reads it again whenever it is not sure.
@@ -20,6 +21,7 @@ mod outage;
 mod remediation;
 mod retention;
 mod rules;
+mod setup;
 mod system;
 
 use std::fmt;
@@ -33,7 +35,7 @@ use domain::notification::NotificationSettings;
 use domain::shard::{ShardId, shard_of_name};
 
 pub(crate) use coordinator::{Coordinator, CoordinatorContext, CoordinatorMsg};
-pub(crate) use deployments::DeploymentRules;
+pub(crate) use deployments::{CountedTasks, DeploymentRules};
 pub(crate) use health::HealthWatch;
 pub(crate) use outage::Outages;
 pub(crate) use remediation::Remediation;

@@ -11,7 +11,7 @@ use store::Store;
 use super::alert_shard;
 use crate::reconcile::{Reconcile, Reconciler, Run};
 
-/// The reconciler that removes resolved alerts and silences `kept` after their end, and messages `kept` after they were made.
+/// The reconciler that removes resolved alerts, silences and windows `kept` after their end, and messages `kept` after they were made.
 pub(crate) fn reconciler(store: &Store, interval: Duration, kept: TimeDelta) -> Reconciler {
     Reconciler::per_cluster("alert_retention", alert_shard(), interval, Retention { store: store.clone(), kept })
 }
@@ -27,8 +27,9 @@ impl Reconcile for Retention {
             let before = run.now - self.kept;
             let alerts = run.in_batches(|limit| self.store.purge_alerts(before, limit)).await?;
             let silences = run.in_batches(|limit| self.store.purge_silences(before, limit)).await?;
+            let windows = run.in_batches(|limit| self.store.purge_alert_windows(before, limit)).await?;
             let messages = run.in_batches(|limit| self.store.purge_notifications(before, limit)).await?;
-            Ok(alerts + silences + messages)
+            Ok(alerts + silences + windows + messages)
         }
         .boxed()
     }

@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 use clock::Clock;
 use domain::alert::{AuditHealth, FleetCount, Lasting, PushHealth, Rule, Subject, SubjectKind, SystemFacts};
 use domain::audit::ChainCheck;
+use domain::reconciliation::ReconciliationRun;
 use domain::shard::{Epoch, ShardLease};
 use domain::{AlertId, ServiceError, Timestamp};
 use futures_util::FutureExt;
@@ -31,6 +32,8 @@ const OPEN_MAX: i64 = 10_000;
 const HEALTH_COUNTS_FOR: TimeDelta = TimeDelta::minutes(2);
 /// How far back a device counts as one that was online before.
 const ONLINE_WITHIN: TimeDelta = TimeDelta::hours(1);
+/// How long the record of a reconciliation counts.
+const DRIFT_COUNTS_FOR: TimeDelta = TimeDelta::hours(3);
 /// Builds of the agent that are looked at.
 const BUILDS_MAX: i64 = 100;
 /// Rows of the default partition that one run counts: no more than the greatest threshold.
@@ -50,6 +53,8 @@ pub(crate) struct SystemRules {
     /// Epoch in which this node judges, and since when.
     pub(crate) since: Option<(Epoch, Timestamp)>,
     pub(crate) audit: AuditWatch,
+    /// Whether backups are expected.
+    pub(crate) watches_backups: bool,
 }
 
 impl SystemRules {
@@ -68,10 +73,9 @@ impl SystemRules {
             rollout_halted: Some(builds.iter().any(|build| build.halt_reason.is_some())),
             default_partition_rows: Some(default_partition_rows.unsigned_abs()),
             audit: self.audit.check(&self.store).await?,
-            // These have no source yet.
-            archive_failures: None,
-            drift_rows: None,
-            backup_at: None,
+            drift_rows: self.drift_rows(now).await?,
+            archive_failures: Some(self.store.partition_failures().await?),
+            backup: if self.watches_backups { self.store.backup_age(now).await? } else { None },
             // Of each node.
             database_p99_ms: None,
             pool_full: None,
@@ -79,6 +83,13 @@ impl SystemRules {
             push: None,
             certificate_expires_at: None,
         })
+    }
+
+    /// Rows that differed in the last reconciliation of each check and node. `None`: nothing was reconciled lately.
+    async fn drift_rows(&self, now: Timestamp) -> Result<Option<u64>, StoreError> {
+        let runs = self.store.newest_reconciliation_runs(now - DRIFT_COUNTS_FOR).await?;
+        let nodes = self.store.node_health(now - HEALTH_COUNTS_FOR).await?;
+        Ok(drifted(&runs, &nodes))
     }
 
     /// Devices that fell silent, of those that were online in the hour before, or before a silence that lasts.
@@ -122,6 +133,13 @@ impl SystemRules {
         }
         Ok(())
     }
+}
+
+/// Rows that differed: those of the cluster, and those of nodes that are there. What actors held went with their node.
+fn drifted(runs: &[ReconciliationRun], nodes: &[(String, NodeHealth)]) -> Option<u64> {
+    let counts = |run: &&ReconciliationRun| run.node.is_empty() || nodes.iter().any(|(name, _)| *name == run.node);
+    let counted: Vec<u64> = runs.iter().filter(counts).map(|run| run.drifted).collect();
+    (!counted.is_empty()).then(|| counted.iter().sum())
 }
 
 /// What a node says of itself, as rules see it.
@@ -205,7 +223,15 @@ impl Default for AuditWatch {
 impl AuditWatch {
     /// Checks the next entries. `None`: the end has not been reached yet, and nothing is wrong so far.
     async fn check(&mut self, store: &Store) -> Result<Option<AuditHealth>, StoreError> {
-        let batch = store.audit_batch(self.check.last_seq(), AUDIT_BATCH).await?;
+        let mut batch = store.audit_batch(self.check.last_seq(), AUDIT_BATCH).await?;
+        if batch.first().is_none_or(|first| first.entry.seq != self.check.last_seq() + 1)
+            && let Some(archive) = store.newest_audit_archive().await?
+            && *archive.range.end() > self.check.last_seq()
+        {
+            // What was removed stands in archives, which are read when they are written and by `audit verify`.
+            self.check.resume(&archive.ends_with());
+            batch = store.audit_batch(self.check.last_seq(), AUDIT_BATCH).await?;
+        }
         self.whole |= (batch.len() as i64) < AUDIT_BATCH;
         for row in &batch {
             if !self.check.next(row).is_empty() {
@@ -222,6 +248,67 @@ impl AuditWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    async fn entries(store: &Store, count: i64) {
+        use domain::access::Principal;
+        use domain::audit::{AuditAction, Target};
+        let by = Principal::Console { os_user: "root".into() };
+        for second in 0..count {
+            let entry = store::AuditEntry::new(&by, AuditAction::TrailExported, Target::Node(second.to_string()));
+            store.record(&entry, Timestamp::from_timestamp_nanos(second * 1_000_000_000)).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn the_watch_of_the_trail_goes_on_behind_archives() {
+        use domain::audit::{AuditArchive, GENESIS};
+        let db = test_database::TestDatabase::new().await;
+        entries(db.store(), 5).await;
+        let mut before = AuditWatch::default();
+        assert_eq!(before.check(db.store()).await.unwrap(), Some(AuditHealth::Whole));
+        let third = db.store().audit_batch(2, 1).await.unwrap().remove(0);
+        let archive = AuditArchive {
+            range: 1..=3,
+            first_at: third.entry.at,
+            last_at: third.entry.at,
+            prev_hash: GENESIS.to_vec(),
+            last_hash: third.hash,
+            name: "audit/1-3".into(),
+            sha256: "0".repeat(64),
+            rows_sha256: "0".repeat(64),
+            bytes: 1,
+            verified_at: third.entry.at,
+            removed_at: None,
+        };
+        assert!(db.store().insert_audit_archive(&archive).await.unwrap());
+        assert!(!db.store().insert_audit_archive(&archive).await.unwrap(), "it follows itself");
+        assert_eq!(db.store().remove_archived_entries(&archive, 10).await.unwrap(), 3);
+        entries(db.store(), 1).await;
+        for watch in [&mut AuditWatch::default(), &mut before] {
+            assert_eq!(watch.check(db.store()).await.unwrap(), Some(AuditHealth::Whole));
+            assert_eq!(watch.check.last_seq(), 6);
+        }
+        // An entry that is gone and in no archive.
+        db.execute("ALTER TABLE audit_entry DISABLE TRIGGER USER; DELETE FROM audit_entry WHERE seq = 4").await;
+        assert_eq!(AuditWatch::default().check(db.store()).await.unwrap(), Some(AuditHealth::BrokenAt(5)));
+    }
+
+    #[test]
+    fn the_drift_of_a_node_that_left_counts_no_more() {
+        use domain::reconciliation::Check;
+        let run = |check, node: &str, drifted| ReconciliationRun { drifted, ..ReconciliationRun::new(check, node, Timestamp::UNIX_EPOCH) };
+        let runs = [run(Check::LastStatus, "", 1), run(Check::Commands, "a", 10), run(Check::Commands, "b", 100)];
+        let there = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), NodeHealth::default())).collect::<Vec<_>>();
+        for (runs, nodes, counted) in [
+            (&runs[..], there(&["a", "b"]), Some(111)),
+            (&runs[..], there(&["a"]), Some(11)),
+            (&runs[..], there(&[]), Some(1)),
+            (&runs[1..], there(&["c"]), None),
+            (&runs[..0], there(&["a"]), None),
+        ] {
+            assert_eq!(drifted(runs, &nodes), counted, "{nodes:?}");
+        }
+    }
 
     #[test]
     fn a_refusal_says_more_than_a_quota() {

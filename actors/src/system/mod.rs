@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apk::ApkLibrary;
+use archive::Archives;
 use clock::Clock;
 use link::Links;
 use link::cluster_view::ClusterView;
@@ -71,6 +72,10 @@ pub struct Runtime {
     pub notifier: notify::Notifier,
     /// The APK library.
     pub library: Arc<ApkLibrary>,
+    /// The archives of history.
+    pub archives: Archives,
+    /// The manager of daily partitions.
+    pub partitions: Arc<partition::Manager>,
     /// Settings of the rules of alerts.
     pub alerts: Arc<AlertRules>,
     /// Builds of the agent that are offered.
@@ -114,6 +119,9 @@ impl Runtime {
         database_time::correct(&store, &clock).await?;
         partition::ensure(&store, &metrics, clock.now()).await?;
         let library = ApkLibrary::open(settings.apks.clone(), &master_key, &metrics.pools)?;
+        let archives = Archives::open(settings.archive.clone())?;
+        let manager = partition::Manager::new(store.clone(), archives.clone(), settings.partition_manager(), Some(metrics.clone()));
+        let partitions = Arc::new(manager);
 
         let mut core = runtime::Core::new(clock, store, metrics, master_key, settings);
         // Known before the first device is judged.
@@ -125,10 +133,12 @@ impl Runtime {
         runtime::listen_for_notifications(&mut core, &members, &deployments, &coordinator, &writers.notifier, forget_people);
         let caught_up = runtime::replicate_fleet_view(&mut core, &members);
         runtime::watch_completeness(&mut core);
-        let check_counters = periodic::start_reconcilers(&mut core, &writers, &members, &library, &caught_up, settings).await?;
+        let check_counters =
+            periodic::start_reconcilers(&mut core, &writers, &members, &library, &partitions, &caught_up, settings).await?;
         runtime::wait_until_caught_up(caught_up).await;
         // A day may have ended while no node ran.
         core.reconcilers.wake(history::DEVICE_HOURS);
+        core.reconcilers.wake(partition::PARTITIONS);
 
         let runtime::Core { clock, store, metrics: _, master_key, view, ownership, sockets, rules, offers, reconcilers, tasks, stopping } =
             core;
@@ -150,6 +160,8 @@ impl Runtime {
             task_reports,
             notifier,
             library,
+            archives,
+            partitions,
             alerts: rules,
             offers,
             check_counters,

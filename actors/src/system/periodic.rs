@@ -2,6 +2,7 @@
 
 mod alert_records;
 mod clock_offset;
+mod command_queues;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,8 +13,10 @@ use tokio::sync::watch;
 use super::runtime::{Core, Members, Writers};
 use super::start::StartError;
 use crate::agent_updates::{self, CheckCounters};
-use crate::alert::{self, AuditWatch, DeploymentRules, HealthWatch, Outages, Remediation, SystemRules};
+use crate::alert::{self, AuditWatch, CountedTasks, DeploymentRules, HealthWatch, Outages, Remediation, SystemRules};
 use crate::apk_retention;
+use crate::audit_archive;
+use crate::backups;
 use crate::device::DeviceMsg;
 use crate::digest;
 use crate::event_subscriptions;
@@ -21,7 +24,10 @@ use crate::history::{self, RetentionPeriods};
 use crate::housekeeping;
 use crate::partition;
 use crate::reconcile::Reconciler;
+use crate::reconciliation::{self, Records};
+use crate::reports;
 use crate::settings::Settings;
+use crate::storage_samples;
 
 /// Starts every reconciler. The builds that are offered are known when this returns; answers the counters of checks for updates.
 pub(super) async fn start_reconcilers(
@@ -29,6 +35,7 @@ pub(super) async fn start_reconcilers(
     writers: &Writers,
     members: &Members,
     library: &Arc<ApkLibrary>,
+    partitions: &Arc<partition::Manager>,
     caught_up: &watch::Receiver<bool>,
     settings: &Settings,
 ) -> Result<Arc<CheckCounters>, StartError> {
@@ -37,12 +44,25 @@ pub(super) async fn start_reconcilers(
     // Known before the first device asks.
     core.offers.refresh(store).await?;
     let mut reconcilers = vec![
-        partition::reconciler(store, &core.metrics, settings.partition_interval),
+        storage_samples::reconciler(store, &settings.storage_disk),
         clock_offset::reconciler(store, &core.clock, &core.metrics, settings.clock_offset_max),
     ];
+    reconcilers.extend(partition::reconcilers(store, partitions, &core.metrics, settings.partition_interval));
     let interval = settings.history.interval;
     reconcilers.extend(history::reconcilers(store, &core.view, caught_up, settings.device, interval, periods(settings)));
+    let records = Records { clock: core.clock.clone(), store: store.clone(), metrics: core.metrics.clone() };
+    reconcilers.push(reconciliation::reconciler(records.clone(), settings.reconciliation));
+    reconcilers.push(command_queues::reconciler(
+        records,
+        members.name.clone(),
+        Arc::clone(&core.ownership),
+        Arc::clone(&members.parts.directory),
+        settings.reconciliation,
+    ));
+    reconcilers.extend(reports::reconcilers(store, settings.device, interval, settings.reports));
     reconcilers.extend(apk_retention::reconcilers(store, library, interval));
+    reconcilers.push(backups::reconciler(store, &core.clock, &core.metrics, &members.name, &settings.backup, &settings.apks));
+    reconcilers.push(audit_archive::reconciler(store, partitions.archives(), settings.history.audit_kept));
     reconcilers.extend(housekeeping::reconcilers(store, settings.sign_in_failures));
     let outages = Outages::default();
     let woken = Arc::clone(&core.reconcilers);
@@ -75,6 +95,7 @@ fn alerts(core: &Core, writers: &Writers, members: &Members, outages: Outages, s
             ownership: Arc::clone(&core.ownership),
             rules: Arc::clone(&core.rules),
             writer: writers.alerts.clone(),
+            counted: CountedTasks::default(),
         }
         .reconciler(),
         SystemRules {
@@ -87,6 +108,7 @@ fn alerts(core: &Core, writers: &Writers, members: &Members, outages: Outages, s
             metrics: core.metrics.clone(),
             since: None,
             audit: AuditWatch::default(),
+            watches_backups: settings.backup.directory.is_some(),
         }
         .reconciler(),
         HealthWatch {
@@ -123,5 +145,7 @@ fn periods(settings: &Settings) -> RetentionPeriods {
         deployments: settings.deployments.kept,
         update_counters: settings.agent_updates.counters_kept,
         update_outcomes: settings.agent_updates.outcomes_kept,
+        enroll_tokens: settings.history.enroll_tokens_kept,
+        reconciliation_runs: settings.reconciliation.runs_kept,
     }
 }

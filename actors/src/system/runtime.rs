@@ -208,6 +208,7 @@ pub(super) async fn join_cluster(
         fleet: Arc::clone(&core.view),
         metrics: core.metrics.clone(),
         reconcilers: Arc::clone(&core.reconcilers),
+        store: core.store.clone(),
     }));
     core.tasks.spawn(Arc::clone(&core.sockets).keep_announced(router.clone(), view.clone()));
     first_reconcile(&placement).await?;

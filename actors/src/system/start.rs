@@ -73,7 +73,7 @@ pub enum StartError {
     /// Push is configured and does not start.
     #[error(transparent)]
     Push(#[from] PushSetupError),
-    /// The store of APKs does not do.
+    /// The store of APKs or archives does not do.
     #[error(transparent)]
     Apks(#[from] domain::Invalid),
 }
