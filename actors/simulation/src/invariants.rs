@@ -33,6 +33,23 @@ pub(crate) async fn judge(cluster: &Arc<Cluster>, healed_ms: u64) {
     takeovers(cluster, &records);
     service(cluster, &records, healed_ms);
     alerts::notified(cluster).await;
+    reconciled(cluster).await;
+}
+
+/// Derived rows equal what they are derived from, in every comparison of the run, and there were some.
+async fn reconciled(cluster: &Cluster) {
+    let runs = "SELECT check_name || ' ' || checked || ' ' || drifted || ' ' || kinds || ' ' || examples FROM public.reconciliation_run";
+    for run in cluster.database.texts(runs).await {
+        let mut words = run.split(' ');
+        let (Some(check), Some(checked), Some(drifted)) = (words.next(), words.next(), words.next()) else { continue };
+        // Commands are compared with what actors hold, and none is sent here.
+        if check == "last_status" {
+            cluster.history.count("statuses reconciled", checked.parse().unwrap_or(0));
+        }
+        if drifted != "0" {
+            cluster.history.broken("reconciliation", format!("rows differ from what they are derived from: {run}"));
+        }
+    }
 }
 
 /// Rows of a statement: device, bucket in seconds, number of the heartbeat.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actors::placement::ClusterOptions;
 use actors::settings::{
     AgentUpdateSettings, AlertSettings, CertificateExpiry, DeploymentSettings, FailuresKept, HeartbeatSettings, HistorySettings,
-    ReconcileSettings, Settings,
+    ReconcileSettings, ReconciliationSettings, ReportSettings, Settings,
 };
 use actors::{ClusterStart, NetworkStart};
 use apk::ApkSettings;
@@ -16,6 +16,7 @@ use domain::alert::{Rule, RuleSetting, ThresholdScope};
 use domain::command::DispatchPolicy;
 use domain::device::DevicePolicy;
 use domain::notification::NotificationSettings;
+use domain::partition::PartitionSettings;
 use domain::rollout::HaltPolicy;
 use link::protocol::PROTOCOL_MAX;
 use link::{LinkSettings, Network};
@@ -68,9 +69,15 @@ pub(crate) fn settings(folder: &Path) -> Settings {
             hours_kept: TimeDelta::days(92),
             commands_kept: TimeDelta::days(90),
             idempotency_keys_kept: TimeDelta::hours(48),
+            audit_kept: TimeDelta::days(365),
+            enroll_tokens_kept: TimeDelta::days(90),
             interval: ms(60_000),
         },
+        reports: ReportSettings { kept: TimeDelta::days(400), backfill: TimeDelta::days(35), groups_max: 500 },
         partition_interval: ms(600_000),
+        reconciliation: ReconciliationSettings { interval: ms(20_000), ..ReconciliationSettings::default() },
+        partition: PartitionSettings { kept_days: 90, restored_kept_days: 7 },
+        archive: archive::ArchiveSettings::in_folder(folder),
         clock_offset_max: TimeDelta::milliseconds(500),
         reconcile: ReconcileSettings { run_timeout: ms(3_600_000), backoff_max: ms(300_000), batch_rows: 1_000 },
         fcm: None,
@@ -106,6 +113,8 @@ pub(crate) fn settings(folder: &Path) -> Settings {
         },
         alerts: alerts(),
         apks: ApkSettings::in_folder(folder),
+        storage_disk: actors::settings::StorageDisk::default(),
+        backup: actors::settings::BackupSettings::default(),
     }
 }
 

@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+mod partitions;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Mutex;
@@ -20,7 +22,7 @@ const SEEDS: RangeInclusive<u64> = 1..=30;
 /// Most seeds that run at once. Each waits for its database now and then, so that there are more than processors.
 const WORKERS_MAX: usize = 8;
 /// What has to have happened among the seeds of an ordinary run, or the run shows nothing.
-const EXERCISED: [&str; 17] = [
+const EXERCISED: [&str; 18] = [
     "acknowledged by the owner",
     "stored without the owner",
     "heartbeats repeated",
@@ -38,6 +40,7 @@ const EXERCISED: [&str; 17] = [
     "resolves notified",
     "silence notified",
     "changes suppressed",
+    "statuses reconciled",
 ];
 
 /// Value of an environment variable.
