@@ -324,6 +324,30 @@ pub struct ClusterNode {
     /// Its pools of permits; empty when it has not told.
     #[serde(default)]
     pub pools: Vec<ClusterPool>,
+    /// Its connections to the database; null when it has not told.
+    #[serde(default)]
+    pub connections: Option<ClusterConnections>,
+}
+
+/// Connections of a node to the database, and the waits for them.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub struct ClusterConnections {
+    /// Most connections: `database.pool_max_connections`.
+    pub capacity: u32,
+    /// Open connections, used or not.
+    pub open: u32,
+    /// Connections in use.
+    pub in_use: u32,
+    /// Callers that wait for one.
+    pub waiting: u32,
+    /// Average wait over the last minute at most, ms.
+    pub wait_avg_ms: f64,
+    /// Longest wait over the last minute at most, ms.
+    pub wait_max_ms: f64,
+    /// Callers that got none in time since the node started.
+    pub timed_out: u64,
+    /// Connections given up since then, because the database did not answer in time.
+    pub given_up: u64,
 }
 
 /// Pool of permits of a node.

@@ -89,6 +89,9 @@ pub struct AlertStep {
     pub suppressed_by: Option<String>,
     /// Message of the notification.
     pub notification_id: Option<String>,
+    /// Further messages of the notification, to a part of its recipients each.
+    #[serde(default)]
+    pub further_notification_ids: Vec<String>,
 }
 
 /// Delivery of a message to a channel.
@@ -283,8 +286,6 @@ pub struct AlertRule {
     /// Kind of what it is about.
     #[schema(value_type = crate::names::AlertSubjectKind)]
     pub subject: String,
-    /// Whether this build knows what it judges; else it stays silent.
-    pub has_source: bool,
     /// Its settings, the least specific first.
     pub settings: Vec<AlertRuleSetting>,
     /// How often it fired in the last 30 days.

@@ -4,6 +4,28 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+/// 200 of `GET /v1/audit`.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub struct AuditPage {
+    /// Entries, newest first.
+    pub items: Vec<AuditEntry>,
+    /// Cursor of the next page; null if this is the last page.
+    pub next_cursor: Option<String>,
+    /// Older entries, which are in archives and which no search finds; null if there are none.
+    pub archived: Option<AuditArchived>,
+}
+
+/// Entries of the audit trail that are in archives.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub struct AuditArchived {
+    /// Sequence number of the newest of them; the oldest is 1.
+    pub last_seq: i64,
+    /// Its time.
+    pub last_at: String,
+    /// File of the newest archive, relative to the archive's store.
+    pub newest_file: String,
+}
+
 /// One row of `GET /v1/audit`.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct AuditEntry {

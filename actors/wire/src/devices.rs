@@ -264,6 +264,20 @@ pub struct DeviceHistory {
     pub step_seconds: i64,
     /// Oldest first. A measure that nobody told within a point is null: a gap.
     pub points: Vec<HistoryPoint>,
+    /// The days that were read from the archive; null if none were.
+    #[serde(default)]
+    pub archived: Option<ArchivedDays>,
+}
+
+/// Days that were read from the archive.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub struct ArchivedDays {
+    /// The first, UTC.
+    pub first: String,
+    /// The last, UTC.
+    pub last: String,
+    /// How many.
+    pub days: i64,
 }
 
 macro_rules! history_point {

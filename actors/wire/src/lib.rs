@@ -25,6 +25,8 @@ pub mod lenient;
 pub mod names;
 pub mod people;
 pub mod problem;
+pub mod report;
 pub mod socket;
+pub mod storage;
 pub mod tolerant;
 pub mod unique;

@@ -133,10 +133,28 @@ names! {
     AlertChannelKind = { domain::notification::ChannelKind }
     /// Command that mends an alert.
     AlertRemedy = { domain::alert::Remedy }
+    /// Kind of the period of a report.
+    ReportPeriod = { domain::report::PeriodKind }
+    /// Measure of a report.
+    ReportMeasureName = { domain::report::Measure }
     /// Weekday.
     Weekday = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
     /// Kind of an actor of the audit trail.
     ActorKind = ["person", "token", "system", "device"]
+    /// State of a day of heartbeats.
+    PartitionState = { domain::partition::PartitionState }
+    /// Step of the life of a day of heartbeats.
+    PartitionAction = { domain::partition::Action }
+    /// Kind of work on partitions.
+    PartitionWorkKind = { domain::storage::WorkKind }
+    /// State of work on partitions.
+    PartitionWorkState = { domain::storage::WorkState }
+    /// What a reconciliation compares.
+    ReconciliationCheck = { domain::reconciliation::Check }
+    /// How a row differs from what it is derived from.
+    DriftKind = { domain::reconciliation::DriftKind }
+    /// What is known of when the disk is full.
+    StorageForecastKind = ["too_little_data", "unknown_disk", "not_growing", "distant", "full_at"]
     /// Kind of use of an APK.
     ApkUseKind = ["deployment", "rollback", "agent_build"]
 }
@@ -159,6 +177,11 @@ mod tests {
         once.dedup();
         assert_eq!(once.len(), reasons.len(), "{reasons:?}");
         assert!(["rate", "sdk_too_old"].iter().all(|known| reasons.iter().any(|reason| reason == known)), "{reasons:?}");
+    }
+
+    #[test]
+    fn forecasts_have_their_names() {
+        assert_eq!(values(StorageForecastKind::schema()), domain::storage::Forecast::NAMES);
     }
 
     #[test]
