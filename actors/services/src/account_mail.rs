@@ -143,7 +143,7 @@ enum Sent {
     Accepted,
     /// It did not.
     NotAccepted,
-    /// One was sent a moment ago, or the account is disabled.
+    /// One was sent a moment ago, the account is disabled, or has another address by now.
     NotStored,
 }
 
@@ -177,7 +177,7 @@ impl LinkSender<'_> {
         };
         // Who invites is answered at once, and can invite again.
         let waits: &[Duration] = if kind == LinkKind::Reset { &SEND_AGAIN } else { &[] };
-        if !self.store.put_password_link(account, kind, &sha256(&token), (now + holds, pause), by, now).await? {
+        if !self.store.put_password_link((account, email), kind, &sha256(&token), (now + holds, pause), by, now).await? {
             return Ok(Sent::NotStored);
         }
         let attempt = self.notifier.send_link(email, &account.username, message, &token, waits).await;

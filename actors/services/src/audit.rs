@@ -1,14 +1,15 @@
 //! The audit trail, for people: searched, exported as a table, and checked as a chain.
 
+use archive::{ArchiveName, Archives};
 use bytes::Bytes;
 use chrono::SecondsFormat;
 use clock::Clock;
-use domain::ServiceError;
 use domain::access::{Permission, Principal};
-use domain::audit::{AuditAction, AuditFilter, ChainCheck, ChainedEntry, Head, Problem, Target};
+use domain::audit::{AuditAction, AuditArchive, AuditFilter, ChainCheck, ChainedEntry, Head, Problem, Target, chained_at};
 use domain::invalid::in_range;
 use domain::query::PAGE_MAX;
 use domain::spreadsheet::neutralised;
+use domain::{ServiceError, Timestamp};
 use futures_util::stream::{self, Stream, StreamExt};
 use serde_json::json;
 use store::Store;
@@ -44,6 +45,19 @@ pub struct AuditPage {
     pub entries: Vec<ChainedEntry>,
     /// Cursor of the next page; `None`: this is the last one.
     pub next: Option<i64>,
+    /// Older entries, which no search finds: they are in archives.
+    pub archived: Option<ArchivedEntries>,
+}
+
+/// Where entries are that are no longer in the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchivedEntries {
+    /// The newest of them.
+    pub last_seq: i64,
+    /// Its time.
+    pub last_at: Timestamp,
+    /// Name of the newest archive in the store, without the ending.
+    pub newest: String,
 }
 
 /// The audit trail.
@@ -78,7 +92,10 @@ impl AuditService {
         let more = entries.len() as i64 > limit;
         entries.truncate(limit as usize);
         let next = if more { entries.last().map(|row| row.entry.seq) } else { None };
-        Ok(AuditPage { entries, next })
+        let archived = self.store.newest_audit_archive().await?;
+        let archived =
+            archived.map(|archive| ArchivedEntries { last_seq: *archive.range.end(), last_at: archive.last_at, newest: archive.name });
+        Ok(AuditPage { entries, next, archived })
     }
 
     /// The newest entry's place and hash, to be noted where nobody can change it.
@@ -186,6 +203,8 @@ fn cells(row: &ChainedEntry) -> [String; COLUMNS.len()] {
 pub struct AuditChecked {
     /// Entries that were looked at.
     pub entries: u64,
+    /// Those of them that were read from archives.
+    pub archived: u64,
     /// The head when the check began: what was checked ends there, or a little later.
     pub head: Head,
     /// Problems; at most a hundred.
@@ -194,17 +213,27 @@ pub struct AuditChecked {
     pub problems_total: usize,
 }
 
-/// Checks the chain from its first entry to its head, a batch at a time, while others go on writing.
-/// `expected` is a head that was noted elsewhere before.
+/// Checks the chain from its first entry to its head, through its archives and on in the database, a batch at a time, while others go on
+/// writing. `expected` is a head that was noted elsewhere before.
 ///
 /// # Errors
-/// The database is unavailable.
-pub async fn check_audit(store: &Store, expected: Option<Head>) -> Result<AuditChecked, ServiceError> {
+/// The database is unavailable. An archive that cannot be read is a problem of the chain.
+pub async fn check_audit(store: &Store, archives: &Archives, expected: Option<Head>) -> Result<AuditChecked, ServiceError> {
     let head = store.audit_head().await?;
-    let mut checked = AuditChecked { entries: 0, head: head.clone(), problems: Vec::new(), problems_total: 0 };
+    let mut checked = AuditChecked { entries: 0, archived: 0, head: head.clone(), problems: Vec::new(), problems_total: 0 };
     let mut check = ChainCheck::new(expected);
     loop {
         let batch = store.audit_batch(check.last_seq(), BATCH).await?;
+        if batch.first().is_none_or(|first| first.entry.seq != check.last_seq() + 1) {
+            // They are in archives: since long, or since a moment ago.
+            let behind = store.audit_archives(check.last_seq()).await?;
+            if !behind.is_empty() {
+                for archive in behind {
+                    checked.check_archive(archives, &archive, &mut check).await;
+                }
+                continue;
+            }
+        }
         for row in &batch {
             checked.entries += 1;
             let found = check.next(row);
@@ -220,6 +249,42 @@ pub async fn check_audit(store: &Store, expected: Option<Head>) -> Result<AuditC
 }
 
 impl AuditChecked {
+    /// Checks the entries of an archive. Behind one that cannot be read the check goes on where it ends.
+    async fn check_archive(&mut self, archives: &Archives, archive: &AuditArchive, check: &mut ChainCheck) {
+        let ends_with = archive.ends_with();
+        // The chain may go on elsewhere than the record says.
+        let resumed = check.last_seq();
+        let outcome = self.read_archive(archives, archive, check).await;
+        let problem = match outcome {
+            Ok(()) if check.last() == ends_with => return,
+            Ok(()) => "it is not the archive that was recorded: it ends with another entry or hash".to_owned(),
+            Err(problem) => problem,
+        };
+        self.note(vec![Problem::Archive { range: archive.range.clone(), problem }]);
+        debug_assert!(ends_with.seq > resumed, "only archives behind the last entry are read");
+        check.resume(&ends_with);
+    }
+
+    async fn read_archive(&mut self, archives: &Archives, archive: &AuditArchive, check: &mut ChainCheck) -> Result<(), String> {
+        let (table, part) = archive.name.split_once('/').ok_or("its name is none of an archive")?;
+        let name = ArchiveName::new(table, part).map_err(|invalid| invalid.to_string())?;
+        let mut rows = archives.rows(&name, None).await.map_err(|cause| cause.to_string())?;
+        let differs = rows.manifest.sha256 != archive.sha256 || rows.manifest.rows_sha256 != archive.rows_sha256;
+        while let Some(batch) = rows.batches.next().await {
+            let batch = batch.map_err(|cause| cause.to_string())?;
+            for row in 0..batch.rows() {
+                let row = chained_at(&batch, row).ok_or_else(|| format!("{}: row {row} is no entry", archive.name))?;
+                if row.entry.seq <= check.last_seq() {
+                    continue;
+                }
+                (self.entries, self.archived) = (self.entries + 1, self.archived + 1);
+                let found = check.next(&row);
+                self.note(found);
+            }
+        }
+        if differs { Err(format!("{}: its digests are not those that were recorded", archive.name)) } else { Ok(()) }
+    }
+
     fn note(&mut self, found: Vec<Problem>) {
         self.problems_total += found.len();
         let capacity = PROBLEMS_MAX.saturating_sub(self.problems.len());

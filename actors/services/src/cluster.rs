@@ -148,9 +148,31 @@ impl ClusterService {
         principal.require(Permission::ViewCluster)?;
         let moves = self.store.shard_moves(MOVES_MAX).await?;
         let view = self.view.borrow().clone();
+        let nodes = self.nodes(&view);
+        let shards = ShardId::all()
+            .zip(view.shards.iter())
+            .map(|(shard, shard_owner)| ClusterShard { shard, owner: shard_owner.owner, epoch: shard_owner.epoch })
+            .collect();
+        let reconcilers = reconcilers(&nodes);
+        let (nodes, ended) = one_per_name(nodes);
+        Ok(ClusterOverview { this: self.name.clone(), lease_holds: self.lease_holds(), nodes, ended, shards, moves, reconcilers })
+    }
+
+    /// Reconcilers of live nodes, as an overview has them.
+    pub(crate) fn reconcilers(&self) -> Vec<NodeReconciler> {
+        let view = self.view.borrow().clone();
+        reconcilers(&self.nodes(&view))
+    }
+
+    /// Name of this node.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Every node of a view, with what this node knows of it.
+    fn nodes(&self, view: &ClusterView) -> Vec<ClusterNode> {
         let links = self.links.status();
-        let nodes: Vec<ClusterNode> = view
-            .nodes
+        view.nodes
             .iter()
             .map(|row| {
                 let is_this = row.id == view.me;
@@ -163,14 +185,7 @@ impl ClusterService {
                     info: row.clone(),
                 }
             })
-            .collect();
-        let shards = ShardId::all()
-            .zip(view.shards.iter())
-            .map(|(shard, shard_owner)| ClusterShard { shard, owner: shard_owner.owner, epoch: shard_owner.epoch })
-            .collect();
-        let reconcilers = reconcilers(&nodes);
-        let (nodes, ended) = one_per_name(nodes);
-        Ok(ClusterOverview { this: self.name.clone(), lease_holds: self.lease_holds(), nodes, ended, shards, moves, reconcilers })
+            .collect()
     }
 
     /// Drains a node, or ends its draining.

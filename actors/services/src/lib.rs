@@ -45,10 +45,13 @@ mod packages;
 mod passwords;
 mod people;
 mod report_errors;
+mod reports;
+mod request_keys;
 mod revalidation;
 pub mod settings;
 mod sign_in_guard;
 mod standing;
+mod storage;
 mod system;
 mod table_pools;
 mod task_reports;
@@ -65,15 +68,15 @@ use agent_builds::AgentBuildParts;
 pub use agent_builds::{AgentBuildService, AgentUpdate, BuildDetails, BuildStats, NudgePlan, STATS_HOURS_DEFAULT, STATS_HOURS_MAX};
 pub use agent_updates::{UpdateCheck, UpdateOffer, UpdateProgress};
 pub use alerts::{
-    ACKNOWLEDGED_MAX, AcknowledgeOutcome, AlertCount, AlertCursor, AlertDetails, AlertFilter, AlertPage, AlertService, AlertStep,
-    ChannelField, ChannelInput, ChannelRequest, ChannelTest, ChannelValues, ChannelView, Delivery, FIRED_DAYS, PREVIEWED_MAX,
-    PreviewedDevice, RemediationRequest, RemediationView, RouteRequest, RulePreview, RuleRequest, RuleView, SilenceEnd, SilenceRequest,
-    SubscriptionView, WindowRequest, channel_fields, matcher as alert_matcher,
+    ACKNOWLEDGED_MAX, ALERT_GROUPS_MAX, AcknowledgeOutcome, AlertCount, AlertCursor, AlertDetails, AlertFilter, AlertPage, AlertService,
+    AlertStep, AlertsTogether, ChannelField, ChannelInput, ChannelRequest, ChannelTest, ChannelValues, ChannelView, Delivery, FIRED_DAYS,
+    PREVIEWED_MAX, PreviewedDevice, RemediationRequest, RemediationView, RouteRequest, RulePreview, RuleRequest, RuleView, SilenceEnd,
+    SilenceRequest, SubscriptionView, Together, WindowRequest, channel_fields, matcher as alert_matcher,
 };
 pub use api_tokens::{ApiTokenOwner, ApiTokenPage, ApiTokenService, IssuedApiToken};
 pub use apk_uploads::{UploadError, UploadFacts};
 pub use apks::{ApkCursor, ApkService, DownloadLink};
-pub use audit::{AuditChecked, AuditPage, AuditService, check_audit};
+pub use audit::{ArchivedEntries, AuditChecked, AuditPage, AuditService, check_audit};
 pub use auth::{AuthService, ClientInfo, SignedIn};
 pub use cluster::{ClusterNode, ClusterOverview, ClusterService, ClusterShard, NodeReconciler, set_draining};
 pub use command_batches::{BatchDetails, BatchRequest, Expected, Planned};
@@ -91,10 +94,15 @@ pub use enrollment::{Enrolled, EnrollmentService, NewToken, TokenPage};
 pub use enrollment_agent::{EnrollmentAgent, EnrollmentApk};
 pub use filters::{FilterPatch, FilterRequest, FilterService};
 pub use flags::{FlagService, FlagState};
-pub use history::{DeviceHistory, EventPage, EventView, FLEET_HOURS_DEFAULT, FLEET_HOURS_MAX, HistoryService};
+pub use history::{ArchivedDays, DeviceHistory, EventPage, EventView, FLEET_HOURS_DEFAULT, FLEET_HOURS_MAX, HistoryService};
 pub use import_table::{FieldChange, IMPORT_ROWS_MAX, ImportReport, RowChange, RowProblem};
 pub use passwords::check_password;
 use people::{People, PeopleParts};
+pub use reports::{ReportRequest, ReportScheduleRequest, ReportScheduleView, ReportService, ReportView};
+pub use request_keys::{CallEnd, RequestKey, RequestKeys, TakenKey};
 pub use revalidation::Revalidation;
+pub use storage::{
+    PARTITIONS_DRAWN_DAYS, PartitionCount, PartitionPage, Sizes, StorageOverview, StorageParts, StorageService, StorageView, WorkRequest,
+};
 pub use system::System;
 pub use table_pools::{ReadSettings, TablePools, TableSettings};

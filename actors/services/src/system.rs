@@ -16,6 +16,7 @@ use store::Store;
 
 use crate::credential_cache::CredentialCache;
 use crate::crypto::{Bcrypt, TokenSigner};
+use crate::history::HistoryParts;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::standing::Standing;
@@ -23,7 +24,7 @@ use crate::token_guard::TokenGuard;
 use crate::{
     AccessTrail, AccountMail, AccountService, AgentBuildParts, AgentBuildService, AgentService, AlertService, ApiTokenService, ApkService,
     AuditService, AuthService, ClusterService, CommandService, DeploymentService, DeviceService, EnrollmentService, FilterService,
-    FlagService, HistoryService, PeopleParts, TablePools,
+    FlagService, HistoryService, PeopleParts, ReportService, RequestKeys, StorageParts, StorageService, StorageView, TablePools,
 };
 
 /// The running system of a node.
@@ -51,7 +52,7 @@ pub struct System {
     /// APKs and managed packages.
     pub apks: ApkService,
     /// Events of devices, for people.
-    pub history: HistoryService,
+    pub history: Arc<HistoryService>,
     /// Who was refused what.
     pub trail: Arc<AccessTrail>,
     /// The audit trail.
@@ -60,12 +61,18 @@ pub struct System {
     pub agent_builds: Arc<AgentBuildService>,
     /// Alerts, for people.
     pub alerts: Arc<AlertService>,
+    /// Reports of the fleet.
+    pub reports: ReportService,
     /// Filters that people keep.
     pub filters: FilterService,
     /// Sessions and heartbeats of devices.
     pub agent: AgentService,
+    /// Storage of history, for people.
+    pub storage: Arc<StorageService>,
     /// Nodes and shards, for people.
-    pub cluster: ClusterService,
+    pub cluster: Arc<ClusterService>,
+    /// Keys by which calls that create something are carried out once.
+    pub request_keys: RequestKeys,
     /// Finds device actors.
     pub router: DeviceRouter,
     runtime: Runtime,
@@ -123,12 +130,14 @@ impl System {
     /// Hands the shards over: from now on other nodes own the devices, and this one only passes
     /// on what still comes in. Answers whether it was done within `patience`.
     pub async fn hand_over(&self, patience: Duration) -> bool {
+        self.storage.stop();
         self.runtime.hand_over(patience).await
     }
 
     /// Stops the actors and flushes the writers. Call it once intake is closed;
     /// what was accepted is finished. Answers whether all of it was within `patience`.
     pub async fn stop(&self, patience: Duration) -> bool {
+        self.storage.stop();
         self.runtime.stop(patience).await
     }
 }
@@ -182,6 +191,14 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
         settings: limits.agent_updates.clone(),
         metrics: metrics.clone(),
     }));
+    let cluster = Arc::new(ClusterService::new(
+        clock.clone(),
+        store.clone(),
+        runtime.cluster_view.clone(),
+        Arc::clone(&runtime.links),
+        Arc::clone(&runtime.ownership),
+        runtime.name.clone(),
+    ));
     System {
         trail,
         clock: clock.clone(),
@@ -223,7 +240,15 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
         )),
         flags: FlagService::new(clock.clone(), store.clone()),
         apks: ApkService::new(clock.clone(), store.clone(), Arc::clone(&runtime.library)),
-        history: HistoryService::new(clock.clone(), store.clone(), Arc::clone(view), limits.device, tables.clone()),
+        history: Arc::new(HistoryService::new(HistoryParts {
+            clock: clock.clone(),
+            store: store.clone(),
+            view: Arc::clone(view),
+            policy: limits.device,
+            tables: tables.clone(),
+            archives: runtime.archives.clone(),
+            hours_kept: limits.history.hours_kept,
+        })),
         alerts: Arc::new(AlertService::new(
             clock.clone(),
             store.clone(),
@@ -232,16 +257,23 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
             Arc::clone(&runtime.alerts),
             runtime.notifier.clone(),
         )),
-        audit: AuditService::new(clock.clone(), store.clone(), tables),
+        reports: ReportService::new(clock.clone(), store.clone(), tables.clone(), limits.reports.groups_max),
+        audit: AuditService::new(clock.clone(), store.clone(), tables.clone()),
         filters: FilterService::new(clock.clone(), store.clone()),
-        cluster: ClusterService::new(
-            clock.clone(),
-            store.clone(),
-            runtime.cluster_view.clone(),
-            Arc::clone(&runtime.links),
-            Arc::clone(&runtime.ownership),
-            runtime.name.clone(),
-        ),
+        storage: Arc::new(StorageService::new(StorageParts {
+            clock: clock.clone(),
+            store: store.clone(),
+            partitions: Arc::clone(&runtime.partitions),
+            cluster: Arc::clone(&cluster),
+            tables,
+            view: StorageView {
+                kept_days: limits.partition.kept_days,
+                archive_url: runtime.archives.url().to_owned(),
+                interval: limits.partition_interval,
+                backup_every: limits.backup.every.filter(|_| limits.backup.directory.is_some()),
+            },
+        })),
+        cluster,
         agent: AgentService::new(
             clock.clone(),
             store.clone(),
@@ -257,6 +289,7 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
             tokens,
             metrics,
         ),
+        request_keys: RequestKeys::new(clock.clone(), store.clone(), &runtime.master_key),
         router: router.clone(),
         runtime,
     }

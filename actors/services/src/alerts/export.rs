@@ -82,11 +82,11 @@ impl AlertService {
 
 /// The conditions of a filter, for the record.
 fn audited(filter: &AlertFilter) -> serde_json::Value {
-    let AlertFilter { states, rule, min_severity, subject, group, since, until } = filter;
+    let AlertFilter { states, rule, min_severity, subject, group, tag, since, until } = filter;
     let conditions = json!({
         "states": (!states.is_empty()).then(|| states.iter().map(|state| state.as_str()).collect::<Vec<_>>()),
         "rule": rule.map(|rule| rule.as_str()), "min_severity": min_severity.map(|severity| severity.as_str()),
-        "subject": subject.as_ref().map(ToString::to_string), "group": group, "since": since, "until": until,
+        "subject": subject.as_ref().map(ToString::to_string), "group": group, "tag": tag, "since": since, "until": until,
     });
     let given = conditions.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
     let given: serde_json::Map<_, _> = given.map(|(name, value)| (name.clone(), value.clone())).collect();

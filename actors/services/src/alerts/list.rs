@@ -23,8 +23,8 @@ impl AlertFilter {
     /// # Errors
     /// Names the field and its limit.
     pub(super) fn checked(self) -> Result<Self, Invalid> {
-        if let Some(group) = &self.group {
-            opaque("group", group, FILTER_TEXT_MAX_CHARS)?;
+        for (field, label) in [("group", &self.group), ("tag", &self.tag)] {
+            label.as_ref().map(|label| opaque(field, label, FILTER_TEXT_MAX_CHARS)).transpose()?;
         }
         if let (Some(since), Some(until)) = (self.since, self.until)
             && until < since
@@ -78,21 +78,25 @@ impl AlertService {
         Ok(AlertPage { alerts, next })
     }
 
-    /// The statement's conditions. A group is meant however it is written: as devices of the fleet have it.
+    /// The statement's conditions. A group or tag is meant however it is written: as devices of the fleet have it.
     pub(super) fn query(&self, filter: AlertFilter, after: Option<AlertCursor>) -> AlertQuery {
-        let AlertFilter { states, rule, min_severity, subject, group, since, until } = filter;
-        let mut groups: Vec<String> = group.into_iter().collect();
-        if let Some(wanted) = groups.first().cloned() {
+        let AlertFilter { states, rule, min_severity, subject, group, tag, since, until } = filter;
+        let (mut groups, mut tags): (Vec<_>, Vec<_>) = (group.iter().cloned().collect(), tag.iter().cloned().collect());
+        if group.is_some() || tag.is_some() {
             self.fleet.visit(|device| {
-                for known in &device.identity.groups {
-                    if name::same(known, &wanted) && !groups.contains(known) {
-                        groups.push(known.clone());
+                for (wanted, written, known) in [(&group, &mut groups, &device.identity.groups), (&tag, &mut tags, &device.identity.tags)] {
+                    let Some(wanted) = wanted else { continue };
+                    let others = known.iter().filter(|known| name::same(known, wanted));
+                    for other in others {
+                        if !written.contains(other) {
+                            written.push(other.clone());
+                        }
                     }
                 }
             });
         }
         let after = after.map(|cursor| (cursor.at, cursor.id));
-        AlertQuery { states, rule, min_severity, subject, groups, since, until, after, ..AlertQuery::default() }
+        AlertQuery { states, rule, min_severity, subject, groups, tags, since, until, after, ..AlertQuery::default() }
     }
 
     /// Alerts of a device that were open between these times, the newest first.
@@ -124,7 +128,8 @@ impl AlertService {
         principal.require(Permission::ViewAlerts)?;
         let alert = self.store.alert(id).await?.ok_or(ServiceError::NotFound("alert"))?;
         let history: Vec<_> = self.store.alert_history(id, HISTORY_MAX).await?;
-        let messages: Vec<NotificationId> = history.iter().filter_map(|step| step.notification).collect();
+        let messages: Vec<NotificationId> =
+            history.iter().flat_map(|step| step.notification.into_iter().chain(step.further.iter().copied())).collect();
         let sees_answers = principal.may(Permission::ManageAlertChannels);
         let deliveries = if messages.is_empty() { Vec::new() } else { self.store.message_deliveries(&messages, DELIVERIES_MAX).await? };
         let notice = self.store.alert_notice(id).await?;
@@ -138,6 +143,7 @@ impl AlertService {
             settled_at: step.settled_at,
             suppressed_by: step.suppressed_by,
             notification: step.notification,
+            further: step.further,
         };
         Ok(AlertDetails {
             alert,

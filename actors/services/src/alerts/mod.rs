@@ -2,8 +2,10 @@
 
 mod channels;
 mod export;
+mod groups;
 mod list;
 mod preview;
+mod raised;
 mod remediation;
 mod routes;
 mod rules;
@@ -27,6 +29,7 @@ use store::Store;
 use super::table_pools::TablePools;
 
 pub use channels::{ChannelField, ChannelInput, ChannelRequest, ChannelTest, ChannelValues, ChannelView, channel_fields};
+pub use groups::{ALERT_GROUPS_MAX, AlertsTogether, Together};
 pub use preview::{PREVIEWED_MAX, PreviewedDevice, RulePreview};
 pub use remediation::{RemediationRequest, RemediationView};
 pub use routes::RouteRequest;
@@ -54,6 +57,8 @@ pub struct AlertFilter {
     pub subject: Option<Subject>,
     /// Group that the device was in when the alert was raised.
     pub group: Option<String>,
+    /// Tag that the device had when the alert was raised.
+    pub tag: Option<String>,
     /// Not raised earlier.
     pub since: Option<Timestamp>,
     /// Not raised later.
@@ -131,6 +136,8 @@ pub struct AlertStep {
     pub suppressed_by: Option<Suppression>,
     /// Message of the notification.
     pub notification: Option<NotificationId>,
+    /// Further messages of it, to a part of its recipients each.
+    pub further: Vec<NotificationId>,
 }
 
 /// Delivery of a message to a channel.
@@ -223,12 +230,13 @@ pub struct AlertService {
     /// Settings of rules; of them the configured ones are taken.
     rules: Arc<AlertRules>,
     notifier: Notifier,
+    raised: raised::RaisedCounts,
 }
 
 impl AlertService {
     /// The service over a store and the devices of a node, the settings of rules, and the channels of notifications.
     pub fn new(clock: Clock, store: Store, fleet: Arc<FleetView>, tables: TablePools, rules: Arc<AlertRules>, notifier: Notifier) -> Self {
-        Self { clock, store, fleet, tables, rules, notifier }
+        Self { clock, store, fleet, tables, rules, notifier, raised: raised::RaisedCounts::default() }
     }
 }
 

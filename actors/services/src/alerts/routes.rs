@@ -7,7 +7,7 @@ use domain::deployment::MaintenanceWindow;
 use domain::notification::{DigestTime, ROUTES_MAX, Route};
 use domain::{ChannelId, Invalid, RouteId, ServiceError};
 use serde_json::{Value, json};
-use store::AuditEntry;
+use store::{AuditEntry, ChannelRow};
 
 use super::AlertService;
 
@@ -76,11 +76,8 @@ impl AlertService {
         self.routes(principal).await?.into_iter().find(|route| route.id == id).ok_or(ServiceError::NotFound("route"))
     }
 
-    pub(super) async fn existing(&self, channel: ChannelId) -> Result<(), ServiceError> {
-        match self.store.alert_channel(channel).await? {
-            Some(_) => Ok(()),
-            None => Err(Invalid::new("channel_id", "not a channel").into()),
-        }
+    pub(super) async fn existing(&self, channel: ChannelId) -> Result<ChannelRow, ServiceError> {
+        Ok(self.store.alert_channel(channel).await?.ok_or_else(|| Invalid::new("channel_id", "not a channel"))?)
     }
 
     /// Makes a route.

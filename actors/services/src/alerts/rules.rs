@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use chrono::TimeDelta;
 use domain::access::{Permission, Principal};
 use domain::alert::{
     ResolvedRule, Rule, RuleSetting, SETTINGS_MAX, ScopedDevice, Severity, SubjectKind, ThresholdScope, check_all, resolve,
@@ -111,8 +110,7 @@ impl AlertService {
         principal.require(Permission::ViewAlerts)?;
         let _permit = self.tables.read(principal).await?;
         let settings = self.settings().await?;
-        let since = self.clock.now() - TimeDelta::days(FIRED_DAYS);
-        let fired: HashMap<Rule, u64> = self.store.alerts_raised(since).await?.into_iter().collect();
+        let fired = self.raised.get(&self.store, FIRED_DAYS, self.clock.now()).await?;
         let mut open: HashMap<Rule, u64> = HashMap::new();
         for (rule, _, _, alerts) in self.store.open_alert_counts().await? {
             *open.entry(rule).or_default() += alerts;

@@ -1,9 +1,9 @@
-//! Subscriptions of channels to events: what the audit trail records.
+//! Subscriptions of channels to events: what the audit trail records, and what happens to devices.
 
 use domain::access::{Permission, Principal};
 use domain::audit::{AuditAction, Target};
 use domain::notification::{EventSubscription, SUBSCRIPTIONS_MAX};
-use domain::{ChannelId, ServiceError, SubscriptionId, Timestamp};
+use domain::{ChannelId, Invalid, ServiceError, SubscriptionId, Timestamp};
 use serde_json::json;
 use store::{AuditEntry, Subscribed};
 
@@ -44,7 +44,7 @@ impl AlertService {
         Ok(self.store.event_subscriptions(false, 1, SUBSCRIPTIONS_MAX as i64).await?.into_iter().map(view).collect())
     }
 
-    /// Subscribes a channel to actions of the audit trail, from now on.
+    /// Subscribes a channel to actions of the audit trail and to events of devices, from now on.
     ///
     /// # Errors
     /// Forbidden, an action is none, there is no such channel, or there are too many subscriptions.
@@ -56,7 +56,9 @@ impl AlertService {
     ) -> Result<SubscriptionView, ServiceError> {
         authorize(principal)?;
         let subscription = EventSubscription { id: SubscriptionId(self.clock.new_id()), channel, actions }.checked()?;
-        self.existing(channel).await?;
+        if self.existing(channel).await?.channel.kind.keeps_incidents() {
+            return Err(Invalid::new("channel_id", "a channel of PagerDuty, which has incidents alone; subscribe another one").into());
+        }
         let entry = entry(principal, AuditAction::EventSubscriptionMade, &subscription)
             .after(json!({ "channel_id": channel.to_string(), "actions": subscription.actions }));
         let (by, now) = (principal.username(), self.clock.now());

@@ -1,9 +1,14 @@
 //! History and events of a device, history and distributions of the fleet.
 
+mod archived;
+mod export;
+mod sources;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use chrono::{Days, NaiveDate, NaiveTime, TimeDelta};
+use archive::Archives;
+use chrono::TimeDelta;
 use clock::Clock;
 use domain::access::{Permission, Principal};
 use domain::device::DevicePolicy;
@@ -11,14 +16,16 @@ use domain::distribution::Distributions;
 use domain::event::{EventCursor, EventKind};
 use domain::history::{FleetSample, HOUR_S, HistoryPlan, HistoryRequest, Point, Slot, downsample};
 use domain::invalid::in_range;
-use domain::partition::day_of;
 use domain::query::PAGE_MAX;
 use domain::{DeviceId, ServiceError, Timestamp};
 use store::Store;
+use tokio::sync::Semaphore;
 
 use actors::fleet_view::FleetView;
 
 use super::table_pools::TablePools;
+pub use sources::ArchivedDays;
+use sources::{Sources, margin};
 
 /// Replaced devices whose history is part of a device's.
 const REPLACED_MAX: i64 = 5;
@@ -34,6 +41,8 @@ pub struct DeviceHistory {
     pub plan: HistoryPlan,
     /// One point for each step, oldest first.
     pub points: Vec<Point>,
+    /// The days that were read from the archive, if any were.
+    pub archived: Option<ArchivedDays>,
 }
 
 /// An event of a device.
@@ -60,98 +69,93 @@ pub struct EventPage {
     pub next: Option<EventCursor>,
 }
 
-/// Kind of the event.
+/// History and events, for people.
 pub struct HistoryService {
     clock: Clock,
     store: Store,
     view: Arc<FleetView>,
     policy: DevicePolicy,
     tables: TablePools,
+    archives: Archives,
+    /// Turns at reading archives, which take memory and the store's bandwidth.
+    archive_reads: Semaphore,
+    /// Retention of hourly aggregates.
+    hours_kept: TimeDelta,
+}
+
+/// Parts of the service.
+pub(crate) struct HistoryParts {
+    pub(crate) clock: Clock,
+    pub(crate) store: Store,
+    pub(crate) view: Arc<FleetView>,
+    pub(crate) policy: DevicePolicy,
+    pub(crate) tables: TablePools,
+    pub(crate) archives: Archives,
+    pub(crate) hours_kept: TimeDelta,
 }
 
 impl HistoryService {
-    /// The service over a store and the fleet.
-    pub fn new(clock: Clock, store: Store, view: Arc<FleetView>, policy: DevicePolicy, tables: TablePools) -> Self {
-        Self { clock, store, view, policy, tables }
+    /// The service over a store, its archives and the fleet.
+    pub(crate) fn new(parts: HistoryParts) -> Self {
+        let HistoryParts { clock, store, view, policy, tables, archives, hours_kept } = parts;
+        let archive_reads = Semaphore::new(archives.settings().reads_max);
+        Self { clock, store, view, policy, tables, archives, archive_reads, hours_kept }
     }
 
     /// History of a device, as evenly spaced points. Also of a device that was deleted, for
-    /// as long as it can be restored.
+    /// as long as it can be restored. Days whose heartbeats are no longer in the database are read from the archive.
     ///
     /// # Errors
-    /// Forbidden, a range or number of points out of its limits, or there is no such device.
+    /// Forbidden, a range or number of points out of its limits, there is no such device, or reading the archive takes more bytes or longer
+    /// than it may.
     pub async fn device(&self, principal: &Principal, id: DeviceId, request: HistoryRequest) -> Result<DeviceHistory, ServiceError> {
         principal.require(Permission::ViewDevices)?;
         let now = self.clock.now();
         let plan = request.plan(now)?;
-        let _permit = self.tables.read(principal).await?;
+        let permit = self.tables.read(principal).await?;
         self.store.device_access(id).await?.ok_or(ServiceError::NotFound("device"))?;
-        // Heartbeats are removed before hours are: what reaches back that far is plotted by the hour.
-        if !plan.from_aggregates && self.reaches_beyond_heartbeats(plan).await? {
-            let step_s = (plan.step_s + HOUR_S - 1) / HOUR_S * HOUR_S;
-            let from = plan.from - TimeDelta::seconds(plan.from.timestamp().rem_euclid(step_s));
-            return self.assemble(id, HistoryPlan { from, step_s, from_aggregates: true, ..plan }).await;
-        }
-        self.assemble(id, plan).await
-    }
-
-    /// Whether there is a day in it whose hours were aggregated and whose heartbeats are removed.
-    async fn reaches_beyond_heartbeats(&self, plan: HistoryPlan) -> Result<bool, ServiceError> {
-        let aggregated = self.store.aggregated_days(plan.from.date_naive(), plan.to.date_naive()).await?;
-        if aggregated.is_empty() {
-            return Ok(false);
-        }
-        let kept: HashSet<NaiveDate> = self.store.partitions().await?.iter().filter_map(|table| day_of(table)).collect();
-        Ok(aggregated.iter().any(|day| !kept.contains(day)))
-    }
-
-    /// History of a device and of those that it has replaced.
-    async fn assemble(&self, id: DeviceId, plan: HistoryPlan) -> Result<DeviceHistory, ServiceError> {
+        let (plan, sources) = self.sources(plan, now).await?;
         let offline_after = self.policy.offline_after;
-        let slot_s = plan.slot_s();
         // What was told just before keeps the device online at first.
-        let before = TimeDelta::seconds(slot_s * ((offline_after.num_seconds().min(86_400) + slot_s - 1) / slot_s));
-        let (from, to) = (plan.from - before, plan.to);
-        let mut slots = self.slots(&plan, id, from, to, slot_s).await?;
+        let from = plan.from - margin(offline_after, plan.slot_s());
+        let mut stored = vec![(id, self.stored(&plan, id, from, &sources).await?)];
         for replaced in self.store.replaced_devices(id, REPLACED_MAX).await? {
-            let known: HashSet<Timestamp> = slots.iter().map(|slot| slot.at).collect();
-            let earlier = self.slots(&plan, replaced, from, to, slot_s).await?;
-            slots.extend(earlier.into_iter().filter(|slot| !known.contains(&slot.at)));
+            stored.push((replaced, self.stored(&plan, replaced, from, &sources).await?));
         }
-        slots.sort_by_key(|slot| slot.at);
-        Ok(DeviceHistory { plan, points: downsample(&plan, &slots, offline_after) })
+        // What the archive has takes no connection to the database.
+        drop(permit);
+        let runs = sources.archive_runs(&plan, from);
+        // One turn for the device and those that it replaced: the limits are those of the request.
+        let turn = if runs.is_empty() { None } else { Some(self.archive_turn().await?) };
+        let mut slots: Vec<Slot> = Vec::new();
+        for (id, mut found) in stored {
+            if let Some(turn) = &turn {
+                found.extend(self.archived(turn, id, &runs, &sources.archived, plan.slot_s()).await?);
+            }
+            let known: HashSet<Timestamp> = slots.iter().map(|slot| slot.at).collect();
+            slots.extend(found.into_iter().filter(|slot| !known.contains(&slot.at)));
+        }
+        slots.sort_by_key(|slot| (slot.at, slot.first_at));
+        let archived = ArchivedDays::of(&runs, plan.from);
+        Ok(DeviceHistory { plan, points: downsample(&plan, &slots, offline_after), archived })
     }
 
-    async fn slots(
-        &self,
-        plan: &HistoryPlan,
-        id: DeviceId,
-        from: Timestamp,
-        to: Timestamp,
-        slot_s: i64,
-    ) -> Result<Vec<Slot>, ServiceError> {
-        if plan.from_aggregates { self.hours(id, from, to).await } else { self.exact(id, from, to, slot_s).await }
+    /// Slots of a device that the database has: hours where they are aggregated, else heartbeats.
+    async fn stored(&self, plan: &HistoryPlan, id: DeviceId, from: Timestamp, sources: &Sources) -> Result<Vec<Slot>, ServiceError> {
+        if !plan.from_aggregates {
+            return self.exact(id, from, plan.to, plan.slot_s()).await;
+        }
+        let mut slots = self.store.hour_slots(id, from, plan.to).await?;
+        slots.retain(|slot| sources.has_hours(slot.at.date_naive()));
+        for (begin, end) in sources.heartbeat_runs(plan, from) {
+            slots.extend(self.exact(id, begin, end, HOUR_S).await?);
+        }
+        Ok(slots)
     }
 
     async fn exact(&self, id: DeviceId, from: Timestamp, to: Timestamp, slot_s: i64) -> Result<Vec<Slot>, ServiceError> {
         let offline_after_s = i32::try_from(self.policy.offline_after.num_seconds()).unwrap_or(i32::MAX);
         Ok(self.store.heartbeat_slots(id, from, to, slot_s, offline_after_s).await?)
-    }
-
-    /// Hourly aggregates; for days without, their heartbeats.
-    async fn hours(&self, id: DeviceId, from: Timestamp, to: Timestamp) -> Result<Vec<Slot>, ServiceError> {
-        let (first, last) = (from.date_naive(), to.date_naive());
-        let aggregated: HashSet<NaiveDate> = self.store.aggregated_days(first, last).await?.into_iter().collect();
-        let mut slots = self.store.hour_slots(id, from, to).await?;
-        slots.retain(|slot| aggregated.contains(&slot.at.date_naive()));
-        let days: Vec<NaiveDate> = first.iter_days().take_while(|day| *day <= last).filter(|day| !aggregated.contains(day)).collect();
-        for run in days.chunk_by(|a, b| *b == *a + Days::new(1)) {
-            let begin = run[0].and_time(NaiveTime::MIN).and_utc().max(from);
-            let end = (run[run.len() - 1] + Days::new(1)).and_time(NaiveTime::MIN).and_utc().min(to);
-            slots.extend(self.exact(id, begin, end, HOUR_S).await?);
-        }
-        slots.sort_by_key(|slot| slot.at);
-        Ok(slots)
     }
 
     /// Events of a device, newest first; only those of `kinds` if any are named. Also of a
