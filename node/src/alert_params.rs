@@ -22,6 +22,7 @@ pub(crate) struct FilterTexts {
     pub(crate) device_id: Option<String>,
     pub(crate) deployment_id: Option<String>,
     pub(crate) group: Option<String>,
+    pub(crate) tag: Option<String>,
     pub(crate) since: Option<String>,
     pub(crate) until: Option<String>,
 }
@@ -36,7 +37,7 @@ fn given(text: Option<String>) -> Option<String> {
 /// # Errors
 /// Names the condition and the problem.
 pub(crate) fn filter(texts: FilterTexts) -> Result<AlertFilter, Invalid> {
-    let FilterTexts { state, rule, min_severity, device_id, deployment_id, group, since, until } = texts;
+    let FilterTexts { state, rule, min_severity, device_id, deployment_id, group, tag, since, until } = texts;
     let states = match given(state).as_deref() {
         None => Vec::new(),
         Some("open") => vec![AlertState::Firing, AlertState::Acknowledged],
@@ -55,6 +56,7 @@ pub(crate) fn filter(texts: FilterTexts) -> Result<AlertFilter, Invalid> {
         min_severity: given(min_severity).map(|name| Severity::parse("min_severity", &name)).transpose()?,
         subject: None,
         group: given(group),
+        tag: given(tag),
         since: given(since).map(|text| parse_time("since", &text)).transpose()?,
         until: given(until).map(|text| parse_time("until", &text)).transpose()?,
     };
@@ -103,6 +105,7 @@ pub(crate) fn details(details: AlertDetails, now: Timestamp) -> alert::AlertDeta
         settled_at: step.settled_at.map(time),
         suppressed_by: step.suppressed_by.map(|cause| cause.as_str().to_owned()),
         notification_id: step.notification.map(|id| id.to_string()),
+        further_notification_ids: step.further.iter().map(ToString::to_string).collect(),
     };
     alert::AlertDetails {
         alert: alert(details.alert, now),
@@ -211,7 +214,6 @@ pub(crate) fn rule(view: RuleView) -> alert::AlertRule {
         label: spec.label.to_owned(),
         meaning: spec.meaning.to_owned(),
         subject: spec.subject.as_str().to_owned(),
-        has_source: view.rule.has_source(),
         settings: view.settings.into_iter().map(setting).collect(),
         fired_30d: view.fired,
         open: view.open,

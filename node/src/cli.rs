@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use chrono::NaiveDate;
+use clap::{Parser, Subcommand, ValueEnum};
+use uuid::Uuid;
 
+use crate::backup_args::BackupCommand;
 use crate::ctl::CtlArgs;
 
 /// A node of the NexMDM device-management server.
@@ -43,6 +46,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: AuditCommand,
     },
+    /// Backups: database, keys, APKs and archives in one encrypted file.
+    Backup {
+        #[command(subcommand)]
+        command: BackupCommand,
+    },
     /// Effective configuration.
     Config {
         #[command(subcommand)]
@@ -66,6 +74,11 @@ pub(crate) enum Command {
     },
     /// API client: manage the fleet from a terminal or a script.
     Ctl(Box<CtlArgs>),
+    /// Daily partitions of heartbeats and their archives.
+    Partitions {
+        #[command(subcommand)]
+        command: PartitionsCommand,
+    },
     /// Run only the private PostgreSQL until Ctrl-C; prints its URL.
     Database {
         /// Make a new database if the data folder has none.
@@ -152,6 +165,81 @@ pub(crate) enum AuditCommand {
         #[arg(long, value_name = "SEQ:HASH")]
         expect: Option<String>,
     },
+}
+
+/// Subcommands for partitions.
+#[derive(Subcommand)]
+pub(crate) enum PartitionsCommand {
+    /// List the days: state, rows, sizes, archive, and what is next.
+    List {
+        /// Output format.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Do what is due: create, attach, analyze, archive, verify, drop. Exit code 0 if all of it is done.
+    Run {
+        /// Only show what is due.
+        #[arg(long)]
+        dry_run: bool,
+        /// Plan and act as of noon (UTC) of this day; refused beside a live node.
+        #[arg(long, value_name = "YYYY-MM-DD")]
+        today: Option<NaiveDate>,
+        /// With --today: also beside a live node.
+        #[arg(long, requires = "today")]
+        force: bool,
+        /// Output format.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Archive a day that is over, and verify the archive; the partition stays.
+    Archive {
+        /// The day.
+        #[arg(value_name = "YYYY-MM-DD")]
+        day: NaiveDate,
+        /// Output format.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Read archives back from the store and compare them with what is recorded. Exit code 0 if they match.
+    Verify {
+        /// The day [default: every day that has an archive].
+        #[arg(value_name = "YYYY-MM-DD")]
+        day: Option<NaiveDate>,
+        /// Output format.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Bring a dropped day back from its archive, for history.restored_kept_days.
+    Restore {
+        /// The day.
+        #[arg(value_name = "YYYY-MM-DD")]
+        day: NaiveDate,
+        /// Output format.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Print the rows of a day's archive: CSV, or with --output json an object per line.
+    Export {
+        /// The day.
+        #[arg(value_name = "YYYY-MM-DD")]
+        day: NaiveDate,
+        /// Only the rows of these devices [default: of all].
+        #[arg(value_name = "DEVICE")]
+        devices: Vec<Uuid>,
+        /// Output format.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+}
+
+/// Output formats.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For scripts.
+    Json,
 }
 
 /// Subcommands for keys and certificates.

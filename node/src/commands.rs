@@ -4,6 +4,7 @@ use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use archive::Archives;
 use clock::Clock;
 use domain::access::{Principal, Role};
 use domain::account::AccountChange;
@@ -114,7 +115,7 @@ async fn with_console<T>(config: Config, work: impl AsyncFnOnce(&Console) -> any
 }
 
 /// Whoever runs the command.
-fn console_user() -> Principal {
+pub(crate) fn console_user() -> Principal {
     Principal::Console { os_user: whoami::username().unwrap_or_else(|_| "unknown".to_owned()) }
 }
 
@@ -211,7 +212,12 @@ pub(crate) async fn audit(config: Config, command: AuditCommand) -> anyhow::Resu
     let AuditCommand::Verify { expect } = command;
     let expected = expect.map(|expect| Head::parse("--expect", &expect)).transpose()?;
     let database = Database::open_existing(&config).await?;
-    let checked = services::check_audit(&database.store, expected).await.map_err(for_console);
+    let checked = async {
+        // It makes its folder, which a command in a wrong folder must not.
+        let archives = Archives::open(config.archive_settings())?;
+        services::check_audit(&database.store, &archives, expected).await.map_err(for_console)
+    };
+    let checked = checked.await;
     database.close().await?;
     let checked = checked?;
     for problem in &checked.problems {
@@ -219,7 +225,8 @@ pub(crate) async fn audit(config: Config, command: AuditCommand) -> anyhow::Resu
     }
     match checked.problems_total {
         0 => {
-            println!("The audit trail is intact: {} entries, head {}.", checked.entries, checked.head);
+            let archived = if checked.archived > 0 { format!(", {} of them in archives", checked.archived) } else { String::new() };
+            println!("The audit trail is intact: {} entries{archived}, head {}.", checked.entries, checked.head);
             Ok(())
         }
         total => bail!("the audit trail is not intact: {total} problems in {} entries", checked.entries),

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use actors::settings::{FailuresKept, HistorySettings, ReconcileSettings};
+use actors::settings::{FailuresKept, HistorySettings, ReconcileSettings, ReconciliationSettings, ReportSettings, StorageDisk};
 use chrono::TimeDelta;
 use domain::Invalid;
 use domain::device::DevicePolicy;
 use domain::invalid::in_range;
+use domain::partition::PartitionSettings;
 use domain::permits::PoolLimits;
 use domain::transfer::MinimumRate;
 use services::settings::Settings;
@@ -16,7 +17,9 @@ mod advice;
 mod agent_updates;
 mod alerts;
 mod apks;
+mod archive;
 mod auth;
+mod backups;
 mod cluster;
 mod commands;
 mod dashboard;
@@ -35,6 +38,7 @@ mod rate_limits;
 mod sections;
 mod smtp;
 mod socket;
+mod storage;
 mod telemetry;
 mod unified_push;
 
@@ -43,8 +47,8 @@ pub(crate) use hosts::KnownHosts;
 pub(crate) use metrics::{DocsAccess, MetricsAccess};
 pub(crate) use rate_limits::RouteClass;
 pub(crate) use sections::{
-    AgentUpdates, Alerts, Apks, Auth, Cluster, Commands, Config, Dashboard, Database, Deployments, Enrollment, Fcm, Heartbeat, Hidden,
-    Http, Log, LogFormat, RateLimits, Smtp, Socket, Telemetry, UnifiedPush,
+    AgentUpdates, Alerts, Apks, Archive, Auth, Cluster, Commands, Config, Dashboard, Database, Deployments, Enrollment, Fcm, Heartbeat,
+    Hidden, Http, Log, LogFormat, RateLimits, Smtp, Socket, Telemetry, UnifiedPush,
 };
 
 /// The commented defaults, part of the binary.
@@ -85,6 +89,8 @@ impl Config {
         self.device.check_ranges("device")?;
         self.alerts.check_ranges("alerts")?;
         self.history.check_ranges("history")?;
+        self.archive.check_ranges("archive")?;
+        self.reports.check_ranges("reports")?;
         self.socket.check_ranges("socket")?;
         self.fcm.check_ranges("fcm")?;
         self.unified_push.check_ranges("unified_push")?;
@@ -95,8 +101,10 @@ impl Config {
         self.apks.check_ranges("apks")?;
         self.dashboard.check_ranges("dashboard")?;
         self.rate_limits.check_ranges("rate_limits")?;
+        self.backup.check_ranges("backup")?;
         self.partition.check_ranges("partition")?;
         self.reconcile.check_ranges("reconcile")?;
+        self.reconciliation.check_ranges("reconciliation")?;
         self.cluster.check_ranges("cluster")?;
         self.shutdown.check_ranges("shutdown")?;
         self.check_thresholds()?;
@@ -113,6 +121,7 @@ impl Config {
         self.smtp.check()?;
         self.commands.check()?;
         self.agent_updates.check()?;
+        self.backup.check()?;
         self.apks.check()
     }
 
@@ -137,14 +146,34 @@ impl Config {
                     hours_kept: TimeDelta::days(self.history.hours_kept_days),
                     commands_kept: TimeDelta::days(self.commands.kept_days),
                     idempotency_keys_kept: TimeDelta::hours(self.commands.idempotency_keys_kept_hours),
+                    audit_kept: TimeDelta::days(self.history.audit_kept_days),
+                    enroll_tokens_kept: TimeDelta::days(self.history.enroll_tokens_kept_days),
                     interval: Duration::from_secs(self.history.interval_seconds),
                 },
+                reports: ReportSettings {
+                    kept: TimeDelta::days(self.reports.kept_days),
+                    // Of a day whose hours are deleted, figures would say that all devices were away.
+                    backfill: TimeDelta::days(self.reports.backfill_days.min((self.history.hours_kept_days - 1).max(1))),
+                    groups_max: self.reports.groups_max,
+                },
                 partition_interval: Duration::from_secs(self.partition.interval_seconds),
+                partition: PartitionSettings {
+                    kept_days: self.history.heartbeats_kept_days,
+                    restored_kept_days: self.history.restored_kept_days,
+                },
+                archive: self.archive_settings(),
                 clock_offset_max: TimeDelta::milliseconds(self.cluster.clock_offset_max_ms),
                 reconcile: ReconcileSettings {
                     run_timeout: Duration::from_secs(self.reconcile.run_timeout_seconds),
                     backoff_max: Duration::from_secs(self.reconcile.backoff_max_seconds),
                     batch_rows: self.reconcile.batch_rows,
+                },
+                reconciliation: ReconciliationSettings {
+                    interval: Duration::from_secs(self.reconciliation.interval_seconds),
+                    chunk_devices: self.reconciliation.chunk_devices,
+                    pause: Duration::from_millis(self.reconciliation.pause_ms),
+                    sample_devices: self.reconciliation.sample_devices,
+                    runs_kept: TimeDelta::days(self.reconciliation.runs_kept_days),
                 },
                 fcm: self.fcm.settings(),
                 unified_push: self.unified_push.settings(),
@@ -156,6 +185,9 @@ impl Config {
                 alerts: self.alert_settings(),
                 notify: self.notify_settings(),
                 apks: self.apk_settings(),
+                // Known once the database is.
+                storage_disk: StorageDisk::default(),
+                backup: self.backup_settings(),
             },
             auth,
             enrollment: self.enrollment.settings(),
@@ -219,6 +251,14 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn no_figures_are_made_of_hours_that_are_deleted() {
+        for (hours_kept, backfill) in [("92", 35), ("35", 34), ("10", 9), ("1", 1)] {
+            let config = parse(&[("NEXMDM__HISTORY__HOURS_KEPT_DAYS", hours_kept)]).unwrap();
+            assert_eq!(config.settings().runtime.reports.backfill.num_days(), backfill, "{hours_kept}");
+        }
+    }
+
+    #[test]
     fn proxies_are_addresses_and_networks() {
         let networks = |proxies: &str| -> Vec<String> {
             let config = parse(&[("NEXMDM__HTTP__TRUSTED_PROXIES", proxies)]).unwrap();
@@ -264,6 +304,9 @@ pub(crate) mod tests {
             ("NEXMDM__FCM__PER_DEVICE_PER_MINUTE", "241", "fcm.per_device_per_minute"),
             ("NEXMDM__APKS__UPLOAD_LIMIT_BYTES", "2147483648", "apks.upload_limit_bytes"),
             ("NEXMDM__APKS__DOWNLOAD_BYTES_PER_SECOND", "1000", "apks.download_bytes_per_second"),
+            ("NEXMDM__BACKUP__DIRECTORY", "/srv/backups", "backup.passphrase_file"),
+            ("NEXMDM__BACKUP__KEPT", "0", "backup.kept"),
+            ("NEXMDM__BACKUP__WORK_FACTOR", "21", "backup.work_factor"),
             ("NEXMDM__ENROLLMENT__AGENT_SIGNER_SHA256", "ab:cd", "enrollment.agent_signer_sha256"),
         ] {
             let error = parse(&[(variable, value)]).unwrap_err().to_string();

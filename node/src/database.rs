@@ -91,7 +91,32 @@ pub(crate) fn none_here(config: &Config, what: &str, or: &str) -> anyhow::Error 
     )
 }
 
+/// File that is in the data folder while a restore is under way.
+pub(crate) fn restore_mark(config: &Config) -> PathBuf {
+    config.data_dir.join("restore.unfinished")
+}
+
+/// Refuses a data folder that a restore left unfinished.
+///
+/// # Errors
+/// Names the backup.
+pub(crate) fn refuse_unfinished(config: &Config) -> anyhow::Result<()> {
+    match std::fs::read_to_string(restore_mark(config)) {
+        Ok(backup) => bail!(
+            "the restore of {backup} into the data folder {} did not end well: repeat `nexmdm backup restore`",
+            config.data_dir.display()
+        ),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(cause) => Err(cause).with_context(|| restore_mark(config).display().to_string()),
+    }
+}
+
 impl Database {
+    /// Whether it is the private one, whose files lie in the data folder.
+    pub(crate) fn is_private(&self) -> bool {
+        self.embedded.is_some()
+    }
+
     /// As [`Self::open`], if there is a database.
     ///
     /// # Errors
@@ -106,6 +131,32 @@ impl Database {
     /// # Errors
     /// The database cannot be started, reached or migrated.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
+        let database = Self::connect(config).await?;
+        match database.prepare().await {
+            Ok(()) => Ok(database),
+            Err(error) => {
+                database.close().await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// As [`Self::open`], and leaves the schema as it is.
+    ///
+    /// # Errors
+    /// The database cannot be started, reached or used.
+    pub(crate) async fn open_unmigrated(config: &Config) -> anyhow::Result<Self> {
+        let database = Self::connect(config).await?;
+        match database.store.check_server().await.context("the database cannot be used") {
+            Ok(()) => Ok(database),
+            Err(error) => {
+                database.close().await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn connect(config: &Config) -> anyhow::Result<Self> {
         let (url, embedded) = match given_url(config)? {
             Some(url) => (url, None),
             None => {
@@ -122,19 +173,17 @@ impl Database {
         let store = Store::new(&url, options).map_err(|_| unreadable())?;
         let options = PoolOptions { max_connections: config.cluster.pool_max_connections, ..options };
         let cluster_store = store.beside(&url, options).map_err(|_| unreadable())?;
-        let database = Self { store, cluster_store, embedded: embedded.map(Mutex::new) };
-        match database.prepare().await {
-            Ok(()) => Ok(database),
-            Err(error) => {
-                database.close().await?;
-                Err(error)
-            }
-        }
+        Ok(Self { store, cluster_store, embedded: embedded.map(Mutex::new) })
     }
 
     /// Checks the server, and migrates.
     async fn prepare(&self) -> anyhow::Result<()> {
         self.store.check_server().await.context("the database cannot be used")?;
+        if let Some(backup) = self.store.unfinished_restore().await.context("the database cannot be used")? {
+            bail!(
+                "the restore of the backup {backup} into this database did not end well, so that it is not whole: repeat `nexmdm backup restore`"
+            );
+        }
         self.store.migrate().await.context("the database migration failed")
     }
 

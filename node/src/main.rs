@@ -2,6 +2,8 @@
 
 mod alert_params;
 mod api_error;
+mod backup_args;
+mod backups;
 mod certificates;
 mod cli;
 mod cluster;
@@ -17,10 +19,12 @@ mod disk;
 mod http;
 mod log_limit;
 mod notify_files;
+mod partitions;
 mod preflight;
 mod present;
 mod secrets;
 mod serve;
+mod storage_params;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -72,7 +76,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
                 Command::Migrate => commands::migrate(config).await,
                 Command::User { command } => commands::user(config, command).await,
                 Command::Audit { command } => commands::audit(config, command).await,
-                Command::Token { command } => commands::token(config, command).await,
+                Command::Partitions { command } => Box::pin(partitions::run(config, command)).await,
+                Command::Token { command } => Box::pin(commands::token(config, command)).await,
+                Command::Backup { command } => backups::run(config, command).await,
                 Command::Drain { name, cancel, wait_seconds } => commands::drain(config, name, cancel, wait_seconds).await,
                 Command::Config { .. } | Command::Cluster { .. } | Command::Ctl(_) => Ok(()),
             }

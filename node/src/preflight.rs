@@ -28,6 +28,10 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
         push::PushSender::check(fcm)?;
     }
     apk::ApkLibrary::check(&settings.apks)?;
+    if config.backup.is_scheduled() {
+        backup::read_passphrase_file(&config.backup.passphrase_file).context("backup.passphrase_file")?;
+    }
+    config.archive_settings().check()?;
     config.http.trusted_networks().context("http.trusted_proxies")?;
     Ok(())
 }
@@ -93,6 +97,7 @@ mod tests {
             (vec![("NEXMDM__APKS__STORE_URL", &text)], "apks.store_url"),
             (vec![("NEXMDM__NOTIFY__CA_FILE", absent)], "notify.ca_file"),
             (vec![("NEXMDM__NOTIFY__CA_FILE", &text)], "notify.ca_file"),
+            (vec![("NEXMDM__BACKUP__DIRECTORY", absent), ("NEXMDM__BACKUP__PASSPHRASE_FILE", &short)], "backup.passphrase_file"),
             ([&mail[..], &[("NEXMDM__SMTP__PASSWORD_FILE", absent)]].concat(), "smtp.password_file"),
             (vec![("NEXMDM__DATA_DIR", &text)], "data_dir"),
         ] {

@@ -48,6 +48,36 @@ pub(crate) fn cluster_key(config: &Config) -> anyhow::Result<SecretBox<Vec<u8>>>
     cluster.read_or_make()
 }
 
+/// The keys that are given or there, for a backup.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn for_backup(config: &Config) -> anyhow::Result<Vec<backup::Key>> {
+    let mut found = Vec::new();
+    for (name, key) in backup::KEY_NAMES.into_iter().zip(keys(config)) {
+        found.extend(key.read()?.map(|bytes| backup::Key { name, hex: hex_of(&bytes) }));
+    }
+    Ok(found)
+}
+
+/// The keys that are given or there, and the files of those that are kept here, for a restore.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn for_restore(config: &Config) -> anyhow::Result<[backup::TargetKey; 3]> {
+    let [master, jwt, cluster] = keys(config);
+    let target = |key: Key<'_>| -> anyhow::Result<backup::TargetKey> {
+        let found = key.read()?.map(|bytes| hex_of(&bytes));
+        Ok(backup::TargetKey { is_given: key.is_given(), file: key.own, found })
+    };
+    Ok([target(master)?, target(jwt)?, target(cluster)?])
+}
+
+fn hex_of(key: &SecretBox<Vec<u8>>) -> secrecy::SecretString {
+    use secrecy::ExposeSecret;
+    hex::encode(key.expose_secret()).into()
+}
+
 /// The same, if it is given or there.
 ///
 /// # Errors

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::certificates;
 use crate::cluster::{self, NodeLock};
 use crate::config::{Advice, Config, MetricsAccess};
-use crate::database::{Database, for_console};
+use crate::database::{Database, for_console, refuse_unfinished};
 use crate::disk;
 use crate::http::{self, App, HttpService, Observability};
 use crate::notify_files;
@@ -41,6 +41,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     // With the usual mode: a private PostgreSQL that runs as another user has to pass through.
     std::fs::create_dir_all(&config.data_dir).with_context(|| format!("data_dir {}", config.data_dir.display()))?;
     let lock = NodeLock::take(&config.data_dir)?;
+    refuse_unfinished(&config)?;
     disk::warn_if_low(&config);
     let secrets = secrets::load(&config)?;
     let database = Database::open(&config).await?;
@@ -66,6 +67,8 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
     let clock = database.clock().await?;
     let (mut settings, metrics) = (config.settings(), observability.services.clone());
     notify_files::read(config, &mut settings.runtime.notify)?;
+    (settings.runtime.backup.keys, settings.runtime.backup.version) = (secrets::for_backup(config)?, http::build_id());
+    settings.runtime.storage_disk = config.storage_disk(database.is_private());
     settings.runtime.alerts.certificates = certificates::expiry(config)?;
     let starting = System::start(database.store.clone(), settings, secrets, cluster, metrics, clock);
     let system = Box::pin(starting).await?;

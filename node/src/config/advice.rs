@@ -57,6 +57,10 @@ pub(crate) fn advice(config: &Config) -> Vec<Advice> {
         );
         add("http.public_url", problem);
     }
+    if config.backup.is_scheduled() && config.backup.work_factor < 16 {
+        let problem = format!("{} makes it cheap to try passphrases for whoever has a backup: leave it at 18", config.backup.work_factor);
+        add("backup.work_factor", problem);
+    }
     if http.trusted_networks().is_ok_and(|networks| networks.iter().any(|network| network.prefix_len() == 0)) {
         let problem = "names every address, so that whoever calls can write any X-Forwarded-For, and with it get round limits and lock-outs: \
                        name the proxy's addresses";

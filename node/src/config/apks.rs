@@ -9,6 +9,7 @@ use domain::Invalid;
 use domain::invalid::in_range;
 use domain::permits::PoolLimits;
 use domain::transfer::MinimumRate;
+use secrecy::SecretString;
 
 use super::{Apks, Config};
 
@@ -22,17 +23,22 @@ impl Apks {
     }
 }
 
+/// Options of the store at this URL: what an object store goes by is in its usual variables, as its other clients have them.
+pub(super) fn store_options(url: &str) -> Vec<(String, SecretString)> {
+    if !url.contains("://") {
+        return vec![];
+    }
+    let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    variables.filter(|(name, _)| name.starts_with("AWS_")).map(|(name, value)| (name.to_ascii_lowercase(), value.into())).collect()
+}
+
 impl Config {
     pub(super) fn apk_settings(&self) -> ApkSettings {
         let Apks { store_url, cache_dir, .. } = &self.apks;
-        // What an object store goes by is in its usual variables, as its other clients have them.
-        let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let variables =
-            variables.filter(|(name, _)| name.starts_with("AWS_")).map(|(name, value)| (name.to_ascii_lowercase(), value.into()));
         ApkSettings {
             base_url: self.public_url(),
             store_url: if store_url.is_empty() { default_store(&self.data_dir) } else { store_url.clone() },
-            store_options: if store_url.contains("://") { variables.collect() } else { vec![] },
+            store_options: store_options(store_url),
             cache_dir: if cache_dir.as_os_str().is_empty() { self.data_dir.join("apk-cache") } else { cache_dir.clone() },
             cache_max_bytes: self.apks.cache_limit_bytes,
             upload_max_bytes: self.apks.upload_limit_bytes,

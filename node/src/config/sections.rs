@@ -51,6 +51,8 @@ section!(
         device: Device,
         alerts: Alerts,
         history: History,
+        archive: Archive,
+        reports: Reports,
         socket: Socket,
         notify: Notify,
         smtp: Smtp,
@@ -63,8 +65,10 @@ section!(
         dashboard: Dashboard,
         metrics: Metrics,
         rate_limits: RateLimits,
+        backup: Backup,
         partition: Partition,
         reconcile: Reconcile,
+        reconciliation: Reconciliation,
         cluster: Cluster,
         shutdown: Shutdown,
         log: Log,
@@ -243,7 +247,33 @@ section!(
         restore_within_days: i64 where 1..=365,
         events_kept_days: i64 where 1..=3650,
         hours_kept_days: i64 where 1..=3650,
+        enroll_tokens_kept_days: i64 where 1..=3650,
+        audit_kept_days: i64 where 30..=36_500,
+        heartbeats_kept_days: u32 where 1..=3650,
+        restored_kept_days: u32 where 1..=3650,
         interval_seconds: u64 where 1..=86_400,
+    }
+);
+section!(
+    /// `[archive]`
+    Archive {
+        url: String,
+        scratch_dir: PathBuf,
+        row_group_rows: usize where 1024..=1_048_576,
+        chunk_rows: usize where 100..=100_000,
+        timeout_ms: u64 where 100..=3_600_000,
+        read_limit_bytes: u64 where 1 << 16..=1 << 40,
+        read_timeout_ms: u64 where 100..=600_000,
+        reads_max: usize where 1..=1000,
+        footer_cache_limit_bytes: u64 where 0..=1 << 40,
+    }
+);
+section!(
+    /// `[reports]`
+    Reports {
+        kept_days: i64 where 8..=3650,
+        backfill_days: i64 where 1..=92,
+        groups_max: usize where 1..=2000,
     }
 );
 section!(
@@ -407,6 +437,16 @@ section!(
     }
 );
 section!(
+    /// `[backup]`
+    Backup {
+        directory: PathBuf,
+        every_hours: i64 where 0..=8760,
+        kept: usize where 1..=10_000,
+        passphrase_file: PathBuf,
+        work_factor: u8 where 10..=backup::WORK_FACTOR_MAX,
+    }
+);
+section!(
     /// `[partition]`
     Partition { interval_seconds: u64 where 1..=86_400, }
 );
@@ -416,6 +456,16 @@ section!(
         run_timeout_seconds: u64 where 1..=86_400,
         backoff_max_seconds: u64 where 1..=86_400,
         batch_rows: i64 where 100..=100_000,
+    }
+);
+section!(
+    /// `[reconciliation]`
+    Reconciliation {
+        interval_seconds: u64 where 1..=86_400,
+        chunk_devices: i64 where 1..=10_000,
+        pause_ms: u64 where 0..=10_000,
+        sample_devices: i64 where 0..=10_000,
+        runs_kept_days: i64 where 1..=3650,
     }
 );
 section!(

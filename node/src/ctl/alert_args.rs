@@ -97,6 +97,9 @@ pub(super) struct AlertFilter {
     /// Group that the device was in when the alert was raised
     #[arg(long)]
     pub(super) group: Option<String>,
+    /// Tag that the device had when the alert was raised
+    #[arg(long)]
+    pub(super) tag: Option<String>,
     /// Not raised earlier, e.g. 2026-11-21T15:36:17Z
     #[arg(long)]
     pub(super) since: Option<String>,

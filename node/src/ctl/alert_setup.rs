@@ -200,7 +200,8 @@ pub(super) async fn windows(ctl: &mut Ctl, command: WindowCommand) -> anyhow::Re
 }
 
 /// Id of a channel that is named, or whose id is given.
-async fn channel_id(api: &mut Api, channel: &str) -> anyhow::Result<String> {
+/// Id of a channel that is named by its name or id.
+pub(super) async fn channel_id(api: &mut Api, channel: &str) -> anyhow::Result<String> {
     let channels = items(&api.get("/v1/alert-channels", &[]).await?);
     let is_it = |row: &&Value| row["id"] == channel || row["name"].as_str().is_some_and(|name| domain::name::same(name, channel));
     let found = channels.iter().find(is_it).and_then(|row| row["id"].as_str());

@@ -69,7 +69,6 @@ const RULES: &[Column] = &[
     ("OPEN", "/open"),
     ("FIRED IN 30 D", "/fired_30d"),
     ("THRESHOLDS", "/shown_thresholds"),
-    ("HAS SOURCE", "/has_source"),
     ("MEANING", "/meaning"),
 ];
 
@@ -158,7 +157,7 @@ fn list(answer: &Value, name: &str) -> Vec<Value> {
 }
 
 async fn query(api: &mut Api, filter: AlertFilter) -> anyhow::Result<Vec<(&'static str, String)>> {
-    let AlertFilter { state, rule, min_severity, device, deployment, group, since, until } = filter;
+    let AlertFilter { state, rule, min_severity, device, deployment, group, tag, since, until } = filter;
     let device_id = match device {
         Some(device) => Some(id_of(api, &device).await?),
         None => None,
@@ -170,6 +169,7 @@ async fn query(api: &mut Api, filter: AlertFilter) -> anyhow::Result<Vec<(&'stat
         ("device_id", device_id),
         ("deployment_id", deployment),
         ("group", group),
+        ("tag", tag),
         ("since", since),
         ("until", until),
     ];

@@ -11,6 +11,8 @@ use super::apk_args::{ApkCommand, PackageCommand};
 use super::command_args::{BatchCommand, CommandCommand, ExecCommand};
 use super::deployment_args::{DeploymentCommand, FlagCommand};
 use super::filter_args::Filter;
+use super::reports::ReportCommand;
+use super::storage::PartitionCommand;
 
 /// Arguments of `nexmdm ctl`.
 #[derive(Args)]
@@ -122,6 +124,11 @@ pub(super) enum CtlCommand {
         #[command(subcommand)]
         command: AlertCommand,
     },
+    /// Reports of the fleet
+    Reports {
+        #[command(subcommand)]
+        command: ReportCommand,
+    },
     /// Audit trail
     Audit {
         #[command(subcommand)]
@@ -131,6 +138,13 @@ pub(super) enum CtlCommand {
     Cluster {
         #[command(subcommand)]
         command: ClusterCommand,
+    },
+    /// What history takes: sizes, growth, and when the disk is full
+    Storage,
+    /// Days of heartbeats and their archives
+    Partitions {
+        #[command(subcommand)]
+        command: PartitionCommand,
     },
     /// Print a shell completion script, e.g. `source <(nexmdm ctl completion bash)`
     Completion {
@@ -236,6 +250,20 @@ pub(super) enum DeviceCommand {
     Export {
         #[command(flatten)]
         filter: Filter,
+        /// Output file [default: standard output]
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
+    /// Export the heartbeats of a device as CSV, from the archive where they are no longer in the database
+    Heartbeats {
+        /// Alias or id of the device
+        device: String,
+        /// First time, e.g. 2026-08-01T00:00:00Z [default: 24 hours before the last]
+        #[arg(long)]
+        from: Option<String>,
+        /// Last time [default: now]
+        #[arg(long)]
+        to: Option<String>,
         /// Output file [default: standard output]
         #[arg(long)]
         file: Option<PathBuf>,
@@ -397,6 +425,8 @@ pub(super) enum ClusterCommand {
     Reconcilers,
     /// List the pools of each node: in use, waiting, refused
     Pools,
+    /// List the database connections of each node: in use, waiting, waits
+    Connections,
     /// Drain a node: move its devices to other nodes
     Drain {
         /// Name of the node

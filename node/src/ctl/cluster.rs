@@ -45,6 +45,29 @@ const POOLS: &[Column] = &[
     ("REFUSED", "/refused"),
 ];
 
+const CONNECTIONS: &[Column] = &[
+    ("NODE", "/node"),
+    ("IN USE", "/in_use"),
+    ("CAPACITY", "/capacity"),
+    ("OPEN", "/open"),
+    ("WAITING", "/waiting"),
+    ("AVERAGE WAIT MS", "/wait_avg_ms"),
+    ("LONGEST WAIT MS", "/wait_max_ms"),
+    ("TIMED OUT", "/timed_out"),
+    ("GIVEN UP", "/given_up"),
+];
+
+/// The connections of every node that tells of them, each with the name of its node.
+fn connections(nodes: &Value) -> Vec<Value> {
+    let told = nodes.as_array().into_iter().flatten().filter(|node| node["connections"].is_object());
+    let with_name = told.map(|node| {
+        let mut connections = node["connections"].clone();
+        connections["node"] = node["name"].clone();
+        connections
+    });
+    with_name.collect()
+}
+
 /// The pools of every node, each with the name of its node.
 fn pools(nodes: &Value) -> Vec<Value> {
     let mut pools = Vec::new();
@@ -82,6 +105,10 @@ pub(super) async fn run(ctl: &mut Ctl, command: ClusterCommand) -> anyhow::Resul
             let cluster = ctl.api.get("/v1/cluster", &[]).await?;
             return output::rows(ctl.format, &pools(&cluster["nodes"]), POOLS);
         }
+        ClusterCommand::Connections => {
+            let cluster = ctl.api.get("/v1/cluster", &[]).await?;
+            return output::rows(ctl.format, &connections(&cluster["nodes"]), CONNECTIONS);
+        }
         ClusterCommand::Drain { node } => (node, "drain", "is draining"),
         ClusterCommand::Resume { node } => (node, "resume", "accepts shards again"),
     };
@@ -98,6 +125,12 @@ mod tests {
     fn a_pool_has_the_name_of_its_node() {
         let nodes = json!([{"name": "a", "pools": [{"name": "downloads", "in_use": 3}]}, {"name": "b", "pools": []}, {"name": "c"}]);
         assert_eq!(pools(&nodes), [json!({"name": "downloads", "in_use": 3, "node": "a"})]);
+    }
+
+    #[test]
+    fn connections_are_those_of_nodes_that_tell_of_them() {
+        let nodes = json!([{"name": "a", "connections": {"in_use": 3}}, {"name": "b", "connections": null}, {"name": "c"}]);
+        assert_eq!(connections(&nodes), [json!({"in_use": 3, "node": "a"})]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `ctl devices` and `ctl stats`.
 
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use domain::name::same;
@@ -134,15 +135,14 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeviceCommand) -> anyhow::Result
             Ok(())
         }
         DeviceCommand::Export { filter, file } => {
-            let mut answer = ctl.api.send(Method::GET, "/v1/devices/export.csv", &filter.query(), None).await?;
-            let mut out: Box<dyn Write> = match &file {
-                Some(path) => Box::new(std::fs::File::create(path).with_context(|| path.display().to_string())?),
-                None => Box::new(std::io::stdout().lock()),
-            };
-            while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url).context("the response was interrupted")? {
-                out.write_all(&chunk)?;
-            }
-            Ok(out.flush()?)
+            let answer = ctl.api.send(Method::GET, "/v1/devices/export.csv", &filter.query(), None).await?;
+            saved(answer, file.as_deref()).await
+        }
+        DeviceCommand::Heartbeats { device, from, to, file } => {
+            let id = id_of(&mut ctl.api, &device).await?;
+            let query: Vec<_> = [("from", from), ("to", to)].into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+            let answer = ctl.api.send(Method::GET, &format!("/v1/devices/{id}/heartbeats.csv"), &query, None).await?;
+            saved(answer, file.as_deref()).await
         }
         DeviceCommand::Import { file, apply } => {
             let text = std::fs::read(&file).with_context(|| file.display().to_string())?;
@@ -152,6 +152,18 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeviceCommand) -> anyhow::Result
             imported(ctl.format, &answer)
         }
     }
+}
+
+/// Writes a table to a file or standard output, while it comes.
+async fn saved(mut answer: reqwest::Response, file: Option<&Path>) -> anyhow::Result<()> {
+    let mut out: Box<dyn Write> = match file {
+        Some(path) => Box::new(std::fs::File::create(path).with_context(|| path.display().to_string())?),
+        None => Box::new(std::io::stdout().lock()),
+    };
+    while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url).context("the response was interrupted")? {
+        out.write_all(&chunk)?;
+    }
+    Ok(out.flush()?)
 }
 
 /// Changes of an import, planned or made, and the rows with errors.

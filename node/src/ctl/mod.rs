@@ -23,7 +23,9 @@ mod devices;
 mod filter_args;
 mod output;
 mod people;
+mod reports;
 mod session;
+mod storage;
 mod tokens;
 
 use anyhow::Context;
@@ -70,8 +72,11 @@ pub(crate) async fn run(args: CtlArgs, mut command_line: clap::Command) -> anyho
         CtlCommand::Users { command } => people::users(&mut ctl, command).await,
         CtlCommand::ApiTokens { command } => people::api_tokens(&mut ctl, command).await,
         CtlCommand::Alerts { command } => alerts::run(&mut ctl, command).await,
+        CtlCommand::Reports { command } => reports::run(&mut ctl, command).await,
         CtlCommand::Audit { command } => audit::run(&mut ctl, command).await,
         CtlCommand::Cluster { command } => cluster::run(&mut ctl, command).await,
+        CtlCommand::Storage => storage::show(&mut ctl).await,
+        CtlCommand::Partitions { command } => storage::run(&mut ctl, command).await,
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct AlertsQuery {
     deployment_id: Option<String>,
     /// Group that the device was in when the alert was raised.
     group: Option<String>,
+    /// Only of devices that had this tag when the alert was raised.
+    tag: Option<String>,
     /// Not raised earlier.
     since: Option<String>,
     /// Not raised later.
@@ -68,6 +70,8 @@ pub(crate) struct ExportQuery {
     deployment_id: Option<String>,
     /// Group that the device was in when the alert was raised.
     group: Option<String>,
+    /// Only of devices that had this tag when the alert was raised.
+    tag: Option<String>,
     /// Not raised earlier.
     since: Option<String>,
     /// Not raised later.
@@ -89,8 +93,8 @@ pub(crate) async fn list(
     query: Result<Query<AlertsQuery>, QueryRejection>,
 ) -> Result<Json<Page<Alert>>, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
-    let AlertsQuery { state, rule, min_severity, device_id, deployment_id, group, since, until, limit, cursor } = query;
-    let filter = alert_params::filter(FilterTexts { state, rule, min_severity, device_id, deployment_id, group, since, until })?;
+    let AlertsQuery { state, rule, min_severity, device_id, deployment_id, group, tag, since, until, limit, cursor } = query;
+    let filter = alert_params::filter(FilterTexts { state, rule, min_severity, device_id, deployment_id, group, tag, since, until })?;
     let after = cursor.map(|cursor| cursor.parse()).transpose()?;
     let page = app.system.alerts.page(&principal, filter, after, limit.unwrap_or(PAGE_DEFAULT)).await?;
     let now = app.system.clock.now();
@@ -114,8 +118,8 @@ pub(crate) async fn export(
     query: Result<Query<ExportQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
-    let ExportQuery { state, rule, min_severity, device_id, deployment_id, group, since, until, bom } = query;
-    let filter = alert_params::filter(FilterTexts { state, rule, min_severity, device_id, deployment_id, group, since, until })?;
+    let ExportQuery { state, rule, min_severity, device_id, deployment_id, group, tag, since, until, bom } = query;
+    let filter = alert_params::filter(FilterTexts { state, rule, min_severity, device_id, deployment_id, group, tag, since, until })?;
     let pieces = app.system.alerts.export(&principal, filter).await?;
     Ok(table(pieces, "alerts.csv", bom))
 }

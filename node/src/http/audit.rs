@@ -13,8 +13,7 @@ use domain::query::PAGE_DEFAULT;
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::IntoParams;
-use wire::admin::Page;
-use wire::audit::{AuditActor, AuditEntry, AuditHead, AuditTarget};
+use wire::audit::{AuditActor, AuditArchived, AuditEntry, AuditHead, AuditPage, AuditTarget};
 
 use super::extract::Person;
 use super::openapi::{PersonRefusals, QueryRefusals};
@@ -79,23 +78,32 @@ impl ExportQuery {
     }
 }
 
-/// Lists audit entries, newest first.
+/// Lists audit entries, newest first. Older ones are in archives, as `archived` tells.
 #[utoipa::path(
     get, path = "/v1/audit", tag = "audit", security(("person" = ["audit:read"])),
     params(AuditQuery),
-    responses((status = 200, body = Page<AuditEntry>), QueryRefusals, PersonRefusals)
+    responses((status = 200, body = AuditPage), QueryRefusals, PersonRefusals)
 )]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Person(principal): Person,
     query: Result<Query<AuditQuery>, QueryRejection>,
-) -> Result<Json<Page<AuditEntry>>, ApiError> {
+) -> Result<Json<AuditPage>, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
     let AuditQuery { actor, action, target, request_id, text, from, to, limit, cursor } = query;
     let filter = ExportQuery { actor, action, target, request_id, text, from, to, bom: false }.parse()?;
     let older_than = cursor.map(|cursor| cursor.parse().map_err(|_| Invalid::new("cursor", "not a cursor of this list"))).transpose()?;
     let page = app.system.audit.page(&principal, filter, older_than, limit.unwrap_or(PAGE_DEFAULT)).await?;
-    Ok(Json(Page { items: page.entries.into_iter().map(entry).collect(), next_cursor: page.next.map(|seq| seq.to_string()) }))
+    let archived = page.archived.map(|archived| AuditArchived {
+        last_seq: archived.last_seq,
+        last_at: archived.last_at.to_rfc3339_opts(SecondsFormat::Micros, true),
+        newest_file: format!("{}.parquet", archived.newest),
+    });
+    Ok(Json(AuditPage {
+        items: page.entries.into_iter().map(entry).collect(),
+        next_cursor: page.next.map(|seq| seq.to_string()),
+        archived,
+    }))
 }
 
 /// Exports audit entries as CSV (RFC 4180), newest first.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use domain::connections::ConnectionFigures;
 use domain::permits::PoolFigures;
 use services::{ClusterOverview, NodeReconciler};
-use wire::admin::{Cluster, ClusterMove, ClusterNode, ClusterPool, ClusterReconciler, ClusterShard};
+use wire::admin::{Cluster, ClusterConnections, ClusterMove, ClusterNode, ClusterPool, ClusterReconciler, ClusterShard};
 
 use super::extract::{PathId, Person};
 use super::openapi::{NotFoundRefusal, PersonRefusals};
@@ -75,6 +76,7 @@ pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Per
                 reachable: node.link.as_ref().map(|link| link.reachable),
                 round_trip_ms: node.link.as_ref().and_then(|link| link.round_trip).map(|took| took.as_secs_f64() * 1000.0),
                 pools: node.stats.iter().flat_map(|stats| &stats.pools).map(pool).collect(),
+                connections: node.stats.as_ref().and_then(|stats| stats.connections).map(connections),
             })
             .collect(),
     }))
@@ -83,6 +85,14 @@ pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Per
 fn pool(figures: &PoolFigures) -> ClusterPool {
     let PoolFigures { pool, capacity, in_use, waiting, refused } = figures.clone();
     ClusterPool { name: pool, capacity, in_use, waiting, refused }
+}
+
+/// Waits are told to a thousandth of a millisecond.
+fn connections(figures: ConnectionFigures) -> ClusterConnections {
+    let rounded = |ms: f64| (ms * 1000.0).round() / 1000.0;
+    let ConnectionFigures { capacity, open, in_use, waiting, wait_avg_ms, wait_max_ms, timed_out, given_up } = figures;
+    let (wait_avg_ms, wait_max_ms) = (rounded(wait_avg_ms), rounded(wait_max_ms));
+    ClusterConnections { capacity, open, in_use, waiting, wait_avg_ms, wait_max_ms, timed_out, given_up }
 }
 
 /// Drains a node: it hands its shards over.

@@ -23,7 +23,7 @@ use crate::command_params::action;
 use crate::present;
 
 /// The header that makes a call happen once.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// The caller's key for this call, if there is one.
 ///

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::response::Response;
 use domain::event::{EventCursor, EventKind};
 use domain::history::{HistoryRequest, Point, Summary, TransportShares};
 use domain::query::PAGE_DEFAULT;
@@ -12,10 +13,11 @@ use domain::{DeviceId, Invalid};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use wire::admin::Page;
-use wire::devices::{DeviceEvent, DeviceHistory, HistoryPoint};
+use wire::devices::{ArchivedDays, DeviceEvent, DeviceHistory, HistoryPoint};
 
 use super::extract::{PathId, Person};
-use super::openapi::{NotFoundRefusal, PersonRefusals, QueryRefusals};
+use super::openapi::{ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
+use super::table::{flag, table};
 use super::{ApiError, App};
 use crate::present;
 
@@ -35,7 +37,8 @@ pub(crate) struct HistoryQuery {
     metrics: Option<String>,
 }
 
-/// Returns the telemetry history of a device as evenly spaced points.
+/// Returns the telemetry history of a device as evenly spaced points. Days whose heartbeats are no longer in the database are read from the
+/// archive, which `archived` names.
 #[utoipa::path(
     get, path = "/v1/devices/{id}/history", tag = "devices", security(("person" = ["devices:read"])),
     params(("id" = String, Path, description = "The device"), HistoryQuery),
@@ -61,7 +64,45 @@ pub(crate) async fn history(
         to: present::time(history.plan.to),
         step_seconds: history.plan.step_s,
         points: history.points.iter().map(|one| point(one, &metrics)).collect(),
+        archived: history.archived.map(|days| ArchivedDays { first: days.first.to_string(), last: days.last.to_string(), days: days.days }),
     }))
+}
+
+/// Query of an export of heartbeats.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HeartbeatsQuery {
+    /// From when; 24 hours before `to` when absent. At most 90 days before `to`.
+    from: Option<String>,
+    /// Until when; now when absent.
+    to: Option<String>,
+    /// Begin with a byte order mark, for spreadsheets that would not take the file for UTF-8.
+    #[serde(default, deserialize_with = "flag")]
+    bom: bool,
+}
+
+/// Exports the heartbeats of a device as CSV (RFC 4180), the oldest first.
+///
+/// Days that are no longer in the database are read from the archive; the last column, `source`, says where each row was read. Cells that a
+/// spreadsheet would interpret as formulas begin with an apostrophe.
+#[utoipa::path(
+    get, path = "/v1/devices/{id}/heartbeats.csv", tag = "devices", security(("person" = ["devices:read"])),
+    params(("id" = String, Path, description = "The device"), HeartbeatsQuery),
+    responses((status = 200, body = String, content_type = "text/csv"), NotFoundRefusal, ConflictRefusal, QueryRefusals, PersonRefusals)
+)]
+pub(crate) async fn heartbeats(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+    query: Result<Query<HeartbeatsQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let id: DeviceId = present::id("device", &id)?;
+    let Query(HeartbeatsQuery { from, to, bom }) = query.map_err(present::query_refused)?;
+    let from = from.map(|text| present::parse_time("from", &text)).transpose()?;
+    let to = to.map(|text| present::parse_time("to", &text)).transpose()?;
+    let pieces = app.system.history.export(&principal, id, from, to).await?;
+    Ok(table(pieces, "heartbeats.csv", bom))
 }
 
 fn wanted_metrics(text: Option<&str>) -> Result<Vec<&'static str>, Invalid> {

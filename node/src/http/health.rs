@@ -65,8 +65,7 @@ pub(crate) async fn own_listener(State(app): State<Arc<App>>) -> Response {
 
 fn exposition(app: &App) -> Response {
     let observability = &app.observability;
-    let pool = app.system.store().pool_use();
-    observability.show_database_connections(pool.open, pool.idle, pool.given_up);
+    observability.show_database_connections(&app.system.store().connection_figures());
     let stats = app.system.devices.counts();
     // A part of the fleet would be taken for a loss of the rest.
     let counts = [

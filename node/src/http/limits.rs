@@ -7,7 +7,7 @@ use crate::config::Config;
 
 /// Groups of limits with their settings and meanings, in the order of the page. `name_*` is the rate `name_per_second` with the
 /// burst `name_burst`.
-const SHOWN: [(&str, &[(&str, &str)]); 8] = [
+const SHOWN: [(&str, &[(&str, &str)]); 9] = [
     (
         "Requests per address",
         &[
@@ -108,6 +108,14 @@ const SHOWN: [(&str, &[(&str, &str)]); 8] = [
         ],
     ),
     (
+        "Archives",
+        &[
+            ("archive.read_limit_bytes", "Bytes that a plot of one device, or a day of an export, fetches"),
+            ("archive.reads_max", "Such reads at a time per node"),
+            ("archive.footer_cache_limit_bytes", "Indexes kept in memory per node"),
+        ],
+    ),
+    (
         "Connections and bodies",
         &[
             ("http.connections_max", "Open connections"),
@@ -181,7 +189,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Limits within a node or between nodes, which nobody who calls is answered with.
-    const INTERNAL: [&str; 28] = [
+    const INTERNAL: [&str; 29] = [
         "agent_updates.verify_failures_max",
         "alerts.flap_limit",
         "alerts.per_minute_max",
@@ -209,6 +217,7 @@ mod tests {
         "notify.per_channel_max",
         "rate_limits.addresses_max",
         "reconcile.backoff_max_seconds",
+        "reports.groups_max",
         "socket.reconnect_after_max_ms",
     ];
 

@@ -53,12 +53,15 @@ mod packages;
 mod ranges;
 pub(crate) mod rate_limit;
 mod register;
+mod reports;
+mod request_key;
 mod revalidation;
 #[cfg(test)]
 mod route_table;
 mod schemas;
 mod server;
 mod silences;
+mod storage;
 mod table;
 pub(crate) mod tls;
 mod users;
@@ -204,6 +207,7 @@ fn api_routes() -> [(Option<RouteClass>, OpenApiRouter<Arc<App>>); 5] {
         .routes(routes!(devices::dismiss_conflict))
         .routes(routes!(device_history::history))
         .routes(routes!(device_history::events))
+        .routes(routes!(device_history::heartbeats))
         .routes(routes!(device_bulk::bulk))
         .routes(routes!(device_csv::export))
         .routes(routes!(device_csv::import))
@@ -251,6 +255,10 @@ fn api_routes() -> [(Option<RouteClass>, OpenApiRouter<Arc<App>>); 5] {
         .routes(routes!(devices::stats))
         .routes(routes!(fleet::history))
         .routes(routes!(fleet::distributions))
+        .routes(routes!(reports::report))
+        .routes(routes!(reports::export))
+        .routes(routes!(reports::schedules, reports::schedule))
+        .routes(routes!(reports::unschedule))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::export))
         .routes(routes!(alerts::counts))
@@ -280,6 +288,14 @@ fn api_routes() -> [(Option<RouteClass>, OpenApiRouter<Arc<App>>); 5] {
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
         .routes(routes!(audit::head))
+        .routes(routes!(storage::overview))
+        .routes(routes!(storage::partitions))
+        .routes(routes!(storage::run))
+        .routes(routes!(storage::partition))
+        .routes(routes!(storage::archive))
+        .routes(routes!(storage::verify))
+        .routes(routes!(storage::restore))
+        .routes(routes!(storage::work))
         .routes(routes!(cluster::overview))
         .routes(routes!(cluster::drain))
         .routes(routes!(cluster::resume))
@@ -302,6 +318,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
             // Devices may know a server by another name than people do; they send no cookies.
             Some(class @ (RouteClass::Agent | RouteClass::Enrollment)) => routes.layer(limited(class)),
             Some(class) => routes
+                .layer(from_fn_with_state(Arc::clone(app), request_key::once))
                 .layer(from_fn_with_state(Arc::clone(app), revalidation::revalidate))
                 .layer(from_fn_with_state(Arc::clone(app), host::check))
                 .layer(limited(class)),
@@ -310,6 +327,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
     });
     let (routes, mut description) = api.split_for_parts();
     schemas::describe(&mut description);
+    request_key::describe(&mut description);
     let dashboard = web_dioxus::router(
         Arc::clone(&app.system),
         web_dioxus::DashboardOptions {

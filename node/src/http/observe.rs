@@ -8,6 +8,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use domain::access::{Origin, Principal};
+use domain::connections::ConnectionFigures;
 use domain::telemetry::Telemetry;
 use prometheus::{
     GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, register_gauge_vec_with_registry,
@@ -50,6 +51,9 @@ pub(crate) struct Observability {
     database_connections: IntGauge,
     database_idle_connections: IntGauge,
     database_connections_given_up: IntCounter,
+    database_waiting: IntGauge,
+    database_wait: GaugeVec,
+    database_timed_out: IntCounter,
     pub(crate) devices: GaugeVec,
 }
 
@@ -118,6 +122,22 @@ impl Observability {
                 "Connections given up because the database did not answer in time",
                 registry
             )?,
+            database_waiting: register_int_gauge_with_registry!(
+                "nexmdm_database_connection_waiters",
+                "Callers that wait for a connection of the pool",
+                registry
+            )?,
+            database_wait: register_gauge_vec_with_registry!(
+                "nexmdm_database_connection_wait_seconds",
+                "Wait for a connection of the pool over the last minute at most: average (avg) and longest (max)",
+                &["of"],
+                registry
+            )?,
+            database_timed_out: register_int_counter_with_registry!(
+                "nexmdm_database_connection_timeouts_total",
+                "Callers that got no connection of the pool within database.acquire_timeout_ms",
+                registry
+            )?,
             devices: register_gauge_vec_with_registry!(
                 "nexmdm_devices",
                 "Devices of the cluster by state; the same on every node",
@@ -129,11 +149,16 @@ impl Observability {
     }
 
     /// Shows how the connections to the database are used.
-    pub(crate) fn show_database_connections(&self, open: u32, idle: u32, given_up: u64) {
+    pub(crate) fn show_database_connections(&self, figures: &ConnectionFigures) {
+        let ConnectionFigures { open, in_use, waiting, wait_avg_ms, wait_max_ms, timed_out, given_up, capacity: _ } = *figures;
         self.database_connections.set(i64::from(open));
-        self.database_idle_connections.set(i64::from(idle));
+        self.database_idle_connections.set(i64::from(open.saturating_sub(in_use)));
+        self.database_waiting.set(i64::from(waiting));
+        self.database_wait.with_label_values(&["avg"]).set(wait_avg_ms / 1000.0);
+        self.database_wait.with_label_values(&["max"]).set(wait_max_ms / 1000.0);
         // Two readings at once may count the newest twice, which says no less.
         self.database_connections_given_up.inc_by(given_up.saturating_sub(self.database_connections_given_up.get()));
+        self.database_timed_out.inc_by(timed_out.saturating_sub(self.database_timed_out.get()));
     }
 
     /// Counts what was unusable of a heartbeat.

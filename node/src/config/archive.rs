@@ -1,0 +1,27 @@
+//! `[archive]`: where archives are kept, and what reading and writing them may take.
+
+use std::time::Duration;
+
+use archive::{ArchiveSettings, default_store};
+
+use super::apks::store_options;
+use super::{Archive, Config};
+
+impl Config {
+    /// Settings of archives.
+    pub(crate) fn archive_settings(&self) -> ArchiveSettings {
+        let Archive { url, scratch_dir, .. } = &self.archive;
+        ArchiveSettings {
+            url: if url.is_empty() { default_store(&self.data_dir) } else { url.clone() },
+            options: store_options(url),
+            scratch_dir: if scratch_dir.as_os_str().is_empty() { self.data_dir.join("archive-scratch") } else { scratch_dir.clone() },
+            row_group_rows: self.archive.row_group_rows,
+            chunk_rows: self.archive.chunk_rows,
+            timeout: Duration::from_millis(self.archive.timeout_ms),
+            read_bytes_max: self.archive.read_limit_bytes,
+            read_timeout: Duration::from_millis(self.archive.read_timeout_ms),
+            reads_max: self.archive.reads_max,
+            footer_cache_bytes: self.archive.footer_cache_limit_bytes,
+        }
+    }
+}
