@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use domain::alert::{AlertState, Rule, Severity, Subject};
+use domain::alert::{AlertGrouping, AlertState, Rule, Severity, Subject};
 use domain::{DeviceId, Invalid};
 use services::AlertFilter;
 
@@ -21,8 +21,10 @@ pub(crate) struct AlertsUrl {
     pub(crate) group: Option<String>,
     /// Device.
     pub(crate) device: Option<DeviceId>,
-    /// Whether alerts of a rule are one row.
-    pub(crate) grouped: bool,
+    /// Tag of devices.
+    pub(crate) tag: Option<String>,
+    /// What alerts are one row by; `None`: each has its own.
+    pub(crate) by: Option<AlertGrouping>,
 }
 
 impl Default for AlertsUrl {
@@ -34,7 +36,7 @@ impl Default for AlertsUrl {
 impl AlertsUrl {
     /// The alerts in a state, without a filter.
     pub(crate) fn of(state: AlertState) -> Self {
-        Self { state, rule: None, severity: None, group: None, device: None, grouped: false }
+        Self { state, rule: None, severity: None, group: None, tag: None, device: None, by: None }
     }
 
     /// The alerts that are meant.
@@ -46,6 +48,7 @@ impl AlertsUrl {
             min_severity: self.severity,
             subject,
             group: self.group,
+            tag: self.tag,
             since: None,
             until: None,
         }
@@ -64,7 +67,7 @@ impl AlertsUrl {
                 "rule" => (url.rule.is_some(), "not a rule"),
                 "severity" => (url.severity.is_some(), "not one of info, warning, critical"),
                 "device" => (url.device.is_some(), "not an id of a device"),
-                "group" | "by" => (true, ""),
+                "group" | "tag" | "by" => (true, ""),
                 _ => (false, "unknown parameter"),
             };
             if !is_read {
@@ -76,7 +79,7 @@ impl AlertsUrl {
 
     /// Whether any filter is set.
     pub(crate) fn is_filtered(&self) -> bool {
-        *self != Self { grouped: self.grouped, ..Self::of(self.state) }
+        *self != Self { by: self.by, ..Self::of(self.state) }
     }
 }
 
@@ -91,7 +94,8 @@ impl From<&str> for AlertsUrl {
                 "severity" => url.severity = value.parse().ok(),
                 "group" => url.group = Some(value),
                 "device" => url.device = value.parse().ok(),
-                "by" => url.grouped = value == "rule",
+                "tag" => url.tag = Some(value),
+                "by" => url.by = AlertGrouping::parse(&value),
                 _ => {}
             }
         }
@@ -107,7 +111,8 @@ impl fmt::Display for AlertsUrl {
         query.pair("severity", self.severity.map(Severity::as_str))?;
         query.pair("group", self.group.as_deref())?;
         query.pair("device", self.device.map(|id| id.to_string()).as_deref())?;
-        query.pair("by", self.grouped.then_some("rule"))
+        query.pair("tag", self.tag.as_deref())?;
+        query.pair("by", self.by.map(AlertGrouping::as_str))
     }
 }
 
@@ -143,14 +148,15 @@ mod tests {
             severity: Some(Severity::Critical),
             group: Some("50% north & #1".into()),
             device: Some(DeviceId(uuid::Uuid::from_u128(7))),
-            grouped: true,
+            tag: Some("till".into()),
+            by: Some(AlertGrouping::Tag),
         };
         for url in [AlertsUrl::default(), AlertsUrl::of(AlertState::Resolved), full.clone()] {
             let route = Route::Alerts { query: url };
             assert_eq!(route.to_string().parse::<Route>().ok(), Some(route));
         }
         assert_eq!(AlertsUrl::default().to_string(), "");
-        assert!(full.is_filtered() && !AlertsUrl { grouped: true, ..AlertsUrl::default() }.is_filtered());
+        assert!(full.is_filtered() && !AlertsUrl { by: Some(AlertGrouping::Rule), ..AlertsUrl::default() }.is_filtered());
         let dead = Route::AlertChannel { id: "7".into(), query: ChannelUrl { dead: true } };
         assert_eq!(dead.to_string().parse::<Route>().ok(), Some(dead));
     }

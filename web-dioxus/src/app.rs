@@ -20,10 +20,12 @@ use crate::navigation::{PendingNavigation, Title};
 use crate::pages::{
     AgentBuilds, Alert, AlertChannel, AlertChannels, AlertRoutes, AlertRule, AlertRules, AlertSilences, Alerts, Apks, Audit, Cluster,
     CommandBatch, Commands, DeletedDevices, Deployment, Deployments, Device, Devices, Enrollment, ImportDevices, NewDeployment, NotFound,
-    Overview, Packages, Settings,
+    Overview, Packages, Reports, Settings, Storage,
 };
 use crate::polling::use_polling;
+use crate::reports_url::ReportsUrl;
 use crate::route::{Route, Section};
+use crate::storage_url::StorageUrl;
 use crate::toasts::{ToastRegion, use_toasts_provider};
 use crate::url_state::{DevicesUrl, EnrollmentUrl};
 
@@ -65,7 +67,9 @@ fn page(route: Route) -> Element {
         Route::AlertChannels {} => rsx! { AlertChannels {} },
         Route::AlertChannel { id, query } => rsx! { AlertChannel { id, query } },
         Route::AlertRoutes {} => rsx! { AlertRoutes {} },
+        Route::Reports { query } => rsx! { Reports { query } },
         Route::Cluster {} => rsx! { Cluster {} },
+        Route::Storage { query } => rsx! { Storage { query } },
         Route::Audit { query } => rsx! { Audit { query } },
         Route::Settings { section } => rsx! { Settings { section } },
         Route::NotFound { segments } => rsx! { NotFound { segments } },
@@ -168,11 +172,17 @@ fn Frame() -> Element {
                             {icon(Glyph::Refresh)} span { "Agent updates" }
                         }
                     }
+                    RouteLink { to: Route::Reports { query: ReportsUrl::default() }, current: matches!(route, Route::Reports { .. }), testid: "nav-reports",
+                        {icon(Glyph::Chart)} span { "Reports" }
+                    }
                     RouteLink { to: Route::Enrollment { query: EnrollmentUrl::default() }, current: matches!(route, Route::Enrollment { .. }),
                         {icon(Glyph::Key)} span { "Enrollment" }
                     }
                     RouteLink { to: Route::Cluster {}, current: route == Route::Cluster {},
                         {icon(Glyph::Cluster)} span { "Cluster" }
+                    }
+                    RouteLink { to: Route::Storage { query: StorageUrl::default() }, current: matches!(route, Route::Storage { .. }), testid: "nav-storage",
+                        {icon(Glyph::Storage)} span { "Storage" }
                     }
                     if audits {
                         RouteLink { to: Route::Audit { query: AuditUrl::default() }, current: matches!(route, Route::Audit { .. }), testid: "nav-audit",

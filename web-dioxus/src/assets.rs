@@ -30,8 +30,10 @@ const STYLE: &str = concat!(
     include_str!("../assets/css/enrollment_kit.css"),
     include_str!("../assets/css/settings.css"),
     include_str!("../assets/css/cluster.css"),
+    include_str!("../assets/css/storage.css"),
     include_str!("../assets/css/audit.css"),
     include_str!("../assets/css/alerts.css"),
+    include_str!("../assets/css/reports.css"),
 );
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 

@@ -8,14 +8,15 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::access::Principal;
-use domain::{CommandBatchId, DeploymentId, ServiceError};
+use domain::{CommandBatchId, DeploymentId, DeviceId, Invalid, ServiceError, Timestamp};
 use futures_util::StreamExt;
 use services::Revalidation;
 
 use crate::alerts_url::AlertsUrl;
 use crate::audit_url::AuditUrl;
+use crate::reports_url::ReportsUrl;
 use crate::signin::OriginExtension;
-use crate::url_state::DevicesUrl;
+use crate::url_state::{DevicesUrl, NAME_CHARS_MAX, percent_decoded};
 use crate::{Dashboard, shell, signin};
 
 /// Largest file that a page takes.
@@ -155,6 +156,40 @@ fn id_of<Id: std::str::FromStr>(file: &str) -> Option<Id> {
     file.strip_suffix(".csv")?.parse().ok()
 }
 
+/// `GET /export/heartbeats/{id}.csv`: the heartbeats of a device as a table.
+pub(crate) async fn export_heartbeats(
+    State(dashboard): State<Arc<Dashboard>>,
+    Path(file): Path<String>,
+    RawQuery(query): RawQuery,
+    request_origin: OriginExtension,
+    headers: HeaderMap,
+) -> Response {
+    let exported = match signin::principal(&dashboard, request_origin, &headers).await {
+        Ok(principal) => match (id_of::<DeviceId>(&file), times(query.as_deref().unwrap_or_default())) {
+            (None, _) => Err(ServiceError::NotFound("device")),
+            (Some(_), Err(invalid)) => Err(invalid.into()),
+            (Some(id), Ok((from, to))) => dashboard.system.history.export(&principal, id, from, to).await,
+        },
+        Err(error) => Err(error),
+    };
+    exported_as(exported.map(Body::from_stream), "heartbeats.csv", "/devices")
+}
+
+/// The times of an export.
+fn times(query: &str) -> Result<(Option<Timestamp>, Option<Timestamp>), Invalid> {
+    let (mut from, mut to) = (None, None);
+    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')).filter(|(_, value)| !value.is_empty()) {
+        let read =
+            || domain::time::parse(&percent_decoded(value)).ok_or_else(|| Invalid::new(name, "not a time as in 2026-11-21T10:00:00Z"));
+        match name {
+            "from" => from = Some(read()?),
+            "to" => to = Some(read()?),
+            _ => return Err(Invalid::new(name.chars().take(NAME_CHARS_MAX).collect::<String>(), "unknown parameter")),
+        }
+    }
+    Ok((from, to))
+}
+
 /// `GET /export/audit.csv`: the entries of an address of the audit page as a table.
 pub(crate) async fn export_audit(
     State(dashboard): State<Arc<Dashboard>>,
@@ -192,6 +227,23 @@ pub(crate) async fn export_alerts(
     exported_as(exported.map(Body::from_stream), "alerts.csv", "/alerts")
 }
 
+/// `GET /export/report.csv`: the report of an address of the reports page as a table.
+pub(crate) async fn export_report(
+    State(dashboard): State<Arc<Dashboard>>,
+    RawQuery(query): RawQuery,
+    request_origin: OriginExtension,
+    headers: HeaderMap,
+) -> Response {
+    let exported = match signin::principal(&dashboard, request_origin, &headers).await {
+        Ok(principal) => match ReportsUrl::exact_from_address(query.as_deref().unwrap_or_default()) {
+            Ok(url) => dashboard.system.reports.export(&principal, url.request()).await,
+            Err(invalid) => Err(invalid.into()),
+        },
+        Err(error) => Err(error),
+    };
+    exported_as(exported.map(Body::from_stream), "report.csv", "/reports")
+}
+
 /// A table to be saved under this name; without a session, the way to sign in and back to `page`.
 fn exported_as(exported: Result<Body, ServiceError>, file_name: &str, page: &str) -> Response {
     let pieces = match exported {
@@ -205,4 +257,21 @@ fn exported_as(exported: Result<Body, ServiceError>, file_name: &str, page: &str
     let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{file_name}\""));
     answer.insert(header::CONTENT_DISPOSITION, disposition.unwrap_or(HeaderValue::from_static("attachment")));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_an_export_are_those_of_the_api() {
+        let at = |text: &str| text.parse::<Timestamp>().ok();
+        assert_eq!(times(""), Ok((None, None)));
+        let both = times("from=2026-08-01T00:00:00Z&to=2026-08-01T02%3A00%3A00%2B02%3A00");
+        assert_eq!(both, Ok((at("2026-08-01T00:00:00Z"), at("2026-08-01T00:00:00Z"))));
+        assert_eq!(times("to=2026-06-30T23:59:60Z"), Ok((None, at("2026-07-01T00:00:00Z"))), "a leap second");
+        for (query, field) in [("from=noon", "from"), ("colour=red", "colour")] {
+            assert_eq!(times(query).unwrap_err().field, field, "{query}");
+        }
+    }
 }

@@ -41,6 +41,7 @@ pub(crate) enum Glyph {
     Search,
     Send,
     Settings,
+    Storage,
     Sun,
     Tag,
     Terminal,
@@ -91,6 +92,9 @@ impl Glyph {
             Self::Send => "m3.5 11.5 17-8-5.5 17-3.6-6.9zm7.9 2.1 9.1-10.1",
             Self::Settings => {
                 "M4 7h9m4 0h3M4 17h3m4 0h9M15 4.5a2.5 2.5 0 1 1 0 5 2.5 2.5 0 0 1 0-5zm-6 10a2.5 2.5 0 1 1 0 5 2.5 2.5 0 0 1 0-5z"
+            }
+            Self::Storage => {
+                "M12 3c4.4 0 8 1.3 8 3s-3.6 3-8 3-8-1.3-8-3 3.6-3 8-3zM4 6v6c0 1.7 3.6 3 8 3s8-1.3 8-3V6M4 12v6c0 1.7 3.6 3 8 3s8-1.3 8-3v-6"
             }
             Self::Sun => {
                 "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2v2m0 16v2M4.9 4.9l1.4 1.4m11.4 11.4 1.4 1.4M2 12h2m16 0h2M4.9 19.1l1.4-1.4M17.7 6.3l1.4-1.4"

@@ -40,12 +40,14 @@ mod page;
 mod pages;
 mod password;
 mod polling;
+mod reports_url;
 mod route;
 mod sampling;
 mod selection;
 mod session;
 mod shell;
 mod signin;
+mod storage_url;
 mod toasts;
 mod transport;
 mod uploads;
@@ -170,6 +172,8 @@ pub fn router(system: Arc<System>, options: DashboardOptions) -> Result<axum::Ro
         .route("/export/devices.csv", get(files::export))
         .route("/export/alerts.csv", get(files::export_alerts))
         .route("/export/audit.csv", get(files::export_audit))
+        .route("/export/heartbeats/{file}", get(files::export_heartbeats))
+        .route("/export/report.csv", get(files::export_report))
         .route("/export/command-batches/{file}", get(files::export_batch))
         .route("/export/deployments/{file}", get(files::export_deployment))
         .route("/live/apk-uploads/{id}", post(apk_files::add_part))

@@ -13,6 +13,8 @@ use crate::alerts_url::{AlertsUrl, ChannelUrl};
 use crate::audit_url::AuditUrl;
 use crate::commands_url::{BatchUrl, CommandsUrl};
 use crate::deployments_url::{ApksUrl, DeploymentUrl, DeploymentsUrl, NewDeploymentUrl};
+use crate::reports_url::ReportsUrl;
+use crate::storage_url::StorageUrl;
 use crate::url_state::{DeviceUrl, DevicesUrl, EnrollmentUrl, percent_decoded};
 
 /// A part of the settings, in the order of the tabs.
@@ -60,7 +62,9 @@ pub(crate) enum Route {
     AlertChannels {},
     AlertChannel { id: String, query: ChannelUrl },
     AlertRoutes {},
+    Reports { query: ReportsUrl },
     Cluster {},
+    Storage { query: StorageUrl },
     Audit { query: AuditUrl },
     Settings { section: String },
     NotFound { segments: Vec<String> },
@@ -143,7 +147,9 @@ impl Route {
             Self::AlertChannels {} => plain(&["alerts", "channels"]),
             Self::AlertChannel { id, query } => (vec!["alerts", "channels", id], query.to_string()),
             Self::AlertRoutes {} => plain(&["alerts", "routes"]),
+            Self::Reports { query } => (vec!["reports"], query.to_string()),
             Self::Cluster {} => plain(&["cluster"]),
+            Self::Storage { query } => (vec!["storage"], query.to_string()),
             Self::Audit { query } => (vec!["audit"], query.to_string()),
             Self::Settings { section } => (vec!["settings", section], String::new()),
             Self::NotFound { segments } => (segments.iter().map(String::as_str).collect(), String::new()),
@@ -203,7 +209,9 @@ impl FromStr for Route {
             ["alerts", "channels", id] => Self::AlertChannel { id: id.into(), query: query.into() },
             ["alerts", "routes"] => Self::AlertRoutes {},
             ["alerts", id] => Self::Alert { id: id.into() },
+            ["reports"] => Self::Reports { query: query.into() },
             ["cluster"] => Self::Cluster {},
+            ["storage"] => Self::Storage { query: query.into() },
             ["audit"] => Self::Audit { query: query.into() },
             ["settings", section] => Self::Settings { section: section.into() },
             _ => Self::NotFound { segments },
@@ -245,7 +253,10 @@ mod tests {
             "/alerts/channels",
             "/alerts/channels/7",
             "/alerts/routes",
+            "/reports",
+            "/reports?period=weekly&date=2026-11-23",
             "/cluster",
+            "/storage",
             "/audit",
             "/settings/users",
             "/enrollment?status=expired",

@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Write};
 
+use chrono::NaiveDate;
 use domain::Invalid;
 use domain::bulk_target::{narrowing, without_blanks};
 use domain::enrollment::TokenStatus;
@@ -161,19 +162,26 @@ domain::named!(pub(crate) Range, parse -> Option);
 pub(crate) struct DeviceUrl {
     /// Time range of the plots.
     pub(crate) range: Range,
+    /// The day that they show instead, UTC.
+    pub(crate) day: Option<NaiveDate>,
 }
 
 impl From<&str> for DeviceUrl {
     fn from(query: &str) -> Self {
-        let range = pairs(query).find(|(key, _)| *key == "range").and_then(|(_, name)| Range::parse(&name));
-        Self { range: range.unwrap_or_default() }
+        let value = |wanted: &str| pairs(query).find(|(key, _)| *key == wanted).map(|(_, value)| value);
+        let range = value("range").and_then(|name| Range::parse(&name));
+        // A day so far off that nothing was reported on it shows the range.
+        let day = value("day").and_then(|day| day.parse::<NaiveDate>().ok()).filter(|day| *day >= domain::history::EARLIEST.date_naive());
+        Self { range: range.unwrap_or_default(), day }
     }
 }
 
 impl fmt::Display for DeviceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let range = Some(self.range.as_str()).filter(|_| self.range != Range::default());
-        Query { f, first: true }.pair("range", range)
+        let mut query = Query { f, first: true };
+        query.pair("range", range)?;
+        query.pair("day", self.day.map(|day| day.to_string()).as_deref())
     }
 }
 
@@ -416,11 +424,16 @@ mod tests {
     #[test]
     fn the_page_of_a_device_keeps_its_range() {
         for range in Range::ALL {
-            let url = DeviceUrl { range };
-            assert_eq!(DeviceUrl::from(url.to_string().as_str()), url);
+            for day in [None, NaiveDate::from_ymd_opt(2026, 8, 1)] {
+                let url = DeviceUrl { range, day };
+                assert_eq!(DeviceUrl::from(url.to_string().as_str()), url);
+            }
         }
         assert_eq!(DeviceUrl::default().to_string(), "");
-        assert_eq!(DeviceUrl::from("range=1y").range, Range::Day);
+        assert_eq!(DeviceUrl::from("range=1y&day=someday"), DeviceUrl::default());
+        for far_off in ["-262143-01-01", "1999-12-31"] {
+            assert_eq!(DeviceUrl::from(format!("day={far_off}").as_str()), DeviceUrl::default(), "{far_off}");
+        }
     }
 
     #[test]

@@ -104,6 +104,14 @@ async fn deployments_show_each_role_what_it_may_do() {
 }
 
 #[tokio::test]
+async fn storage_is_seen_by_all_and_run_by_admins() {
+    assert_shows("/storage", 3, Role::Admin, &["nav-storage", "run-now"], &["Not for this role"]).await;
+    for role in [Role::Operator, Role::Viewer] {
+        assert_shows("/storage?day=2026-09-01", 3, role, &["nav-storage", "Storage"], &["run-now"]).await;
+    }
+}
+
+#[tokio::test]
 async fn the_table_holds_only_the_rows_around_the_visible_ones() {
     let text = shown("/devices?sort=battery_pct", 1000, Role::Operator).await;
     assert!(text.contains("1,000 devices"));
@@ -264,4 +272,12 @@ async fn open_alerts_stand_at_their_device() {
 #[tokio::test]
 async fn any_other_address_is_not_a_page() {
     assert_shows("/no/such", 1, Role::Viewer, &["Page not found", "/no/such"], &[]).await;
+}
+
+#[tokio::test]
+async fn reports_are_for_everybody_and_their_schedules_for_who_manages_channels() {
+    assert_shows("/reports", 3, Role::Viewer, &["nav-reports", "export-report"], &["schedules-title"]).await;
+    assert_shows("/reports?period=weekly&group=north", 3, Role::Operator, &["/export/report.csv?period=weekly"], &["schedules-title"])
+        .await;
+    assert_shows("/reports", 3, Role::Admin, &["schedules-title"], &[]).await;
 }

@@ -1,5 +1,7 @@
 //! Forms: fields with errors, form dialogs, and submission state.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use dioxus::html::FormValue;
 use dioxus::prelude::*;
 use domain::{Invalid, ServiceError};
@@ -96,6 +98,43 @@ pub(crate) fn use_submission() -> Submission {
     Submission { refused: use_signal(|| None), attempts: use_signal(|| 0), busy: use_signal(|| false), toasts: use_toasts() }
 }
 
+/// Name of the field with the key of a form.
+const FORM_KEY: &str = "form-key";
+
+/// Key of a form as it was rendered: what it sends counts once. A second click comes with the key of the first, and is dropped, also when the first has
+/// ended and the form is still there.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) struct FormKey(Signal<u64>);
+
+impl FormKey {
+    /// Whether a form was sent as it is rendered now. It gets another key then.
+    pub(crate) fn takes(mut self, form: &FormEvent) -> bool {
+        let next = key_after(*self.0.peek(), &text_of(form, FORM_KEY));
+        next.map(|key| self.0.set(key)).is_some()
+    }
+
+    /// The field that holds it.
+    pub(crate) fn field(self) -> Element {
+        rsx! { input { r#type: "hidden", name: FORM_KEY, value: "{self.0}" } }
+    }
+}
+
+/// The key of a form after it was sent with this one; `None`: it is not the form as it is rendered now.
+fn key_after(current: u64, sent: &str) -> Option<u64> {
+    (sent == current.to_string()).then(next_key)
+}
+
+/// A key that no other form of this process has.
+fn next_key() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Hook for the key of a form.
+pub(crate) fn use_form_key() -> FormKey {
+    FormKey(use_signal(next_key))
+}
+
 /// Field with label and hint or error. Its label is the one that errors name it by, unless a form has another.
 #[component]
 pub(crate) fn Field(
@@ -152,9 +191,16 @@ pub(crate) fn FormDialog(
     onclose: EventHandler<()>,
     children: Element,
 ) -> Element {
+    let key = use_form_key();
+    let send = move |form: FormEvent| {
+        if key.takes(&form) {
+            onsubmit.call(form);
+        }
+    };
     rsx! {
         Dialog { title: title.clone(), wide, onclose,
-            form { class: "dialog-form", novalidate: true, "data-draft": title, "data-focus": focus, onsubmit: move |event| onsubmit.call(event),
+            form { class: "dialog-form", novalidate: true, "data-draft": title, "data-focus": focus, onsubmit: send,
+                {key.field()}
                 {children}
                 div { class: "dialog-actions",
                     button { class: "button", r#type: "button", onclick: move |_| onclose.call(()), "Cancel" }
@@ -162,5 +208,20 @@ pub(crate) fn FormDialog(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_form_sends_counts_once() {
+        let (rendered, other) = (next_key(), next_key());
+        assert_eq!(key_after(rendered, ""), None);
+        assert_eq!(key_after(rendered, &other.to_string()), None, "of another form");
+        let again = key_after(rendered, &rendered.to_string()).unwrap();
+        assert_eq!(key_after(again, &rendered.to_string()), None, "the second click of a double click");
+        assert!(key_after(again, &again.to_string()).is_some(), "as it is rendered after it");
     }
 }

@@ -12,7 +12,9 @@ mod devices;
 mod enrollment;
 mod not_found;
 pub(crate) mod overview;
+mod reports;
 mod settings;
+mod storage;
 
 pub(crate) use agent_builds::AgentBuilds;
 pub(crate) use alerts::{Alert, AlertChannel, AlertChannels, AlertRoutes, AlertRule, AlertRules, AlertSilences, Alerts};
@@ -26,4 +28,6 @@ pub(crate) use devices::{DeletedDevices, Devices, ImportDevices};
 pub(crate) use enrollment::Enrollment;
 pub(crate) use not_found::NotFound;
 pub(crate) use overview::Overview;
+pub(crate) use reports::Reports;
 pub(crate) use settings::Settings;
+pub(crate) use storage::Storage;

@@ -49,7 +49,7 @@ pub(super) fn Filters(query: AlertsUrl) -> Element {
     }
     let chosen = |on: bool| if on { "choice chosen" } else { "choice" };
     let (of_rule, of_severity, of_group) = (query.clone(), query.clone(), query.clone());
-    let cleared = AlertsUrl { grouped: query.grouped, ..AlertsUrl::of(query.state) };
+    let cleared = AlertsUrl { by: query.by, ..AlertsUrl::of(query.state) };
     rsx! {
         div { class: "command-filters", role: "search", aria_label: "Filter the alerts",
             select { class: chosen(query.rule.is_some()), name: "rule", aria_label: "Rule",
@@ -66,7 +66,7 @@ pub(super) fn Filters(query: AlertsUrl) -> Element {
                     option { key: "{severity.as_str()}", value: severity.as_str(), selected: query.severity == Some(severity), {severity_choice(severity)} }
                 }
             }
-            if !query.grouped {
+            if query.by.is_none() {
                 select { class: chosen(query.group.is_some()), name: "group", aria_label: "Group",
                     onchange: move |event| go.call(AlertsUrl { group: Some(event.value()).filter(|group| !group.is_empty()), ..of_group.clone() }),
                     option { value: "", selected: query.group.is_none(), "Group: any" }

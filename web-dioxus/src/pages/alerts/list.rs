@@ -122,7 +122,7 @@ pub(super) fn List(query: AlertsUrl) -> Element {
 
 #[component]
 fn Nothing(query: AlertsUrl) -> Element {
-    let cleared = AlertsUrl { grouped: query.grouped, ..AlertsUrl::of(query.state) };
+    let cleared = AlertsUrl { by: query.by, ..AlertsUrl::of(query.state) };
     if query.is_filtered() {
         return rsx! {
             EmptyState { glyph: Glyph::Search, title: "No alert matches", text: "Change or clear the filter.",

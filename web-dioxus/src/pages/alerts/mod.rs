@@ -20,11 +20,12 @@ mod rules;
 mod silence;
 mod silences;
 mod subscriptions;
+mod together;
 mod windows;
 
 use dioxus::prelude::*;
 use domain::access::{Permission, Principal};
-use domain::alert::AlertState;
+use domain::alert::{AlertGrouping, AlertState};
 
 use crate::alerts_url::AlertsUrl;
 use crate::components::{EmptyState, Glyph, PageHeader, RouteLink, icon};
@@ -42,6 +43,7 @@ pub(crate) use routes::AlertRoutes;
 pub(crate) use rule::AlertRule;
 pub(crate) use rules::AlertRules;
 pub(crate) use silences::AlertSilences;
+use together::TogetherRows;
 
 /// A page about alerts, in the order of the tabs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,21 +142,23 @@ pub(crate) fn Alerts(query: AlertsUrl) -> Element {
     let actions = rsx! {
         a { class: "button", href: export, download: "alerts.csv", "data-testid": "export-alerts", {icon(Glyph::Download)} "Download CSV" }
     };
-    // Counts by rule know no device and no group.
-    let by_rule = AlertsUrl { grouped: true, group: None, device: None, ..query.clone() };
-    let one_by_one = AlertsUrl { grouped: false, ..query.clone() };
+    // What is put together knows no single device, group or tag.
+    let together = |by| AlertsUrl { by: Some(by), group: None, tag: None, device: None, ..query.clone() };
+    let one_by_one = AlertsUrl { by: None, ..query.clone() };
     rsx! {
         Frame { tab: Tab::Alerts, actions,
             div { class: "alert-views",
                 nav { class: "tabs", aria_label: "Alerts by state",
                     for state in AlertState::ALL {
-                        RouteLink { key: "{state.as_str()}", to: Route::Alerts { query: AlertsUrl { state, grouped: query.grouped && state.is_open(), ..query.clone() } }, current: state == query.state, testid: "state-{state.as_str()}", {list_title(state)} }
+                        RouteLink { key: "{state.as_str()}", to: Route::Alerts { query: AlertsUrl { state, by: query.by.filter(|_| state.is_open()), ..query.clone() } }, current: state == query.state, testid: "state-{state.as_str()}", {list_title(state)} }
                     }
                 }
                 if query.state.is_open() {
                     nav { class: "tabs", aria_label: "Arrangement",
-                        RouteLink { to: Route::Alerts { query: one_by_one }, current: !query.grouped, testid: "as-list", "List" }
-                        RouteLink { to: Route::Alerts { query: by_rule }, current: query.grouped, testid: "by-rule", "By rule" }
+                        RouteLink { to: Route::Alerts { query: one_by_one }, current: query.by.is_none(), testid: "as-list", "List" }
+                        for by in AlertGrouping::ALL {
+                            RouteLink { key: "{by.as_str()}", to: Route::Alerts { query: together(by) }, current: query.by == Some(by), testid: "by-{by.as_str()}", "By {by.as_str()}" }
+                        }
                     }
                 }
             }
@@ -163,10 +167,10 @@ pub(crate) fn Alerts(query: AlertsUrl) -> Element {
                 section { key: "{key}", class: "card", aria_labelledby: "alerts-title",
                     h2 { id: "alerts-title", class: "visually-hidden", {list_title(query.state)} }
                     Filters { query: query.clone() }
-                    if query.grouped {
-                        Groups { query: query.clone() }
-                    } else {
-                        List { query: query.clone() }
+                    match query.by {
+                        None => rsx! { List { query: query.clone() } },
+                        Some(AlertGrouping::Rule) => rsx! { Groups { query: query.clone() } },
+                        Some(by) => rsx! { TogetherRows { query: query.clone(), by } },
                     }
                 }
             }

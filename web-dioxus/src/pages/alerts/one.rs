@@ -161,7 +161,7 @@ fn History(entries: Vec<AlertStep>, deliveries: Vec<Delivery>, held: Option<Supp
             }
             ol { class: "timeline", "data-testid": "alert-history",
                 for entry in entries.iter() {
-                    Entry { key: "{entry.revision}", entry: entry.clone(), deliveries: deliveries.iter().filter(|one| Some(one.notification) == entry.notification).cloned().collect::<Vec<_>>(), ago: format::relative(now, entry.at) }
+                    Entry { key: "{entry.revision}", entry: entry.clone(), deliveries: deliveries.iter().filter(|one| entry.notification.iter().chain(&entry.further).any(|said| *said == one.notification)).cloned().collect::<Vec<_>>(), ago: format::relative(now, entry.at) }
                 }
             }
         }
@@ -195,7 +195,7 @@ fn Entry(entry: AlertStep, deliveries: Vec<Delivery>, ago: String) -> Element {
                     span { class: "event-change", "data-testid": "not-notified", "{text}" }
                 }
                 for delivery in deliveries.iter() {
-                    span { key: "{delivery.channel}", class: "event-change", "data-testid": "alert-delivery", {delivery_text(delivery)} }
+                    span { key: "{delivery.notification}-{delivery.channel}", class: "event-change", "data-testid": "alert-delivery", {delivery_text(delivery)} }
                 }
             }
             span { class: "event-time", {time_ago(entry.at, &ago)} span { class: "event-exact", {local_time(entry.at, LocalTime::Minute)} } }

@@ -124,9 +124,6 @@ fn Summary(view: RuleView) -> Element {
     rsx! {
         section { class: "card", aria_labelledby: "summary-title",
             h2 { id: "summary-title", "All devices" }
-            if !view.rule.has_source() {
-                div { class: "notice warn", {icon(Glyph::Alert)} span { "Nothing in this version provides what the rule goes by: it stays silent." } }
-            }
             Effective { rule: view.rule, resolved: view.effective.clone() }
             dl { class: "facts wide",
                 div { dt { "In the last {FIRED_DAYS} days" } dd { "data-testid": "fired", {fired_text(view.fired)} } }

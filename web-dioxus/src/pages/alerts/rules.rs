@@ -78,7 +78,6 @@ fn RuleRow(view: RuleView) -> Element {
                 div { class: "row-title",
                     RouteLink { to: Route::alert_rule(view.rule), class: "truncate", testid: "open-rule", {spec.label} }
                     if on { {severity_badge(view.effective.severity)} } else { span { class: "badge", "Off" } }
-                    if !view.rule.has_source() { span { class: "badge", title: "Nothing in this version provides what the rule goes by: it stays silent.", "data-testid": "no-source", "No source yet" } }
                 }
                 p { class: "alert-reason", {spec.meaning} }
                 div { class: "row-meta",

@@ -1,4 +1,4 @@
-//! Events that are sent to a channel besides alerts: what the audit trail records.
+//! Events that are sent to a channel besides alerts: what the audit trail records, and what happens to devices.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use dioxus::prelude::*;
 use domain::ChannelId;
 use domain::access::Permission;
 use domain::audit::AuditSubject;
+use domain::notification::DEVICE_EVENT_PREFIX;
 use domain::text::label_list;
 use services::SubscriptionView;
 
@@ -53,7 +54,7 @@ pub(super) fn Subscriptions(id: ChannelId) -> Element {
                 Problem { text: problem.clone(), onretry: move |()| list.again() }
             }
             match reading.value.as_deref() {
-                Some(views) if views.is_empty() => rsx! { p { class: "muted", "Besides alerts, a channel can get what the audit trail records: devices enrolled or deleted, deployments, sign-ins." } },
+                Some(views) if views.is_empty() => rsx! { p { class: "muted", "Besides alerts, a channel can get what the audit trail records, such as devices enrolled or deleted, deployments and sign-ins, and what happens to devices." } },
                 Some(views) => rsx! {
                     ul { class: "rows",
                         for view in views.iter() {
@@ -124,9 +125,13 @@ fn Add(id: ChannelId, ondone: EventHandler<()>, onclose: EventHandler<()>) -> El
                             span { {subject.title} }
                         }
                     }
+                    label { class: "choice-row",
+                        input { r#type: "checkbox", name: "subjects", value: DEVICE_EVENT_PREFIX }
+                        span { "What happens to devices: connection, restarts, battery, app, versions" }
+                    }
                 }
             }
-            TextField { name: "actions", label: "Single actions", hint: "as the Audit page names them, separated by commas", placeholder: "device.enrolled, device.deleted", error: submission.error("actions") }
+            TextField { name: "actions", label: "Single actions", hint: "as the Audit page names them, separated by commas; of devices: device_event.app_down_began", placeholder: "device.enrolled, device.deleted", error: submission.error("actions") }
             if let Some(problem) = submission.other_error(&["actions"]) {
                 p { class: "field-error", role: "alert", "data-testid": "form-error", "{problem}" }
             }

@@ -10,7 +10,7 @@ use domain::ServiceError;
 use domain::access::{Permission, Principal};
 use domain::audit::{AuditFilter, AuditSubject, ChainedEntry, Entry};
 use domain::query::PAGE_MAX;
-use services::System;
+use services::{ArchivedEntries, System};
 
 use crate::audit_url::{AuditUrl, TimeRange};
 use crate::components::form::some_of;
@@ -30,12 +30,11 @@ const POLL_INTERVAL: Duration = Duration::from_secs(10);
 const PAGE: i64 = 50;
 /// Most entries on the page.
 const SHOWN_MAX: i64 = 1000;
-async fn read(
-    system: Arc<System>,
-    principal: Principal,
-    filter: AuditFilter,
-    wanted: i64,
-) -> Result<(Vec<ChainedEntry>, bool), ServiceError> {
+
+/// What the page shows: entries, whether there are more, and those that are in archives.
+type Shown = (Vec<ChainedEntry>, bool, Option<ArchivedEntries>);
+
+async fn read(system: Arc<System>, principal: Principal, filter: AuditFilter, wanted: i64) -> Result<Shown, ServiceError> {
     let (mut entries, mut next) = (Vec::new(), None);
     loop {
         let limit = (wanted - entries.len() as i64).min(PAGE_MAX);
@@ -43,7 +42,7 @@ async fn read(
         entries.extend(page.entries);
         next = page.next;
         if next.is_none() || entries.len() as i64 >= wanted {
-            return Ok((entries, next.is_some()));
+            return Ok((entries, next.is_some(), page.archived));
         }
     }
 }
@@ -60,7 +59,7 @@ pub(crate) fn Audit(query: AuditUrl) -> Element {
     }
     let export = Route::Audit { query: query.clone() }.to_string().replace("/audit", "/export/audit.csv");
     rsx! {
-        PageHeader { title: "Audit", lead: "All changes with actor, action, target and time. Entries are never changed or removed.",
+        PageHeader { title: "Audit", lead: "All changes with actor, action, target and time. Entries are never changed; old ones move to the archive.",
             a { class: "button", href: export, download: "audit.csv", "data-testid": "export-audit", {icon(Glyph::Download)} "Download CSV" }
         }
         // Another address is another form: what is typed follows it.
@@ -162,10 +161,11 @@ fn Entries(query: AuditUrl) -> Element {
                 Problem { text: problem.clone(), onretry: move |()| list.again() }
             }
             match reading.value.as_deref() {
-                Some((entries, _)) if entries.is_empty() => rsx! {
+                Some((entries, _, archived)) if entries.is_empty() => rsx! {
                     EmptyState { glyph: Glyph::Search, title: "No entry matches", text: "Change or clear the search." }
+                    Archived { archived: archived.clone() }
                 },
-                Some((entries, more)) => rsx! {
+                Some((entries, more, archived)) => rsx! {
                     div { class: "scroll-x", tabindex: "0", role: "region", aria_label: "Audit trail",
                         table { class: "plain audit-table", "data-testid": "audit-table",
                             thead { tr {
@@ -186,10 +186,25 @@ fn Entries(query: AuditUrl) -> Element {
                     if *more && wanted() >= SHOWN_MAX {
                         p { class: "muted more", "Only the newest {SHOWN_MAX} are shown. Narrow the search, or download all of them." }
                     }
+                    if !*more {
+                        Archived { archived: archived.clone() }
+                    }
                 },
                 None if reading.problem.is_none() => rsx! { Skeleton {} },
                 None => rsx! {},
             }
+        }
+    }
+}
+
+/// Where older entries are.
+#[component]
+fn Archived(archived: Option<ArchivedEntries>) -> Element {
+    let Some(ArchivedEntries { last_seq, last_at, newest }) = archived else { return rsx! {} };
+    rsx! {
+        p { class: "muted more", "data-testid": "audit-archived",
+            "Entries 1 to {last_seq}, up to " {local_time(last_at, LocalTime::Minute)} ", are in the archive; the newest of its files is "
+            code { "{newest}.parquet" } "."
         }
     }
 }

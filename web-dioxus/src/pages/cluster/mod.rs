@@ -1,5 +1,6 @@
 //! Cluster page: nodes, shards and shard history.
 
+mod connections;
 mod moves;
 mod nodes;
 mod pools;
@@ -17,6 +18,7 @@ use crate::context::{explain, use_session};
 use crate::format;
 use crate::navigation::use_title;
 use crate::sampling::{CALM, ticks};
+use connections::Connections;
 use moves::Moves;
 use nodes::Nodes;
 use pools::Pools;
@@ -106,6 +108,7 @@ pub(crate) fn Cluster() -> Element {
                 Nodes { snapshot: snapshot.clone() }
                 Shards { snapshot: snapshot.clone() }
                 Reconcilers { snapshot: snapshot.clone() }
+                Connections { snapshot: snapshot.clone() }
                 Pools { snapshot: snapshot.clone() }
                 Moves { snapshot }
             },

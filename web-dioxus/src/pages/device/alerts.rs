@@ -6,7 +6,7 @@ use dioxus::prelude::*;
 use domain::alert::{AlertRecord, AlertState};
 use domain::{DeviceId, Timestamp};
 
-use super::plots::{span, title};
+use super::plots::{shown_time, span};
 use crate::alerts_url::AlertsUrl;
 use crate::components::alert_widgets::{lasted_text, severity_badge, severity_tone, state_badge};
 use crate::components::{Glyph, LocalTime, Problem, RouteLink, Skeleton, icon, local_time, time_ago};
@@ -14,30 +14,30 @@ use crate::context::use_session;
 use crate::format;
 use crate::polling::{Polling, use_polling};
 use crate::route::Route;
-use crate::url_state::Range;
+use crate::url_state::DeviceUrl;
 
 /// How often they are read again.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Most alerts that are listed and marked.
 const LISTED_MAX: i64 = 50;
 
-/// Alerts of a device that were open within a range, the newest first.
-pub(super) fn use_alerts(id: DeviceId, range: Range) -> Polling<Vec<AlertRecord>> {
-    use_polling((id, range), POLL_INTERVAL, |system, principal, (id, range)| async move {
-        let now = system.clock.now();
-        system.alerts.of_device(&principal, id, now - span(range).0, now, LISTED_MAX).await
+/// Alerts of a device that were open within the time of its plots, the newest first.
+pub(super) fn use_alerts(id: DeviceId, query: DeviceUrl) -> Polling<Vec<AlertRecord>> {
+    use_polling((id, query), POLL_INTERVAL, |system, principal, (id, query)| async move {
+        let (from, to, _) = span(query, system.clock.now());
+        system.alerts.of_device(&principal, id, from, to, LISTED_MAX).await
     })
 }
 
 #[component]
-pub(super) fn Alerts(id: DeviceId, range: Range, alerts: Polling<Vec<AlertRecord>>) -> Element {
+pub(super) fn Alerts(id: DeviceId, query: DeviceUrl, alerts: Polling<Vec<AlertRecord>>) -> Element {
     let reading = alerts.read();
     let now = use_session().clock.now();
     let history = AlertsUrl { device: Some(id), ..AlertsUrl::of(AlertState::Resolved) };
     rsx! {
         section { class: "card", aria_labelledby: "device-alerts-title", aria_busy: reading.loading.to_string(), "data-testid": "device-alerts",
             div { class: "card-head",
-                h2 { id: "device-alerts-title", "Alerts of the last {title(range)}" }
+                h2 { id: "device-alerts-title", "Alerts of {shown_time(query)}" }
                 RouteLink { to: Route::Alerts { query: history }, class: "button small", testid: "device-alert-history", "All of its alerts" }
             }
             if let Some(problem) = &reading.problem {

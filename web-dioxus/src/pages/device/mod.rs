@@ -106,7 +106,7 @@ fn Page(shown: PageData, query: DeviceUrl) -> Element {
     let details = use_polling(identity.id, DETAILS_POLL_INTERVAL, |system, principal, id: DeviceId| async move {
         system.devices.details(&principal, id).await
     });
-    let alerts = use_alerts(identity.id, query.range);
+    let alerts = use_alerts(identity.id, query);
     let session = use_session();
     let mut sent = use_signal(|| 0u32);
     let last = shown.view.last.clone();
@@ -147,9 +147,9 @@ fn Page(shown: PageData, query: DeviceUrl) -> Element {
         }
         Send { id: identity.id, alias: identity.alias.clone(), online, packages, onsent: move |()| sent += 1 }
         if last.is_some() {
-            Plots { id: identity.id, range: query.range, alerts }
+            Plots { id: identity.id, query, alerts }
         }
-        Alerts { id: identity.id, range: query.range, alerts }
+        Alerts { id: identity.id, query, alerts }
         div { class: "device-lower",
             div {
                 if session.may(Permission::ViewCommands) {

@@ -3,60 +3,85 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{NaiveDate, NaiveTime, TimeDelta};
 use dioxus::prelude::*;
 use domain::alert::AlertRecord;
 use domain::heartbeat::Transport;
 use domain::history::{CHARTS, HistoryRequest, Point, Summary, TransportShares};
 use domain::{DeviceId, Timestamp};
-use services::DeviceHistory;
+use services::{ArchivedDays, DeviceHistory};
 
 use crate::components::alert_widgets::severity_tone;
 use crate::components::chart::{LineChart, Mark, Sample, Scale, Series, Strip, TimeSpan, Unit, Window};
-use crate::components::{Problem, RouteLink};
+use crate::components::{Glyph, Problem, RouteLink, icon};
 use crate::context::use_session;
 use crate::format;
-use crate::polling::{Polling, use_polling};
+use crate::polling::{Polling, use_paced_polling};
 use crate::route::Route;
 use crate::url_state::{DeviceUrl, Range};
 
 /// Poll interval of the plots.
 const POLL_INTERVAL: Duration = Duration::from_secs(30);
+/// Poll interval of plots that the archive has a part in: its days do not change, and each reading of them is work for its store. Where such
+/// plots reach up to now, their points are an hour apart or more.
+const ARCHIVE_INTERVAL: Duration = Duration::from_secs(3600);
 /// Kinds of network, in the order of their numbers in a strip.
 const NETWORKS: [Transport; 5] = [Transport::Wifi, Transport::Cellular, Transport::Ethernet, Transport::Other, Transport::None];
 
-/// How far back a range reaches, and how many points it has: one per 5 minutes, hour, or 4 hours.
-pub(super) fn span(range: Range) -> (TimeDelta, i64) {
-    match range {
-        Range::Day => (TimeDelta::hours(24), 289),
-        Range::Week => (TimeDelta::days(7), 169),
-        Range::Month => (TimeDelta::days(30), 241),
+/// The time that plots show, and how many points they have: one per 5 minutes, hour, or 4 hours.
+pub(super) fn span(query: DeviceUrl, now: Timestamp) -> (Timestamp, Timestamp, i64) {
+    let last = |length, points| (now - length, now, points);
+    match (query.day.filter(|day| *day <= now.date_naive()), query.range) {
+        (Some(day), _) => {
+            let from = day.and_time(NaiveTime::MIN).and_utc();
+            (from, (from + TimeDelta::days(1)).min(now.max(from + TimeDelta::minutes(1))), 289)
+        }
+        (None, Range::Day) => last(TimeDelta::hours(24), 289),
+        (None, Range::Week) => last(TimeDelta::days(7), 169),
+        (None, Range::Month) => last(TimeDelta::days(30), 241),
     }
 }
 
+/// How soon plots are read again.
+fn interval_for(history: &DeviceHistory) -> Duration {
+    if history.archived.is_some() { ARCHIVE_INTERVAL } else { POLL_INTERVAL }
+}
+
+/// The time that plots show, in words.
+pub(super) fn shown_time(query: DeviceUrl) -> String {
+    query.day.map_or_else(|| format!("the last {}", title(query.range)), |day| day.to_string())
+}
+
 #[component]
-pub(super) fn Plots(id: DeviceId, range: Range, alerts: Polling<Vec<AlertRecord>>) -> Element {
+pub(super) fn Plots(id: DeviceId, query: DeviceUrl, alerts: Polling<Vec<AlertRecord>>) -> Element {
     let session = use_session();
-    let history = use_polling((id, range), POLL_INTERVAL, |system, principal, (id, range)| async move {
-        let (length, points) = span(range);
-        let now = system.clock.now();
-        system.history.device(&principal, id, HistoryRequest { from: Some(now - length), to: Some(now), points: Some(points) }).await
+    let now = session.clock.now();
+    let history = use_paced_polling((id, query), interval_for, |system, principal, (id, query)| async move {
+        let (from, to, points) = span(query, system.clock.now());
+        system.history.device(&principal, id, HistoryRequest { from: Some(from), to: Some(to), points: Some(points) }).await
     });
     let reading = history.read();
+    let (from, to, _) = span(query, now);
+    let export = format!("/export/heartbeats/{id}.csv?from={}&to={}", format::iso(from), format::iso(to));
     rsx! {
         section { class: "card", aria_labelledby: "history-title", aria_busy: reading.loading.to_string(),
             div { class: "card-head",
                 h2 { id: "history-title", "History" }
                 nav { class: "tabs", aria_label: "Time range",
                     for choice in Range::ALL {
-                        RouteLink { key: "{choice.as_str()}", to: Route::Device { id: id.to_string(), query: DeviceUrl { range: choice } }, current: choice == range, testid: "range-{choice.as_str()}",
+                        RouteLink { key: "{choice.as_str()}", to: at(id, choice, None), current: query.day.is_none() && choice == query.range, testid: "range-{choice.as_str()}",
                             {title(choice)}
                         }
                     }
                 }
+                OneDay { id, query, today: now.date_naive() }
+                a { class: "button small", href: "{export}", download: "heartbeats.csv", "data-testid": "export-heartbeats", {icon(Glyph::Download)} "CSV" }
             }
             if let Some(problem) = &reading.problem {
                 Problem { text: problem.clone(), onretry: move |()| history.again() }
+            }
+            if let Some(days) = reading.value.as_ref().and_then(|history| history.archived) {
+                p { class: "muted", role: "status", "data-testid": "from-archive", {from_archive(days)} }
             }
             match &reading.value {
                 Some(history) => rsx! { All { history: history.clone(), offline_after: session.policy.offline_after, marks: Rc::new(marks(alerts.read().value.as_deref(), session.clock.now())) } },
@@ -66,6 +91,43 @@ pub(super) fn Plots(id: DeviceId, range: Range, alerts: Polling<Vec<AlertRecord>
                     }
                 },
                 None => rsx! {},
+            }
+        }
+    }
+}
+
+fn at(id: DeviceId, range: Range, day: Option<NaiveDate>) -> Route {
+    Route::Device { id: id.to_string(), query: DeviceUrl { range, day } }
+}
+
+/// Which days the archive told.
+fn from_archive(days: ArchivedDays) -> String {
+    match days.first == days.last {
+        true => format!("From the archive: {}", days.first),
+        false => format!("From the archive: {} to {}", days.first, days.last),
+    }
+}
+
+/// The choice of one day, however long ago, and the way to the days beside it.
+#[component]
+fn OneDay(id: DeviceId, query: DeviceUrl, today: NaiveDate) -> Element {
+    let navigator = use_navigator();
+    let range = query.range;
+    let value = query.day.map(|day| day.to_string()).unwrap_or_default();
+    rsx! {
+        div { class: "one-day",
+            if let Some(before) = query.day.and_then(|day| day.pred_opt()) {
+                RouteLink { to: at(id, range, Some(before)), class: "button quiet small", testid: "day-before", "Day before" }
+            }
+            label { class: "visually-hidden", r#for: "history-day", "Day (UTC)" }
+            input { key: "{value}", id: "history-day", r#type: "date", max: "{today}", initial_value: "{value}", "data-testid": "history-day",
+                onchange: move |event| {
+                    // Emptied, or half typed: the range is shown again.
+                    navigator.push(at(id, range, event.value().parse().ok()));
+                },
+            }
+            if let Some(after) = query.day.and_then(|day| day.succ_opt()).filter(|day| *day <= today) {
+                RouteLink { to: at(id, range, Some(after)), class: "button quiet small", testid: "day-after", "Day after" }
             }
         }
     }
@@ -203,6 +265,34 @@ mod tests {
             shares: Shares::default(),
             transports,
         }
+    }
+
+    #[test]
+    fn a_day_is_shown_from_midnight_to_midnight_and_today_up_to_now() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let now = at("2026-11-30T12:00:00Z");
+        let of = |day: &str| span(DeviceUrl { range: Range::Week, day: day.parse().ok() }, now);
+        assert_eq!(of("2026-08-29"), (at("2026-08-29T00:00:00Z"), at("2026-08-30T00:00:00Z"), 289));
+        assert_eq!(of("2026-11-30"), (at("2026-11-30T00:00:00Z"), now, 289));
+        assert_eq!(of("2026-12-01"), (now - TimeDelta::days(7), now, 169), "a day that has not come shows the range");
+        assert_eq!(of(""), (now - TimeDelta::days(7), now, 169));
+    }
+
+    #[test]
+    fn the_archive_is_not_read_again_and_again_by_a_page_that_stays_open() {
+        let from = chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap();
+        let plan = domain::history::HistoryPlan { from, to: from + TimeDelta::days(1), step_s: 300, from_aggregates: false };
+        let day = from.date_naive();
+        let archived = DeviceHistory { plan, points: Vec::new(), archived: Some(ArchivedDays { first: day, last: day, days: 1 }) };
+        assert_eq!(interval_for(&archived), ARCHIVE_INTERVAL);
+        assert_eq!(interval_for(&DeviceHistory { archived: None, ..archived }), POLL_INTERVAL);
+    }
+
+    #[test]
+    fn days_of_the_archive_are_named() {
+        let day = |n| NaiveDate::from_ymd_opt(2026, 8, n).unwrap();
+        assert_eq!(from_archive(ArchivedDays { first: day(1), last: day(5), days: 5 }), "From the archive: 2026-08-01 to 2026-08-05");
+        assert_eq!(from_archive(ArchivedDays { first: day(1), last: day(1), days: 1 }), "From the archive: 2026-08-01");
     }
 
     #[test]

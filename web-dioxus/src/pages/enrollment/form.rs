@@ -12,7 +12,7 @@ use domain::{Invalid, ServiceError};
 use services::System;
 
 use super::CreatedTokens;
-use crate::components::form::Field;
+use crate::components::form::{Field, use_form_key};
 use crate::components::{Glyph, icon};
 use crate::context::use_session;
 use crate::field_labels::{self, field_name};
@@ -60,8 +60,9 @@ pub(super) fn CreateForm(made: Signal<Option<CreatedTokens>>) -> Element {
     let mut refused = use_signal(|| None::<Invalid>);
     let mut attempts = use_signal(|| 0u32);
     let mut busy = use_signal(|| false);
+    let key = use_form_key();
     let create = use_callback(move |event: FormEvent| {
-        if busy() {
+        if !key.takes(&event) || busy() {
             return;
         }
         attempts += 1;
@@ -112,6 +113,7 @@ pub(super) fn CreateForm(made: Signal<Option<CreatedTokens>>) -> Element {
         section { class: "card", aria_labelledby: "create-title",
             h2 { id: "create-title", "Create tokens" }
             form { class: "form-grid", novalidate: true, "data-draft": "tokens", "data-focus": focus.unwrap_or_default(), onsubmit: move |event: FormEvent| create(event),
+                {key.field()}
                 Field { name: "count", hint: "1 to {BATCH_MAX}", error: error("count"),
                     input { id: "count", name: "count", r#type: "number", min: "1", max: "{BATCH_MAX}", initial_value: "1", inputmode: "numeric", aria_describedby: "count-note", aria_invalid: error("count").map(|_| "true") }
                 }

@@ -309,7 +309,7 @@ fn ChangeEmail(account: Account, ondone: EventHandler<()>, onclose: EventHandler
             TextField { name: "email", label: "E-mail", kind: "email", autocomplete: "off", value: account.email.clone().unwrap_or_default(), hint: "links to set a password are sent here; empty: none", error: submission.error("email") }
             label { class: "choice-row",
                 input { r#type: "checkbox", name: "invite", value: "yes" }
-                span { strong { "Send an invitation" } span { class: "muted", "a link to set a password, which holds for three days" } }
+                span { strong { "Send an invitation" } span { class: "muted", "a link to set a password, valid for three days" } }
             }
         }
     }
