@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use chaos::harness::Network;
 use chaos::network::namespaces::move_into_own_namespaces;
-use chaos::{agent_kills, alerts, bench, cluster, deploy, fcm, fleet, load, oracle, signals, sink, soak};
+use chaos::{agent_kills, alerts, bench, cluster, deploy, fcm, fleet, history, load, oracle, s3, signals, sink, soak};
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
@@ -42,12 +42,16 @@ enum Command {
     Deploy(Box<deploy::DeployDrillArgs>),
     /// Alert drills under faults, with sinks that record every message, and a verdict each
     Alerts(Box<alerts::AlertDrillArgs>),
+    /// Drills of archives and backups under faults, with a verdict each
+    History(Box<history::HistoryDrillArgs>),
     /// Verify all guarantees from a fleet's record and the database
     Oracle(Box<oracle::OracleArgs>),
     /// Fake FCM server; prints every message
     Fcm(Box<fcm::FcmArgs>),
     /// Stand-ins for Discord, webhooks and a mail server; prints every message
     Sink(Box<sink::SinkArgs>),
+    /// Stand-in for an object store with S3's API, in memory, which fails on demand
+    S3(Box<s3::S3Args>),
 }
 
 fn main() -> ExitCode {
@@ -85,6 +89,10 @@ fn run(command: Command) -> Result<()> {
         Command::Alerts(args) => {
             many_threads()?.block_on(async { verdict(Box::pin(alerts::run(*args, signals::stop_on_signal()?)).await?) })
         }
+        Command::History(args) => {
+            many_threads()?.block_on(async { verdict(Box::pin(history::run(*args, signals::stop_on_signal()?)).await?) })
+        }
+        Command::S3(args) => one_thread()?.block_on(async { s3::run(*args, signals::stop_on_signal()?).await }),
         Command::Sink(args) => one_thread()?.block_on(async { sink::run(*args, signals::stop_on_signal()?).await }),
         Command::Fcm(args) => one_thread()?.block_on(async { fcm::run(*args, signals::stop_on_signal()?).await }),
         Command::Oracle(args) => one_thread()?.block_on(async { verdict(oracle::run(*args).await?) }),

@@ -13,6 +13,7 @@ mod figure;
 mod figures;
 mod forwarding;
 mod generator;
+mod history;
 mod process;
 mod shares;
 
@@ -68,7 +69,23 @@ pub enum FigureName {
     /// From a heartbeat with a dead app to the message
     #[value(name = "alerts_latency")]
     AlertsLatency,
+    /// A day of rows archived and read back beside 2,000 devices
+    Archive,
+    /// An archived day dropped beside 2,000 devices
+    Drop,
+    /// The last status of 100,000 devices compared with their heartbeats
+    Reconcile,
+    /// 30 days of one device out of archives
+    #[value(name = "archive_read")]
+    ArchiveRead,
+    /// Bytes of a stored heartbeat, in the database and archived
+    Bytes,
 }
+
+/// Rows of the figures of history, unless told otherwise.
+const ROWS: u64 = 5_000_000;
+/// The same in a smoke test.
+const ROWS_QUICK: u64 = 60_000;
 
 /// Arguments of `chaos bench`.
 #[derive(Debug, Clone, Args)]
@@ -91,6 +108,9 @@ pub struct BenchArgs {
     /// Commands per second of the batch; limited by the node's configuration
     #[arg(long, value_name = "N", default_value_t = 500)]
     pub batch_rate: u32,
+    /// Rows of the figures of history: of one day, or of 30 for archive_read [default: 5000000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1_000..=17_280_000))]
+    pub rows: Option<u64>,
     /// Output file for conditions and figures (JSON)
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -129,12 +149,18 @@ struct ClusterEnvironment {
 
 impl ClusterEnvironment {
     async fn build(args: &BenchArgs, nodes: usize) -> Result<Self> {
+        Self::with_env(args, nodes, &[]).await
+    }
+
+    /// The same with further settings.
+    async fn with_env(args: &BenchArgs, nodes: usize, env: &[(&str, &str)]) -> Result<Self> {
         anyhow::ensure!(args.database_url.is_none(), "this figure starts a PostgreSQL of its own");
         let mut options = ClusterOptions::new(args.binary()?, nodes);
         options.parent_dir = args.work_dir.clone();
         options.network = Network::Plain;
         // Enrolling is no part of what is measured.
-        let options = options.env("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4");
+        options = options.env("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4");
+        options.env.extend(env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let parent = args.work_dir.clone().unwrap_or_else(std::env::temp_dir);
         Ok(Self { cluster: Cluster::start(options).await?, folder: TempDir::below(&parent, "generator")? })
     }
@@ -167,6 +193,11 @@ impl ClusterEnvironment {
 impl BenchArgs {
     fn binary(&self) -> Result<PathBuf> {
         self.nexmdm.clone().map_or_else(nexmdm_path, Ok)
+    }
+
+    /// Rows of the figures of history.
+    fn rows(&self) -> u64 {
+        self.rows.unwrap_or(if self.quick { ROWS_QUICK } else { ROWS })
     }
 
     fn figures(&self) -> Vec<FigureName> {
@@ -205,6 +236,11 @@ async fn measure(args: &BenchArgs) -> Result<()> {
             FigureName::AlertsIdle => Box::pin(alerts::idle(args)).await,
             FigureName::AlertsStorm => Box::pin(alerts::storm(args)).await,
             FigureName::AlertsLatency => Box::pin(alerts::latency(args)).await,
+            FigureName::Archive => Box::pin(history::archive(args)).await,
+            FigureName::Drop => Box::pin(history::drop_table(args)).await,
+            FigureName::Reconcile => Box::pin(history::reconcile(args)).await,
+            FigureName::ArchiveRead => Box::pin(history::archive_read(args)).await,
+            FigureName::Bytes => Box::pin(history::heartbeat_size(args)).await,
         };
         match outcome {
             Ok(figure) => {

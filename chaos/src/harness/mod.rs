@@ -1,6 +1,7 @@
 //! Real node processes, alone and as clusters, for tests and measurements.
 
 mod cluster;
+mod console;
 mod database;
 mod node;
 mod ports;
@@ -9,6 +10,7 @@ mod psql;
 mod temp_dir;
 
 pub use cluster::{Cluster, ClusterOptions, Member, Network};
+pub use console::{Console, Finished, RunningCommand};
 pub use database::DatabaseServer;
 pub use node::{Node, NodeOptions, nexmdm_path};
 pub use ports::free_port;

@@ -116,6 +116,13 @@ pub struct StateFile {
     next_number: u64,
 }
 
+impl Drop for StateFile {
+    fn drop(&mut self) {
+        // Closing alone leaves the lock to a child process that is between fork and exec.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
 impl StateFile {
     /// Opens the folder and creates it if necessary.
     pub fn open(folder: &Path) -> Result<Self> {

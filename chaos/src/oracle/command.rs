@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::{History, judge, read_rows};
+use super::{History, judge, read_archives, read_rows};
 use crate::harness::Psql;
 
 /// Arguments of `chaos oracle`.
@@ -23,6 +23,9 @@ pub struct OracleArgs {
     /// Injected faults: `faults.json` in the folder of `chaos cluster`
     #[arg(long, value_name = "FILE")]
     pub faults: Option<PathBuf>,
+    /// Folder of the archives, as `archive.url` of the nodes; without it archived rows are not counted
+    #[arg(long, value_name = "DIR")]
+    pub archives: Option<PathBuf>,
     /// Output file for the verdict (JSON)
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -42,7 +45,11 @@ pub async fn run(args: OracleArgs) -> Result<bool> {
         let spans: Vec<_> = serde_json::from_slice(&bytes).with_context(|| format!("{} is not understood", path.display()))?;
         history.add_faults(&spans);
     }
-    read_rows(&mut history, &Psql::of_url(&args.database_url)).await?;
+    let psql = Psql::of_url(&args.database_url);
+    read_rows(&mut history, &psql).await?;
+    if let Some(folder) = &args.archives {
+        read_archives(&mut history, &psql, folder).await?;
+    }
     let verdict = judge(&history);
     println!("{verdict}");
     if let Some(path) = &args.json {

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use wire::agent::Command;
 
-use super::{AlertFacts, Deployments, HostAgentFacts, HostAgentFiles};
+use super::{AlertFacts, ArchiveFacts, Deployments, HostAgentFacts, HostAgentFiles};
 use crate::agent_command::DeviceKey;
 use crate::faults::{Fault, FaultSpan};
 use crate::host_agent::state_dirs;
@@ -280,6 +280,8 @@ pub struct History {
     pub host_agents: Vec<HostAgentFacts>,
     /// Alerts and what people were notified of.
     pub alerts: AlertFacts,
+    /// Days and their archives.
+    pub archives: ArchiveFacts,
 }
 
 #[derive(Deserialize)]
@@ -312,6 +314,17 @@ struct Line<'a> {
 }
 
 impl History {
+    /// Rows of a bucket: what archives hold counts where the database has none, and twice is twice wherever it is.
+    pub(super) fn copies(&self, bucket: (u32, i64)) -> u32 {
+        let of = |rows: &HashMap<(u32, i64), u32>| rows.get(&bucket).copied().unwrap_or(0);
+        of(&self.stored.heartbeats).max(of(&self.archives.heartbeats))
+    }
+
+    /// Newest time by the clock of the device of the rows of a bucket.
+    pub(super) fn stored_device_time_us(&self, bucket: (u32, i64)) -> Option<i64> {
+        self.stored.device_times_us.get(&bucket).max(self.archives.device_times_us.get(&bucket)).copied()
+    }
+
     /// Reads a record file.
     pub fn read_record(&mut self, path: &Path) -> Result<()> {
         let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;

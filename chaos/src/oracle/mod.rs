@@ -1,7 +1,9 @@
 //! Oracle: checks from the records of devices, the injected faults and the database rows which promises were kept.
 
 mod alerts;
+mod archives;
 mod authenticity;
+mod backups;
 mod command;
 mod commands;
 mod deployments;
@@ -17,6 +19,8 @@ use std::fmt;
 use serde::Serialize;
 
 pub use alerts::{AlertFacts, ChangeRow, DeliveryRow, NotificationRow, SilentSink};
+pub use archives::{ArchiveFacts, FoundArchive, RecordedDay, read_archives};
+pub use backups::{RestoredFacts, check as check_restored};
 pub use command::{OracleArgs, run};
 pub use deployments::{
     AttemptRow, DeploymentRow, Deployments, Limits, OperatorAction, Step, StopEvent, TaskRow, append_action, most_at_a_time,
@@ -77,6 +81,7 @@ pub fn judge(history: &History) -> Verdict {
             deployments::check(history),
             deployments::check_stops(history),
             host_agents::check(history),
+            archives::check(history),
             alerts::check(history),
         ],
     }

@@ -16,11 +16,11 @@ pub(super) fn check(history: &History) -> Check {
             unknown += 1;
             continue;
         };
-        let stored_us = history.stored.device_times_us.get(&(ack.device, bucket_s));
+        let stored_us = history.stored_device_time_us((ack.device, bucket_s));
         if let (Some(acked_us), Some(stored_us)) = (ack.device_time_us, stored_us)
-            && stored_us < &acked_us
+            && stored_us < acked_us
         {
-            let (stored, acked) = (clock_text(*stored_us), clock_text(acked_us));
+            let (stored, acked) = (clock_text(stored_us), clock_text(acked_us));
             let by = history.names.text(ack.server);
             violations.push(violation(
                 history,
@@ -31,7 +31,7 @@ pub(super) fn check(history: &History) -> Check {
         if !seen.insert((ack.device, bucket_s)) {
             continue;
         }
-        let copies = history.stored.heartbeats.get(&(ack.device, bucket_s)).copied().unwrap_or(0);
+        let copies = history.copies((ack.device, bucket_s));
         if copies != 1 {
             let (bucket, answered) = (clock_text(bucket_s * 1_000_000), clock_text(ack.answered_us));
             let by = history.names.text(ack.server);
@@ -41,10 +41,14 @@ pub(super) fn check(history: &History) -> Check {
     }
     let statuses = statuses(history, &mut violations);
     let missing = violations.iter().filter(|violation| violation.what.starts_with("has 0 rows")).count();
+    let archived = match history.archives.known {
+        true => format!(" and {} archived", history.archives.heartbeats.len()),
+        false => String::new(),
+    };
     Check {
         promise: "P1",
         looked_at: format!(
-            "{} acknowledgements of {} buckets, {} rows, {statuses} statuses; acknowledged but missing: {missing}",
+            "{} acknowledgements of {} buckets, {} rows{archived}, {statuses} statuses; acknowledged but missing: {missing}",
             history.acks.len(),
             seen.len(),
             history.stored.heartbeats.len()
@@ -60,7 +64,7 @@ pub(super) fn check(history: &History) -> Check {
 /// Checks that every device with rows has the status of its newest one.
 fn statuses(history: &History, violations: &mut Vec<Violation>) -> usize {
     let mut newest: HashMap<u32, i64> = HashMap::new();
-    for (device, bucket_s) in history.stored.heartbeats.keys() {
+    for (device, bucket_s) in history.stored.heartbeats.keys().chain(history.archives.heartbeats.keys()) {
         let known = newest.entry(*device).or_insert(*bucket_s);
         *known = (*known).max(*bucket_s);
     }

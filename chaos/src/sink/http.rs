@@ -145,14 +145,14 @@ mod tests {
     #[test]
     fn signatures_are_over_time_and_body() {
         let mut headers = HeaderMap::new();
-        assert!(!is_signed("secret", &headers, b"{\"a\":1}", 1_780_000_000));
+        assert!(!is_signed("a secret of channels", &headers, b"{\"a\":1}", 1_780_000_000));
         headers.insert("x-nexmdm-timestamp", "1780000000".parse().unwrap());
-        let signature = "v1=3afe73e48fa41a5a97e9345f29df83da2b69f70e0768675998996e12d8284d4e";
+        let signature = "v1=6db156495aacf282df1d8be9549a5a05908a54421ae9f779908aa7722756c89b";
         headers.insert("x-nexmdm-signature", signature.parse().unwrap());
-        assert!(is_signed("secret", &headers, b"{\"a\":1}", 1_780_000_300));
-        assert!(!is_signed("secret", &headers, b"{\"a\":1}", 1_780_000_301), "it is old");
-        assert!(!is_signed("secret", &headers, b"{\"a\":2}", 1_780_000_000));
-        assert!(!is_signed("another secret", &headers, b"{\"a\":1}", 1_780_000_000));
+        assert!(is_signed("a secret of channels", &headers, b"{\"a\":1}", 1_780_000_300));
+        assert!(!is_signed("a secret of channels", &headers, b"{\"a\":1}", 1_780_000_301), "it is old");
+        assert!(!is_signed("a secret of channels", &headers, b"{\"a\":2}", 1_780_000_000));
+        assert!(!is_signed("another secret of channels", &headers, b"{\"a\":1}", 1_780_000_000));
     }
 
     #[tokio::test]

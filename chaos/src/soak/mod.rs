@@ -1,6 +1,7 @@
 //! `chaos soak`: a cluster, a fleet on all of its nodes, a schedule of faults, and the verdict of the oracle at the end.
 
 mod alerts;
+mod midnights;
 mod quiescence;
 mod run;
 mod schedule;
@@ -72,6 +73,10 @@ pub struct SoakArgs {
     /// Raise no alerts: no channels, and no devices that fall silent
     #[arg(long)]
     pub no_alerts: bool,
+    /// Simulated midnights: devices also report of so many days gone by, one after the other, and days are archived and dropped, with runs that
+    /// are killed
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=midnights::MIDNIGHTS_MAX))]
+    pub midnights: u64,
     /// Folder of the APKs to deploy, as in actors/testdata/apks
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../actors/testdata/apks"), hide_default_value = true)]
     pub apks: PathBuf,

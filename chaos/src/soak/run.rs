@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::SoakArgs;
 use super::alerts::{FinishedAlerts, SoakAlerts};
+use super::midnights::{FinishedMidnights, SoakMidnights};
 use super::quiescence::Follower;
 use super::schedule::{Step, scenario, seeded};
 use crate::alerts::{AlertTimes, alert_env};
@@ -28,6 +29,8 @@ use crate::signals::{Stop, unless_stopped};
 
 /// Time limit of enrollment and first heartbeats.
 const FIRST_QUIESCENCE_WITHIN: Duration = Duration::from_secs(600);
+/// Shortest time over which midnights are spread, where there are few faults.
+const MIDNIGHTS_OVER: Duration = Duration::from_secs(60);
 /// Connections through the proxies, both ends of each, and of the fleet to all nodes.
 const PROXY_CONNECTIONS: u64 = 4_096;
 /// Settings that make password and token hashes cheap, as their cost is not under test.
@@ -88,6 +91,7 @@ struct Recovered {
     died: Vec<String>,
     deployer: Option<Deployer>,
     alerts: FinishedAlerts,
+    midnights: Option<FinishedMidnights>,
 }
 
 async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Stop) -> Result<bool> {
@@ -109,6 +113,13 @@ async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Sto
             true => None,
             false => Some(SoakAlerts::start(cluster, args.devices, args.seed).await?),
         };
+        let midnights = match args.midnights {
+            0 => None,
+            count => {
+                let length = steps.iter().map(|step| step.until).max().unwrap_or_default().max(MIDNIGHTS_OVER);
+                Some(SoakMidnights::start(cluster, count, length, args.seed).await?)
+            }
+        };
         let operator = (!args.no_commands).then(|| operator::start(operator_plan(args, cluster), &requests)).transpose()?;
         run_faults(cluster, &mut faults, steps).await?;
         faults.heal_all(cluster).await?;
@@ -127,13 +138,21 @@ async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Sto
             Some(alerts) => alerts.finish().await?,
             None => FinishedAlerts::default(),
         };
-        anyhow::Ok(Recovered { unsettled: unsettled.or(alerts.left.clone()), died, deployer, alerts })
+        let midnights = match midnights {
+            Some(midnights) => Some(midnights.finish().await?),
+            None => None,
+        };
+        if let Some(midnights) = &midnights {
+            println!("{}", midnights.summary);
+        }
+        let unsettled = unsettled.or(alerts.left.clone()).or(midnights.as_ref().and_then(|midnights| midnights.left.clone()));
+        anyhow::Ok(Recovered { unsettled, died, deployer, alerts, midnights })
     };
     let found = unless_stopped(stop, Box::pin(disturbed)).await;
     end_fleet.send_replace(true);
     let summary = fleet.await.context("the fleet has failed")??;
     println!("\n{summary}\n");
-    let Recovered { unsettled, died, deployer, alerts } = match found.context("interrupted")? {
+    let Recovered { unsettled, died, deployer, alerts, midnights } = match found.context("interrupted")? {
         Ok(found) => found,
         // The record so far is checked all the same.
         Err(error) => {
@@ -142,7 +161,8 @@ async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Sto
         }
     };
     let actions = actions_file(cluster);
-    let records = [Some(record), requests.exists().then_some(requests), actions.exists().then_some(actions)];
+    let past = midnights.map(|midnights| midnights.record);
+    let records = [Some(record), requests.exists().then_some(requests), actions.exists().then_some(actions), past];
     let mut verdict = judge(cluster, &faults, records.into_iter().flatten(), deployer.as_ref(), alerts).await?;
     let died = died.into_iter().map(|name| format!("{name} exited unexpectedly; see its log"));
     let ended = summary.host_agents.unexpected_ends.iter().map(|end| format!("the host agent {end}"));
@@ -282,6 +302,7 @@ async fn judge(
         history.deployments.counts.extend(deployer.counts().await?);
     }
     oracle::read_rows(&mut history, &cluster.psql()).await?;
+    oracle::read_archives(&mut history, &cluster.psql(), &cluster.archive_dir()).await?;
     Ok(oracle::judge(&history))
 }
 

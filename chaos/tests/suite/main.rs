@@ -18,6 +18,7 @@ mod fleet;
 mod fleet_commands;
 mod fleet_deployments;
 mod harness;
+mod history_drills;
 mod load;
 mod namespaces;
 mod proxy;

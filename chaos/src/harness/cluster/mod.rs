@@ -16,7 +16,7 @@ use serde_json::Value;
 use self::layout::{Secrets, distinct_ports, node_name, secrets};
 pub use self::links::Network;
 use self::links::{Links, link_of};
-use super::{DatabaseServer, Node, NodeOptions, Psql, TempDir, free_port};
+use super::{Console, DatabaseServer, Node, NodeOptions, Psql, TempDir, free_port};
 use crate::client::Client;
 use crate::http::Call;
 use crate::network::namespaces::{enter, hub_address, node_address};
@@ -163,6 +163,8 @@ impl Cluster {
             .env("NEXMDM__CLUSTER__NODE_NAME", name)
             // One folder for all, as any node may serve the file of a deployment.
             .env("NEXMDM__APKS__STORE_URL", self.folder.join("apks").display().to_string())
+            // And any node may archive a day, and read it.
+            .env("NEXMDM__ARCHIVE__URL", self.archive_dir().display().to_string())
             .env("NEXMDM__CLUSTER__LISTEN", format!("127.0.0.1:{cluster_port}"))
     }
 
@@ -172,6 +174,24 @@ impl Cluster {
         let mut options = self.node_options(name, free_port()?, self.database.url().to_owned());
         options.env.extend(self.options.env.clone());
         Ok(options)
+    }
+
+    /// Folder of the archives, unless a variable of the caller names another place.
+    pub fn archive_dir(&self) -> PathBuf {
+        self.folder.join("archive")
+    }
+
+    /// Commands beside the nodes, with the nodes' settings and a data folder of their own; they reach the database without a proxy.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn console(&self) -> Result<Console> {
+        let folder = self.folder.join("console");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let mut env = self.foreign_node_options("console")?.env;
+        env.push(("DATABASE_URL".into(), self.database.url().to_owned()));
+        env.push(("NEXMDM__DATA_DIR".into(), folder.display().to_string()));
+        Ok(Console::new(&self.options.binary, folder, env))
     }
 
     /// Cluster address of a node, bypassing proxies.

@@ -21,6 +21,8 @@ pub struct ChangeRow {
     pub suppressed_by: Option<String>,
     /// Notification that it is part of.
     pub notification: Option<String>,
+    /// Further notifications that say it, each to a part of its recipients.
+    pub further: Vec<String>,
     /// Cause for which it is held now.
     pub held: Option<String>,
 }

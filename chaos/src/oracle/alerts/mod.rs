@@ -62,6 +62,9 @@ impl<'a> Judge<'a> {
         let mut of_notification: HashMap<&str, Vec<&ChangeRow>> = HashMap::new();
         for change in &facts.changes {
             of_notification.entry(change.notification.as_deref().unwrap_or_default()).or_default().push(change);
+            for further in &change.further {
+                of_notification.entry(further).or_default().push(change);
+            }
         }
         // A mail that begins a thread is named by it.
         let begins: HashMap<&str, &str> = facts

@@ -11,7 +11,7 @@ const HAS_ALERTS: &str = "SELECT count(*) FROM pg_class WHERE relname = 'alert_n
 /// All of it in one statement, as of one moment. Free texts come last or not at all.
 const ROWS: &str = "
     SELECT 'change', t.alert_id::text, a.rule, a.subject_kind || ':' || a.subject_id, t.kind, (extract(epoch FROM t.at) * 1000000)::bigint::text,
-           coalesce(t.suppressed_by, ''), coalesce(t.notification_id::text, ''),
+           coalesce(t.suppressed_by, ''), concat_ws(',', t.notification_id::text, array_to_string(t.further_notifications, ',')),
            coalesce((SELECT held FROM alert_notice n WHERE n.unsettled = t.transition_id), '')
       FROM alert_transition t JOIN alert a USING (alert_id) WHERE t.kind IN ('raised', 'resolved')
     UNION ALL
@@ -58,7 +58,8 @@ fn take(facts: &mut AlertFacts, rows: &str) -> Result<()> {
                 kind: c.to_owned(),
                 at_us,
                 suppressed_by: given(suppressed_by),
-                notification: given(notification),
+                notification: notification.split(',').next().and_then(given),
+                further: notification.split(',').skip(1).map(str::to_owned).collect(),
                 held: given(last),
             }),
             "notification" => {
@@ -81,10 +82,11 @@ mod tests {
     #[test]
     fn rows_of_each_kind_are_told_apart() {
         let mut facts = AlertFacts::default();
-        let rows = "change|a1|device_offline|device:d1|raised|5||n1|\nchange|a1|device_offline|device:d1|resolved|9|||cooldown\n\
+        let rows = "change|a1|device_offline|device:d1|raised|5||n1,n2|\nchange|a1|device_offline|device:d1|resolved|9|||cooldown\n\
                     notification|n1|raised|device_offline-1|true|6|||\ndelivery|n1|delivered|||6|||ops | pager\nnow|||||99|||\n";
         take(&mut facts, rows).unwrap();
-        assert_eq!(facts.changes[0].notification.as_deref(), Some("n1"));
+        assert_eq!((facts.changes[0].notification.as_deref(), facts.changes[0].further.as_slice()), (Some("n1"), &["n2".to_owned()][..]));
+        assert_eq!((facts.changes[1].notification.as_deref(), facts.changes[1].further.len()), (None, 0));
         assert_eq!((facts.changes[1].held.as_deref(), facts.changes[1].suppressed_by.as_deref()), (Some("cooldown"), None));
         assert!(facts.notifications["n1"].begins_thread);
         assert_eq!((facts.deliveries[0].channel.as_str(), facts.read_us), ("ops | pager", 99));

@@ -13,6 +13,7 @@ fn change(alert: &str, kind: &str, at_s: i64, notification: Option<&str>) -> Cha
         at_us: at_s * S,
         suppressed_by: None,
         notification: notification.map(str::to_owned),
+        further: vec![],
         held: None,
     }
 }
@@ -172,4 +173,27 @@ fn a_mail_that_begins_a_thread_is_found_by_it() {
     };
     assert_eq!(by_thread("device_offline-1"), [""; 0]);
     assert_eq!(by_thread("device_offline-2").len(), 2, "a message without a decision, and one that is missing");
+}
+
+#[test]
+fn a_resolve_that_is_told_in_parts_is_part_of_each_message() {
+    let parted = |further: bool| {
+        broken(|history| {
+            let facts = &mut history.alerts;
+            facts.sinks.insert("pager".into());
+            let row = NotificationRow { kind: "resolved".into(), ..facts.notifications["n2"].clone() };
+            facts.notifications.insert("n3".into(), row);
+            facts.deliveries.push(DeliveryRow {
+                notification: "n3".into(),
+                channel: "pager".into(),
+                state: "delivered".into(),
+                queued_us: 200 * S,
+            });
+            facts.arrivals.push(Arrival { sink: "pager".into(), ..arrival("n3", "resolved", "a1", 200) });
+            let resolve = facts.changes.iter_mut().find(|change| change.notification.as_deref() == Some("n2")).unwrap();
+            resolve.further.extend(further.then(|| "n3".to_owned()));
+        })
+    };
+    assert!(parted(true).is_empty(), "{:?}", parted(true));
+    assert!(parted(false)[0].contains("about 1 alerts, the database has 0"), "{:?}", parted(false));
 }
