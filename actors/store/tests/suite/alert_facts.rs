@@ -1,12 +1,13 @@
 //! Facts that rules judge, and alerts whose subject is gone.
 
-use domain::alert::{AlertState, Subject, SubjectKind};
+use domain::DeploymentId;
+use domain::alert::{AlertState, DeploymentFacts, Subject, SubjectKind};
 use domain::shard::{ShardId, shard_of, shard_of_deployment};
 use store::{NodeHealth, ReportErrors};
 use test_database::TestDatabase;
 
 use crate::alerts::{alert, clear, open, record};
-use crate::common::{at, delete_devices, device, enroll, enroll_many, new_node, uuid};
+use crate::common::{at, delete_devices, device, enroll, enroll_many, new_node, plan_of, uuid};
 use crate::deployment_rows::{add_apk, deployment, insert, new_deployment};
 
 #[tokio::test]
@@ -38,6 +39,43 @@ async fn alerts_of_devices_that_are_gone_are_found_by_the_owner() {
     assert_eq!(db.store().open_alerts(&all, None, None, 10).await.unwrap().len(), 3);
 }
 
+async fn judged(db: &TestDatabase, shards: &[ShardId], also: &[DeploymentId], second: i64) -> Vec<DeploymentFacts> {
+    let deployments = db.store().judged_deployments(shards, also, at(second)).await.unwrap();
+    let ids: Vec<_> = deployments.iter().map(|deployment| deployment.id).collect();
+    let totals = db.store().task_totals(&ids).await.unwrap();
+    let of = |deployment: &store::JudgedDeployment| {
+        let (_, totals) = totals.iter().find(|(id, _)| *id == deployment.id).unwrap();
+        deployment.facts(totals)
+    };
+    deployments.iter().map(of).collect()
+}
+
+/// Read every five seconds, whatever the number of tasks.
+#[tokio::test]
+async fn the_last_task_that_was_written_is_found_by_an_index() {
+    let db = TestDatabase::new().await;
+    let ids = enroll_many(&db, 4).await;
+    let apk = add_apk(&db, 1, 10).await;
+    insert(&db, &new_deployment(50, apk, &ids), 5).await;
+    let shard = [shard_of_deployment(deployment(50))];
+    let read = async || db.store().judged_deployments(&shard, &[], at(300)).await.unwrap().remove(0);
+    assert_eq!(read().await.tasks, 4);
+    let later = at(1_000_000_000);
+    db.execute(&format!("UPDATE deployment_task SET changed_at = '{later}' WHERE position = 2")).await;
+    assert_eq!(read().await.changed_at, Some(later));
+    db.execute(&format!(
+        "INSERT INTO deployment_task (deployment_id, position, device_id, package, canary, state, changed_at)
+         SELECT '{}', n, gen_random_uuid(), 'p', false, 'queued', now() FROM generate_series(10, 5000) AS n;
+         ANALYZE deployment_task",
+        deployment(50)
+    ))
+    .await;
+    read().await;
+    let plan = plan_of(&db, "SELECT d.deployment_id, d.name, d.state, d.phase", "'{1}', '{}', now()").await;
+    assert!(plan.contains("using deployment_task_changed"), "{plan}");
+    assert!(!plan.contains("Seq Scan on deployment_task"), "{plan}");
+}
+
 #[tokio::test]
 async fn deployments_are_judged_by_their_tasks() {
     let db = TestDatabase::new().await;
@@ -46,8 +84,8 @@ async fn deployments_are_judged_by_their_tasks() {
     let id = deployment(50);
     insert(&db, &new_deployment(50, apk, &ids), 5).await;
     let shard = [shard_of_deployment(id)];
-    let judged = async |also: &[domain::DeploymentId]| db.store().judged_deployments(&shard, also, at(300)).await.unwrap();
-    let facts = judged(&[]).await.remove(0).facts;
+    let judged = async |also: &[DeploymentId]| judged(&db, &shard, also, 300).await;
+    let facts = judged(&[]).await.remove(0);
     assert_eq!((facts.open, facts.succeeded, facts.failed, facts.progress_at), (4, 0, 0, Some(at(5))));
     assert!(!facts.over && facts.paused_at.is_none());
     for (number, state) in [(1, "succeeded"), (2, "failed")] {
@@ -62,7 +100,7 @@ async fn deployments_are_judged_by_their_tasks() {
         "UPDATE deployment SET state = 'paused', phase = 'canary', pause_reason = 'canary_failed', paused_at = '{paused}' WHERE deployment_id = '{id}'"
     ))
     .await;
-    let facts = judged(&[]).await.remove(0).facts;
+    let facts = judged(&[]).await.remove(0);
     assert_eq!((facts.open, facts.succeeded, facts.failed, facts.progress_at), (2, 1, 1, Some(at(102))));
     assert_eq!((facts.canary_failed, facts.paused_at, facts.report_errors), (Some(true), Some(paused), Some(0)));
     db.execute(&format!(
@@ -70,7 +108,7 @@ async fn deployments_are_judged_by_their_tasks() {
     ))
     .await;
     assert!(judged(&[]).await.is_empty(), "one that is over is judged only while an alert about it is open");
-    assert!(judged(&[id]).await[0].facts.over);
+    assert!(judged(&[id]).await[0].over);
 }
 
 #[tokio::test]
@@ -81,7 +119,7 @@ async fn reports_that_could_not_be_used_are_counted_for_an_hour() {
     let id = deployment(50);
     insert(&db, &new_deployment(50, apk, &ids[..1]), 5).await;
     let shard = [shard_of_deployment(id)];
-    let counted = async |second| db.store().judged_deployments(&shard, &[], at(second)).await.unwrap()[0].facts.report_errors;
+    let counted = async |second| judged(&db, &shard, &[], second).await[0].report_errors;
     assert_eq!(counted(10).await, Some(0));
     let of = |deployment, device, errors| ReportErrors { deployment, device, errors };
     let note = async |errors: &[ReportErrors], second| db.store().note_report_errors(errors, at(second)).await.unwrap();

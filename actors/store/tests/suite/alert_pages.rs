@@ -1,6 +1,6 @@
 //! What people ask of alerts: pages by group and time, what was notified, how often a rule fired; and routes that they change.
 
-use domain::alert::{AlertState, Rule, Severity};
+use domain::alert::{AlertState, Rule, Severity, Subject};
 use domain::audit::AuditAction;
 use domain::notification::{DigestTime, Message, NotificationKind, Route};
 use domain::{AlertId, ChannelId, NotificationId, RouteId};
@@ -9,7 +9,7 @@ use test_database::TestDatabase;
 
 use crate::alert_setup::{add_channels, route};
 use crate::alerts::{alert, clear, open, record};
-use crate::common::{at, device, entry, strings, uuid};
+use crate::common::{at, device, entry, plan_of, strings, uuid};
 
 #[tokio::test]
 async fn alerts_are_found_by_group_and_time() {
@@ -30,6 +30,54 @@ async fn alerts_are_found_by_group_and_time() {
     assert_eq!(page(AlertQuery { until: Some(at(30)), open_since: Some(at(25)), ..all() }).await, [alert(3), alert(2), alert(1)]);
 }
 
+#[tokio::test]
+async fn alerts_of_a_later_build_are_no_end_of_the_list() {
+    let db = TestDatabase::new().await;
+    for number in 1..=7 {
+        record(&db, number, number, open(), i64::from(number) * 10).await;
+    }
+    let unknown = [3, 4, 5, 6].map(|number| format!("'{}'", uuid(number))).join(", ");
+    db.execute(&format!("UPDATE alert SET rule = 'x' WHERE alert_id IN ({unknown})")).await;
+    let page = async |limit, after| -> Vec<AlertId> {
+        let query = AlertQuery { after, ..AlertQuery::default() };
+        db.store().alert_page(&query, limit).await.unwrap().into_iter().map(|alert| alert.id).collect()
+    };
+    assert_eq!(page(2, None).await, [alert(7), alert(2)]);
+    assert_eq!(page(9, None).await, [alert(7), alert(2), alert(1)]);
+    assert_eq!(page(1, Some((at(70), alert(7)))).await, [alert(2)]);
+    assert!(page(2, Some((at(10), alert(1)))).await.is_empty());
+}
+
+#[tokio::test]
+async fn open_alerts_are_counted_by_what_they_are_about() {
+    use domain::alert::AlertGrouping::{Group, Subject as BySubject, Tag};
+    let db = TestDatabase::new().await;
+    for number in 1..=4 {
+        record(&db, number, number, open(), i64::from(number) * 10).await;
+    }
+    record(&db, 4, 4, clear(), 50).await;
+    db.execute(&format!(
+        "UPDATE alert SET groups = '{{}}', tags = '{{till,berlin}}', severity = 'critical' WHERE alert_id = '{}'",
+        uuid(1)
+    ))
+    .await;
+    let counted = async |by, least, rule| -> Vec<(Option<String>, Severity, u64)> {
+        let groups = db.store().open_alert_groups(by, AlertState::Firing, least, rule, 9).await.unwrap();
+        groups.into_iter().map(|group| (group.key, group.severity, group.alerts)).collect()
+    };
+    let of = |name: &str, severity, alerts| (Some(name.to_owned()), severity, alerts);
+    let without = |severity, alerts| (None, severity, alerts);
+    let usual = Severity::Warning;
+    assert_eq!(
+        counted(Group, Severity::Info, None).await,
+        [without(Severity::Critical, 1), of("north", usual, 2), of("süd \"1\"", usual, 2)]
+    );
+    let tags = counted(Tag, Severity::Critical, None).await;
+    assert_eq!(tags, [of("berlin", Severity::Critical, 1), of("till", Severity::Critical, 1)]);
+    assert_eq!(counted(BySubject, Severity::Info, None).await.len(), 3);
+    assert!(counted(BySubject, Severity::Info, Some(Rule::AppDown)).await.is_empty());
+}
+
 /// Pages read them every few seconds, beside any number of resolved ones.
 #[tokio::test]
 async fn lists_of_alerts_have_indexes_of_their_own() {
@@ -43,20 +91,21 @@ async fn lists_of_alerts_have_indexes_of_their_own() {
     )
     .await;
     db.execute("ANALYZE alert").await;
-    let plan = async |conditions: &str| -> String {
-        let sql =
-            format!("EXPLAIN (COSTS off) SELECT alert_id FROM alert WHERE {conditions} ORDER BY opened_at DESC, alert_id DESC LIMIT 50");
-        db.values::<String>(&sql).await.join("\n")
-    };
-    for (conditions, index) in [
-        ("state <> 'resolved'", "alert_open_newest_idx"),
-        ("state <> 'resolved' AND severity = ANY ('{critical}')", "alert_open_newest_idx"),
-        ("true AND rule = 'app_down'", "alert_rule_idx"),
-        ("true AND subject_kind = 'device' AND subject_id = '7'", "alert_subject_idx"),
+    let all = AlertQuery::default;
+    let open = || vec![AlertState::Firing, AlertState::Acknowledged];
+    for (query, arguments, index) in [
+        (AlertQuery { states: open(), ..all() }, "50", "alert_open_newest_idx"),
+        (AlertQuery { states: open(), min_severity: Some(Severity::Critical), ..all() }, "'{critical}', 50", "alert_open_newest_idx"),
+        (AlertQuery { rule: Some(Rule::AppDown), ..all() }, "'app_down', 50", "alert_rule_idx"),
+        (AlertQuery { subject: Some(Subject::Device(device(7))), ..all() }, "'device', '7', 50", "alert_subject_idx"),
     ] {
-        let plan = plan(conditions).await;
-        assert!(plan.contains(index), "{conditions}: {plan}");
+        db.store().alert_page(&query, 50).await.unwrap();
+        let plan = plan_of(&db, "SELECT alert_id, rule, subject_kind", arguments).await;
+        assert!(plan.contains(index), "{query:?}: {plan}");
     }
+    db.store().alerts_raised(at(0), at(3_600)).await.unwrap();
+    let plan = plan_of(&db, "SELECT rule, date_trunc", "now() - interval '1 hour', now()").await;
+    assert!(plan.contains("alert_newest_idx"), "{plan}");
 }
 
 #[tokio::test]
@@ -73,7 +122,10 @@ async fn states_and_counts_are_those_of_the_records() {
     alerted.sort();
     assert_eq!(alerted, [device(1), device(3)]);
     assert!(db.store().devices_alerted(Rule::AppDown, 9).await.unwrap().is_empty());
-    assert_eq!(db.store().alerts_raised(at(20)).await.unwrap(), [(Rule::DeviceOffline, 2)]);
+    // at(0) is a full hour.
+    let raised = async |from, until| db.store().alerts_raised(at(from), at(until)).await.unwrap();
+    assert_eq!(raised(20, 3_600).await, [(Rule::DeviceOffline, at(0), 2)]);
+    assert_eq!(raised(0, 30).await, [(Rule::DeviceOffline, at(0), 2)], "without those of the end");
     assert!(db.store().alert_notice(alert(1)).await.unwrap().is_none(), "no coordinator has taken it");
 }
 
@@ -87,10 +139,12 @@ async fn deliveries_of_messages_are_named_by_their_channels() {
         thread: "device_offline-1".into(),
         begins_thread: true,
         ends_thread: false,
+        threads: vec![],
         headline: "till-1 is offline".into(),
         count: 1,
         alerts: vec![],
         event: None,
+        report: None,
     };
     let id = |number| NotificationId(uuid(number));
     let to = [1, 2].map(|number| ChannelId(uuid(number)));

@@ -178,10 +178,12 @@ async fn a_digest_is_sent_once_whoever_is_asked_to() {
         thread: "digest".into(),
         begins_thread: true,
         ends_thread: false,
+        threads: vec![],
         headline: "No alerts since the last digest".into(),
         count: 0,
         alerts: vec![],
         event: None,
+        report: None,
     };
     let send = async |id| db.store().queue_digest(&daily, at(5), NotificationId(uuid(id)), &message, at(100)).await.unwrap();
     let (one, two) = tokio::join!(send(1), send(2));

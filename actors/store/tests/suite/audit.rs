@@ -1,5 +1,5 @@
 use domain::access::{Origin, Principal, Role, Scopes};
-use domain::audit::{AuditAction, AuditFilter, ChainCheck, ChainedEntry, Target};
+use domain::audit::{AuditAction, AuditArchive, AuditFilter, ChainCheck, ChainedEntry, GENESIS, Target};
 use domain::flag::Flag;
 use domain::{ApiTokenId, SessionId, UserId};
 use store::{ApiTokenOutcome, AuditEntry, NewApiToken, StoreError};
@@ -62,6 +62,50 @@ async fn an_act_that_fails_leaves_neither_entry_nor_gap() {
     assert!(db.store().set_flag(Flag::DeploymentsEnabled, false, &console(), at(2)).await.is_err());
     set_flag(&db, &console(), 3).await;
     assert_eq!(whole(&db).await.iter().map(|entry| entry.entry.at).collect::<Vec<_>>(), [at(1), at(3)]);
+}
+
+/// Whoever can write the store of archives cannot have entries removed by it.
+#[tokio::test]
+async fn an_archive_of_other_entries_is_neither_noted_nor_a_reason_to_remove() {
+    let db = TestDatabase::new().await;
+    let store = db.store();
+    for second in 0..5 {
+        set_flag(&db, &console(), second).await;
+    }
+    let entries = whole(&db).await;
+    let archive = AuditArchive {
+        range: 1..=4,
+        first_at: at(0),
+        last_at: at(3),
+        prev_hash: GENESIS.to_vec(),
+        last_hash: entries[3].hash.clone(),
+        name: "audit/000000000001-000000000004".into(),
+        sha256: "0".repeat(64),
+        rows_sha256: "0".repeat(64),
+        bytes: 1,
+        verified_at: at(9),
+        removed_at: None,
+    };
+    let others = AuditArchive { last_hash: vec![7; 32], ..archive.clone() };
+    let longer = AuditArchive { range: 1..=99_999, ..archive.clone() };
+    for foreign in [&others, &longer] {
+        assert!(!store.has_entries_of(foreign).await.unwrap(), "{foreign:?}");
+        assert!(!store.insert_audit_archive(foreign).await.unwrap(), "{foreign:?}");
+    }
+    assert!(store.has_entries_of(&archive).await.unwrap());
+    assert!(store.insert_audit_archive(&archive).await.unwrap());
+    // Of what is recorded by then, nothing is removed by another's file.
+    for foreign in [&others, &longer] {
+        assert_eq!(store.remove_archived_entries(foreign, 10).await.unwrap(), 0, "{foreign:?}");
+    }
+    assert!(!store.note_audit_removed(&archive, at(10)).await.unwrap(), "its entries are there");
+    assert_eq!(whole(&db).await.len(), 5);
+    assert_eq!(store.remove_archived_entries(&archive, 3).await.unwrap(), 3);
+    assert_eq!(store.remove_archived_entries(&archive, 3).await.unwrap(), 1);
+    for _ in 0..2 {
+        assert!(store.note_audit_removed(&archive, at(10)).await.unwrap(), "also again");
+    }
+    assert_eq!(whole(&db).await.iter().map(|entry| entry.entry.seq).collect::<Vec<_>>(), [5]);
 }
 
 #[tokio::test]

@@ -41,6 +41,20 @@ pub(crate) fn entry(action: AuditAction) -> AuditEntry {
     AuditEntry::new(&console(), action, Target::Other { kind: "test", id: None, name: None })
 }
 
+/// The generic plan of the statement that begins like this and that the store ran last on one of its connections: the very text, with these arguments.
+pub(crate) async fn plan_of(db: &TestDatabase, begins: &str, arguments: &str) -> String {
+    let seen =
+        db.values::<String>("SELECT query FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()").await;
+    let sql = seen.iter().find(|sql| sql.starts_with(begins)).unwrap_or_else(|| panic!("{begins}: not among {seen:?}"));
+    // Longer ones are cut (track_activity_query_size).
+    assert!(sql.len() < 1_023, "{sql}");
+    let explained = format!(
+        "SET plan_cache_mode = force_generic_plan; PREPARE planned AS {sql}; EXPLAIN (COSTS off) EXECUTE planned({arguments}); DEALLOCATE planned"
+    );
+    let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(explained)).fetch_all(db.pool()).await.unwrap();
+    rows.iter().map(|row| sqlx::Row::get::<String, _>(row, 0)).collect::<Vec<_>>().join("\n")
+}
+
 /// The actions of the audit trail, oldest first.
 pub(crate) async fn actions(db: &TestDatabase) -> Vec<String> {
     db.values("SELECT action FROM audit_entry ORDER BY seq").await

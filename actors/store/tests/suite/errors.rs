@@ -55,8 +55,20 @@ async fn a_pool_without_a_free_connection_is_an_outage() {
     let store = Store::new(db.url(), PoolOptions { acquire_timeout: Duration::from_secs(2), ..options() }).unwrap();
     let work = store.device_work().await.unwrap();
     assert_eq!((store.pool_use().open, store.pool_use().idle), (1, 0));
-    let refused = store.ping().await;
+    let before = store.connection_figures();
+    assert_eq!((before.capacity, before.in_use, before.waiting, before.timed_out), (1, 1, 0, 0));
+    let waiting = async {
+        while store.connection_figures().waiting == 0 {
+            tokio::task::yield_now().await;
+        }
+        store.connection_figures()
+    };
+    let (refused, meanwhile) = tokio::join!(store.ping(), waiting);
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    assert!(meanwhile.is_full() && meanwhile.waiting == 1, "{meanwhile:?}");
+    let after = store.connection_figures();
+    assert_eq!((after.waiting, after.timed_out), (0, 1));
+    assert!(after.wait_max_ms >= 2000.0 && after.wait_avg_ms <= after.wait_max_ms, "{after:?}");
     drop(work);
     store.close().await;
     let refused = store.ping().await;

@@ -88,3 +88,22 @@ async fn what_a_subscription_does_not_cover_is_passed_over() {
     db.store().delete_alert_channel(ChannelId(uuid(1)), &by, at(4)).await.unwrap();
     assert!(subscribed(&db, false).await.is_empty(), "it goes with its channel");
 }
+
+#[tokio::test]
+async fn what_is_too_old_is_passed_over_and_counted() {
+    let db = TestDatabase::new().await;
+    add_channels(&db, 1).await;
+    assert!(subscribe(&db, &subscription(1, 1, &["device.*"])).await);
+    for action in [AuditAction::DeviceEnrolled, AuditAction::FlagSet, AuditAction::DeviceDeleted] {
+        act(&db, action).await;
+    }
+    let before = subscribed(&db, true).await.remove(0);
+    assert_eq!(db.store().pass_over_events(&before, at(-1)).await.unwrap(), Some(before.seq), "nothing is too old");
+    let seen = db.store().pass_over_events(&before, at(1)).await.unwrap().unwrap();
+    assert!(seen > before.seq);
+    assert_eq!(db.store().pass_over_events(&before, at(1)).await.unwrap(), None, "another node has done so");
+    let after = subscribed(&db, true).await.remove(0);
+    assert_eq!((after.seq, db.store().subscribed_events(&after, 9).await.unwrap().0), (seen, vec![]));
+    let missed = db.store().missed_messages(9).await.unwrap();
+    assert_eq!(missed.iter().map(|one| (one.messages, one.since)).collect::<Vec<_>>(), [(2, at(1))]);
+}

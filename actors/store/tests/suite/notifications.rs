@@ -1,11 +1,14 @@
 //! The coordinator's state: continued by whoever owns its shard, changed by nobody else, whenever one dies.
 
 use chrono::TimeDelta;
-use domain::NotificationId;
-use domain::alert::Rule;
+use domain::alert::{Matcher, Rule, Silence};
 use domain::audit::AuditAction;
-use domain::notification::{CoordinatorState, Decision, NotificationKind, NotificationSettings, Route, Suppression, Surroundings, decide};
+use domain::notification::{
+    ChannelSets, CoordinatorState, Decision, NotificationKind, NotificationSettings, NotificationSetup, Route, Suppression, Surroundings,
+    decide,
+};
 use domain::shard::{ShardId, shard_of_name};
+use domain::{NotificationId, SilenceId};
 use store::{CoordinatorInput, DecisionWrite};
 use test_database::TestDatabase;
 
@@ -23,9 +26,10 @@ async fn read(db: &TestDatabase, second: i64) -> CoordinatorInput {
 
 fn decided(input: &CoordinatorInput, routes: &[Route], second: i64) -> Decision {
     let settings = NotificationSettings { group_interval: TimeDelta::zero(), ..NotificationSettings::default() };
-    let channels = routes.iter().map(|route| route.channel).collect();
-    let around = Surroundings { settings: &settings, routes, channels: &channels, silences: &[], windows: &[] };
-    decide(&input.state, &around, &input.events, at(second))
+    let channels = ChannelSets { all: routes.iter().map(|route| route.channel).collect(), ..ChannelSets::default() };
+    let setup = NotificationSetup::new(routes.to_vec(), channels, vec![], vec![]);
+    let surroundings = Surroundings { settings: &settings, setup: &setup };
+    decide(&input.state, &surroundings, &input.events, at(second))
 }
 
 async fn apply(db: &TestDatabase, input: &CoordinatorInput, decision: &Decision, second: i64) -> bool {
@@ -222,12 +226,14 @@ async fn a_coordinator_that_knows_the_state_reads_the_news_alone() {
     let routes = add_channels(&db, 1).await;
     record(&db, 1, 1, open(), 0).await;
     let news = async |decisions| db.store().coordinator_news(decisions, 10).await.unwrap();
-    assert_eq!(news(0).await.map(|events| events.len()), Some(1));
+    assert_eq!(news(0).await.map(|news| news.events.len()), Some(1));
     run(&db, &routes, 0).await;
     assert_eq!(news(0).await, None, "another decision was stored meanwhile");
-    assert_eq!(news(1).await, Some(vec![]));
+    let quiet = news(1).await.unwrap();
+    assert!(quiet.events.is_empty());
     record(&db, 2, 2, open(), 1).await;
-    assert_eq!(news(1).await.map(|events| events[0].alert), Some(alert(2)));
+    let more = news(1).await.unwrap();
+    assert_eq!((more.events[0].alert, more.setup_version), (alert(2), quiet.setup_version), "an alert is nothing that people set up");
 }
 
 #[tokio::test]
@@ -238,7 +244,70 @@ async fn changes_of_a_later_build_are_left_to_it_and_hold_up_no_others() {
     }
     db.execute(&format!("UPDATE alert SET rule = 'x' WHERE alert_id = '{}'", uuid(1))).await;
     db.execute(&format!("UPDATE alert_transition SET kind = 'x' WHERE alert_id = '{}'", uuid(2))).await;
-    let events = db.store().coordinator_news(0, 2).await.unwrap().unwrap();
+    let events = db.store().coordinator_news(0, 2).await.unwrap().unwrap().events;
     assert_eq!(events.iter().map(|event| event.alert).collect::<Vec<_>>(), [alert(3), alert(4)], "as many as were asked for");
     assert_eq!(db.value::<i64>("SELECT count(*) FROM alert_transition WHERE taken_at IS NULL").await, 4);
+}
+
+/// Whatever build or tool changes them: a decision goes by what holds when it is made.
+#[tokio::test]
+async fn each_change_of_what_people_set_up_is_counted() {
+    let db = TestDatabase::new().await;
+    let version = async || db.store().coordinator_news(0, 1).await.unwrap().unwrap().setup_version;
+    let mut last = version().await;
+    add_channels(&db, 1).await;
+    let by = || entry(AuditAction::FlagSet);
+    let silence = Silence {
+        id: SilenceId(uuid(1)),
+        matcher: Matcher { rules: vec![Rule::AppDown], ..Matcher::default() },
+        reason: "test".into(),
+        author: "ada".into(),
+        starts_at: at(0),
+        ends_at: at(100),
+    };
+    let mut counted = async |what: &str, counts: bool| {
+        let now = version().await;
+        assert_eq!(now > last, counts, "{what}");
+        last = now;
+    };
+    counted("channels and their routes", true).await;
+    assert!(db.store().insert_silence(&silence, 9, &by(), at(1)).await.unwrap());
+    counted("a silence", true).await;
+    assert!(db.store().end_silence(silence.id, &by(), at(2)).await.unwrap());
+    counted("its end", true).await;
+    db.execute("UPDATE alert_channel SET enabled = false").await;
+    counted("a switch", true).await;
+    db.execute("UPDATE alert_channel SET missed = 1").await;
+    counted("what a channel has missed", false).await;
+    db.execute("UPDATE alert_route SET digest_sent_at = now()").await;
+    counted("a digest that was sent", false).await;
+    db.execute("DELETE FROM alert_channel").await;
+    counted("a channel that is gone", true).await;
+    db.execute(
+        "INSERT INTO alert_window (window_id, matcher, reason, author, created_at, weekdays, starts, ends, tz)
+                VALUES (gen_random_uuid(), '{}', 'r', 'a', now(), '{t,t,t,t,t,t,t}', '01:00', '02:00', 'UTC')",
+    )
+    .await;
+    counted("a window", true).await;
+}
+
+#[tokio::test]
+async fn a_change_names_each_message_that_tells_it() {
+    let db = TestDatabase::new().await;
+    let mut routes = add_channels(&db, 2).await;
+    routes[1].groups = vec!["north".into()];
+    for number in 1..=2 {
+        record(&db, number, number, open(), 0).await;
+    }
+    db.execute(&format!("UPDATE alert SET groups = '{{}}' WHERE alert_id = '{}'", uuid(1))).await;
+    run(&db, &routes, 0).await;
+    run(&db, &routes, 20).await;
+    record(&db, 2, 2, clear(), 30).await;
+    run(&db, &routes, 30).await;
+    let decision = run(&db, &routes, 50).await;
+    assert_eq!(decision.notifications.len(), 2, "it goes on for the first channel and ends for the second");
+    let history = db.store().alert_history(alert(2), 9).await.unwrap();
+    let id = |n: u32| NotificationId(uuid(5_000 + n));
+    assert_eq!(history.last().map(|step| (step.notification, step.further.clone())), Some((Some(id(0)), vec![id(1)])));
+    assert!(history[0].further.is_empty());
 }

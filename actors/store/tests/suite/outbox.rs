@@ -10,7 +10,7 @@ use test_database::TestDatabase;
 
 use crate::alert_setup::{add_channels, channel};
 use crate::alerts::alert;
-use crate::common::{at, device, entry, strings, uuid};
+use crate::common::{at, device, entry, plan_of, strings, uuid};
 
 const HELD: TimeDelta = TimeDelta::seconds(60);
 
@@ -32,10 +32,12 @@ fn message() -> Message {
         thread: "device_offline-1".into(),
         begins_thread: false,
         ends_thread: true,
+        threads: vec![],
         headline: "Resolved: 12 devices offline".into(),
         count: 12,
         alerts: vec![one.clone(), NotifiedAlert { resolved_at: None, rule: Rule::AppDown, ..one }],
         event: None,
+        report: None,
     }
 }
 
@@ -217,11 +219,7 @@ async fn dead_letters_of_a_channel_have_an_index_of_their_own() {
         uuid(2)
     ))
     .await;
-    let plan = format!(
-        "EXPLAIN (COSTS off) SELECT notification_id FROM notification_delivery
-         WHERE channel_id = '{}' AND state = 'dead' ORDER BY queued_at DESC, notification_id DESC LIMIT 50",
-        uuid(1)
-    );
-    let plan = db.values::<String>(&plan).await.join("\n");
+    db.store().channel_deliveries(to(1), true, 50).await.unwrap();
+    let plan = plan_of(&db, "SELECT d.notification_id, n.headline", &format!("'{}', 50", uuid(1))).await;
     assert!(plan.contains("notification_delivery_dead_newest_idx"), "{plan}");
 }

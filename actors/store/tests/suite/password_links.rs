@@ -17,8 +17,14 @@ fn linked(id: UserId) -> LinkedAccount {
 }
 
 async fn put_kind(db: &TestDatabase, id: UserId, kind: LinkKind, token: u8, second: i64) -> bool {
-    let times = (at(second) + HOLDS, PAUSE);
-    db.store().put_password_link(&linked(id), kind, &[token; 32], times, &Principal::system(), at(second)).await.unwrap()
+    db.execute(&format!("UPDATE app_user SET email = 'ann@example.org' WHERE user_id = '{id}' AND email IS NULL")).await;
+    let email = db.value::<String>(&format!("SELECT email FROM app_user WHERE user_id = '{id}'")).await;
+    put_to(db, id, &email, kind, token, second).await
+}
+
+async fn put_to(db: &TestDatabase, id: UserId, email: &str, kind: LinkKind, token: u8, second: i64) -> bool {
+    let (times, by) = ((at(second) + HOLDS, PAUSE), Principal::system());
+    db.store().put_password_link((&linked(id), email), kind, &[token; 32], times, &by, at(second)).await.unwrap()
 }
 
 async fn put(db: &TestDatabase, id: UserId, token: u8, second: i64) -> bool {
@@ -54,6 +60,15 @@ async fn the_newest_link_holds_and_there_are_not_many() {
     assert!(put(&db, id, 3, 120).await);
     assert_eq!((redeem(&db, 1, 130).await, redeem(&db, 2, 130).await), (None, None));
     assert_eq!(redeem(&db, 3, 130).await, Some(linked(id)));
+}
+
+#[tokio::test]
+async fn a_link_is_for_the_address_that_the_account_has() {
+    let db = TestDatabase::new().await;
+    let id = add_user(&db, 1, "ann", Role::Admin).await;
+    assert!(!put_to(&db, id, "ann@example.org", LinkKind::Reset, 1, 0).await, "it has none");
+    assert!(put(&db, id, 2, 0).await);
+    assert!(!put_to(&db, id, "old@example.org", LinkKind::Reset, 3, 1_000).await, "it was changed after it was read");
 }
 
 #[tokio::test]
@@ -98,8 +113,8 @@ async fn another_password_address_or_a_disabled_account_end_a_link() {
     assert!(db.store().set_password(id, "other", None, &console(), at(1)).await.unwrap());
     assert_eq!(redeem(&db, 1, 2).await, None);
     assert!(put(&db, id, 2, 200).await);
-    assert!(db.store().set_account_email(id, Some("ann@example.org"), &console(), at(201)).await.unwrap());
-    assert_eq!(db.store().account(id).await.unwrap().unwrap().email.as_deref(), Some("ann@example.org"));
+    assert!(db.store().set_account_email(id, Some("ann@example.com"), &console(), at(201)).await.unwrap());
+    assert_eq!(db.store().account(id).await.unwrap().unwrap().email.as_deref(), Some("ann@example.com"));
     assert_eq!(redeem(&db, 2, 202).await, None);
     assert!(put(&db, id, 3, 400).await);
     let disable = AccountChange { role: None, disabled: Some(true) };
