@@ -203,6 +203,10 @@ async fn each_act_leaves_one_entry_and_no_secret() {
     let (made, _) = trail.act(post(), "/v1/event-subscriptions", &admin, body, ("event_subscription.made", by, "device.*")).await;
     let subscription = format!("/v1/event-subscriptions/{}", made.json()["id"].as_str().unwrap());
     trail.act(delete(), &subscription, &admin, Value::Null, ("event_subscription.removed", by, "device.*")).await;
+    let body = json!({"channel_id": channel.rsplit('/').next().unwrap(), "period": "weekly", "group": "north"});
+    let (made, _) = trail.act(post(), "/v1/report-schedules", &admin, body, ("report_schedule.made", by, "Weekly, north")).await;
+    let schedule = format!("/v1/report-schedules/{}", made.json()["id"].as_str().unwrap());
+    trail.act(delete(), &schedule, &admin, Value::Null, ("report_schedule.removed", by, "Weekly, north")).await;
     trail.act(delete(), &channel, &admin, Value::Null, ("alert_channel.removed", by, "hook")).await;
 
     // Filters and nodes.

@@ -46,7 +46,7 @@ async fn a_node_whose_machine_shows_another_year_goes_by_the_database() {
     let partitions = "pg_inherits WHERE inhparent = 'heartbeats'::regclass";
     let (days, sign_ins) = (count(partitions), count("user_session").parse::<u32>().unwrap());
     for (off, round) in [(TimeDelta::days(400), 1), (TimeDelta::days(-400), 2)] {
-        let (system, machine) = start_off_by(&database, off).await;
+        let (system, machine) = Box::pin(start_off_by(&database, off)).await;
         let is_right = || (system.clock.now() - crate::common::clock(0)).abs() < TimeDelta::seconds(2);
         assert!(is_right(), "{off}");
         let signed_in = system.auth.login("admin", &password, ClientInfo { origin: Origin::default(), user_agent: None }).await.unwrap();

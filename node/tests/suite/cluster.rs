@@ -405,13 +405,14 @@ async fn periodic_work_is_shared_out_and_shown_by_every_node() {
     for asked in ["node-1", "node-2"] {
         eventually("every node's runs are shown", async || {
             let view = site.cluster.view_of(asked).await.ok()?;
-            let partitions = of(&view, "partitions");
+            let partitions = of(&view, "partitions_ahead");
             let nodes: Vec<&str> = partitions.iter().map(|(node, _)| node.as_str()).collect();
             let run = |row: &Value| row["runs"].as_u64() > Some(0) && row["failures_in_a_row"] == 0 && row["last_run_at"].is_string();
             let [(_, retention)] = &of(&view, "history_retention")[..] else { return None };
             (nodes == ["node-1", "node-2"]
                 && partitions.iter().all(|(_, row)| run(row))
                 && run(retention)
+                && matches!(&of(&view, "partitions")[..], [(_, life)] if run(life) && life["per_cluster"] == true)
                 && retention["per_cluster"] == true)
                 .then_some(())
         })

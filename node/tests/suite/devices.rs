@@ -82,7 +82,7 @@ impl Fleet {
 async fn the_store_and_the_fleet_view_agree_on_filters_and_orders() {
     let mut fleet = Fleet::start().await;
     assert!(fleet.node.terminate().await.unwrap().success());
-    let system = start_system(&fleet.database).await;
+    let system = Box::pin(start_system(&fleet.database)).await;
     let principal = Principal::User {
         user_id: domain::UserId(uuid::Uuid::nil()),
         username: "viewer".into(),
@@ -193,7 +193,7 @@ async fn the_database_and_the_nodes_agree_on_shards() {
 async fn a_panicking_shard_is_activated_again() {
     let mut fleet = Fleet::start().await;
     fleet.node.terminate().await.unwrap();
-    let system = start_system(&fleet.database).await;
+    let system = Box::pin(start_system(&fleet.database)).await;
     let view = system.devices.fleet(&Principal::system()).unwrap();
     let ids = view.order(&DeviceFilter { connectivity: Some(Connectivity::Online), ..Default::default() }, Sort::default());
     let (victim, others) = ids.split_first().unwrap();
@@ -218,7 +218,7 @@ async fn a_panicking_device_is_restarted_from_the_store() {
     use actors::device::DeviceMsg;
     let mut fleet = Fleet::start().await;
     fleet.node.terminate().await.unwrap();
-    let system = start_system(&fleet.database).await;
+    let system = Box::pin(start_system(&fleet.database)).await;
     let view = system.devices.fleet(&Principal::system()).unwrap();
     let ids = view.order(&DeviceFilter { connectivity: Some(Connectivity::Online), ..Default::default() }, Sort::default());
     let (victim, neighbours) = ids.split_first().unwrap();

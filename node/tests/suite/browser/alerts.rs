@@ -81,6 +81,15 @@ async fn alerts_are_seen_filtered_acknowledged_and_silenced() {
     open(&chromium, &bench, "/alerts?by=rule").await;
     chromium.shown("[data-testid=alert-group][data-rule=command_failures]").await;
     chromium.look("alerts-by-rule").await;
+    // The groups of the devices, and the way to the alerts of one.
+    chromium.click("[data-testid=by-group]").await;
+    chromium.shown("[data-testid=alert-together]").await;
+    chromium.look("alerts-by-group").await;
+    chromium.click("[data-testid=alert-together] [data-testid=open-together]").await;
+    chromium.shown("[data-testid=alert-row]").await;
+    open(&chromium, &bench, "/alerts?by=subject&rule=command_failures").await;
+    chromium.says("[data-testid=alert-together]", "1 alert").await;
+    open(&chromium, &bench, "/alerts?by=rule").await;
     chromium.click("[data-testid=alert-group][data-rule=command_failures] [data-testid=open-group]").await;
     chromium.shown(failing).await;
     open(&chromium, &bench, "/alerts?state=resolved&rule=archive_failed").await;

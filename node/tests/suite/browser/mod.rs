@@ -1,6 +1,7 @@
 //! The dashboard in a real headless Chromium, against real processes.
 
 mod agent_builds;
+mod alert_dialogs;
 mod alerts;
 mod apks;
 mod audit;
@@ -16,7 +17,9 @@ mod identity;
 mod kept;
 mod live;
 mod pages;
+mod reports;
 mod settings;
+mod storage;
 
 use std::time::Duration;
 

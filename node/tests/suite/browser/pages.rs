@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::chromium::{Chromium, ZONE};
 use super::fleet::{alerts, large, with_a_past};
+use super::reports::report_days;
 use crate::common::{Bench, eventually, options};
 
 /// Pages, by what they are called and where they are; and what shows that they are there.
@@ -30,6 +31,7 @@ async fn every_page_is_sound_with_ten_thousand_devices() {
         "INSERT INTO saved_filter SELECT gen_random_uuid(), user_id, 'Tills in Berlin', '{\"tag\": \"till\", \"group\": \"berlin\"}', true, now(), now() FROM app_user",
     );
     alerts(&bench);
+    report_days(&bench);
     let chromium = Chromium::start().await;
     chromium.goto(&format!("{url}/login")).await;
     chromium.look("login").await;
@@ -54,7 +56,10 @@ async fn every_page_is_sound_with_ten_thousand_devices() {
             ("alert-rule", "/alerts/rules/device_offline", "[data-testid=rule-preview]"),
             ("deleted", "/devices/deleted", "[data-testid=deleted-row]"),
             ("import", "/devices/import", "[data-testid=import-file]"),
+            ("reports", "/reports", "[data-testid=report-measures]"),
+            ("reports-weekly", "/reports?period=weekly", "[data-testid=report-plot-online_pct]"),
             ("cluster-page", "/cluster", "[data-testid=node-row]"),
+            ("storage", "/storage", "[data-testid=day-row]"),
             ("audit", "/audit", "[data-testid=audit-row]"),
             ("settings-profile", "/settings/profile", "[data-testid=profile-name]"),
             ("settings-sessions", "/settings/sessions", "[data-testid=session-row]"),
@@ -88,6 +93,8 @@ async fn every_page_is_sound_without_a_device() {
             ("channels-empty", "/alerts/channels", "[data-testid=empty-state]"),
             ("channel-gone", "/alerts/channels/018f0000-0000-7000-8000-000000000000", "[data-testid=empty-state]"),
             ("routes-empty", "/alerts/routes", "[data-testid=empty-state]"),
+            ("storage-none-match", "/storage?state=lost", "[data-testid=empty-state]"),
+            ("reports-empty", "/reports", "[data-testid=empty-state]"),
             ("audit-none-match", "/audit?who=nobody", "[data-testid=empty-state]"),
             ("no-such-page", "/no/such/page", "h1"),
         ],

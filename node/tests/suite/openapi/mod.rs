@@ -109,6 +109,7 @@ impl Site {
             ("device_id", vec![device.device_id.clone()]),
             ("rule", words(&["low_battery", "app_down", "disk_low"])),
             ("ids", ids.clone()),
+            ("day", vec![crate::common::clock(0).date_naive().to_string()]),
             ("token", secrets.clone()),
             ("tokens", secrets),
         ]);
@@ -233,6 +234,7 @@ impl Site {
                 "/v1/alert-channels/{id}" if fits => value = json!({"enabled": generator.toss(0.5)}),
                 "/v1/alert-remediation/{rule}" if fits => value = json!({"enabled": generator.toss(0.5)}),
                 "/v1/event-subscriptions" if fits => value = json!({"channel_id": self.channel, "actions": ["flag.set"]}),
+                "/v1/report-schedules" if fits => value = json!({"channel_id": self.channel, "period": "weekly"}),
                 "/v1/alert-routes" | "/v1/alert-routes/{id}" if fits => {
                     value = json!({"channel_id": self.channel, "min_severity": "critical"})
                 }
