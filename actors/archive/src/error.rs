@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::{Invalid, ServiceError};
 use store::StoreError;
 
-/// What keeps a store from doing what it was asked for.
+/// Kind of failure of the object store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreProblem {
     /// No space is left.

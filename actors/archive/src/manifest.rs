@@ -12,7 +12,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// The build that writes archives.
 pub(crate) const PRODUCT: &str = concat!("nexmdm ", env!("CARGO_PKG_VERSION"));
 
-/// What the file of an archive has to be.
+/// Manifest of an archive: size, digests, rows and columns that its file has.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of the manifest and of the file's format.

@@ -36,7 +36,7 @@ pub(crate) const UNFINISHED_PREFIX: &str = ".nexmdm-backup-";
 /// End of it.
 pub(crate) const UNFINISHED_SUFFIX: &str = ".partial";
 
-/// What a backup is made of.
+/// Sources of a backup: database, keys, APKs, archives.
 #[derive(Clone)]
 pub struct Sources {
     /// The database.
@@ -72,7 +72,7 @@ impl CreateOptions {
 /// A backup that is in place.
 #[derive(Debug, Clone)]
 pub struct Created {
-    /// Where.
+    /// Path of the backup.
     pub file: PathBuf,
     /// Size of the file.
     pub file_bytes: u64,

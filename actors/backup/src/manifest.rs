@@ -13,7 +13,7 @@ pub const FORMAT: u32 = 1;
 pub(crate) const JSON_MAX_BYTES: u64 = 64 << 20;
 const PRODUCT: &str = "nexmdm";
 
-/// What a backup holds.
+/// Manifest of a backup: versions, time, tables, keys and APKs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Name of the product.

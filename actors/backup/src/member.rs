@@ -56,7 +56,7 @@ impl Member {
         }
     }
 
-    /// What its bytes are counted under: all parts of a table together.
+    /// Entry of the digest that its bytes count for; one for all parts of a table.
     pub(crate) fn entry(&self) -> String {
         match self {
             Self::Rows { table, .. } => format!("database/{table}"),

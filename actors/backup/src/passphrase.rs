@@ -16,7 +16,7 @@ const FILE_MAX_BYTES: u64 = 4096;
 /// Refuses a passphrase that is too short to protect keys.
 ///
 /// # Errors
-/// It has too few characters, or too few that differ.
+/// The passphrase has too few characters, or too few that differ.
 pub fn check_passphrase(passphrase: &SecretString) -> Result<(), BackupError> {
     const DISTINCT_MIN: usize = 5;
     let text = passphrase.expose_secret();

@@ -23,7 +23,7 @@ const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 /// Largest window of zstd, as the logarithm of its bytes: 128 MiB.
 const WINDOW_LOG_MAX: u32 = 27;
 
-/// What is read, piece by piece.
+/// Piece of a backup that was read.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// What it holds; the first.
@@ -39,7 +39,7 @@ pub(crate) enum Event {
 /// Reads a whole backup and hands it on, piece by piece. Only when this returns is it known that what was handed on is what was written.
 ///
 /// # Errors
-/// It is none, is damaged, or the passphrase is another one; or `hand_on` failed.
+/// The input is no backup, is damaged, or the passphrase is another one; or `hand_on` failed.
 pub(crate) fn read<R: Read + Send>(
     input: R,
     passphrase: Option<&SecretString>,

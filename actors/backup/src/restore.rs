@@ -58,7 +58,7 @@ pub struct RestoreOptions {
     pub passphrase: Option<SecretString>,
     /// Whether what is there may be lost.
     pub force: bool,
-    /// Whoever does it.
+    /// Person or system that restores, for the audit trail.
     pub by: Principal,
     /// Now.
     pub now: Timestamp,
@@ -67,9 +67,9 @@ pub struct RestoreOptions {
 /// A restore that has ended well.
 #[derive(Debug, Clone)]
 pub struct Restored {
-    /// What the backup held.
+    /// Manifest of the backup.
     pub manifest: Manifest,
-    /// What was restored.
+    /// Digests and row counts that were restored.
     pub digest: Digest,
     /// Sign-ins that ended.
     pub sign_ins_ended: u64,
@@ -80,7 +80,7 @@ pub struct Restored {
 /// Restores a backup.
 ///
 /// # Errors
-/// It is damaged, or of a newer schema; a node lives; something would be lost without `force`. Nothing is changed then. Whatever fails later leaves a
+/// The backup is damaged, or of a newer schema; a node lives; something would be lost without `force`. Nothing is changed then. Whatever fails later leaves a
 /// mark, by which nodes refuse to start until the restore is repeated.
 pub async fn restore(file: &Path, target: &Target, options: &RestoreOptions, progress: Progress) -> Result<Restored, BackupError> {
     let verified = verify(file, options.passphrase.clone(), Arc::clone(&progress)).await?;

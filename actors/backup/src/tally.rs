@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use crate::manifest::DigestEntry;
 use crate::member::Member;
 
-/// What passed by so far.
+/// Running size, row count and digest of each member.
 #[derive(Default)]
 pub(crate) struct Tally {
     done: Vec<DigestEntry>,

@@ -26,7 +26,7 @@ pub struct Verified {
 /// Reads a whole backup and compares every digest. Needs no database.
 ///
 /// # Errors
-/// It is none, is damaged, its passphrase is another one, or this build could not restore it.
+/// The file is no backup, is damaged, its passphrase is another one, or this build could not restore it.
 pub async fn verify(file: &Path, passphrase: Option<SecretString>, progress: Progress) -> Result<Verified, BackupError> {
     let input = std::fs::File::open(file).map_err(BackupError::at(file))?;
     let file_bytes = input.metadata().map_err(BackupError::at(file))?.len();

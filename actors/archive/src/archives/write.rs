@@ -21,7 +21,7 @@ const BATCHES_AHEAD: usize = 1;
 /// Age at which a file that has not become whole is deleted.
 const LEFTOVER_AGE: TimeDelta = TimeDelta::hours(24);
 
-/// What happens to an archive of the same name.
+/// Treatment of an archive that is there under the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteMode {
     /// It stays, and nothing is written.
@@ -30,7 +30,7 @@ pub enum WriteMode {
     Replace,
 }
 
-/// What became of a write.
+/// Outcome of writing an archive.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Written {
     /// The archive is in the store.

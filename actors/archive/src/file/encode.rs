@@ -31,7 +31,7 @@ pub(crate) struct Encoded {
     pub(crate) rows: RowsDigest,
 }
 
-/// What keeps a file from being written.
+/// Failure to write a file.
 #[derive(Debug)]
 pub(crate) enum EncodeError {
     /// The rows are at fault.
