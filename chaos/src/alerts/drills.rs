@@ -87,7 +87,7 @@ impl Drill {
         }
         let cluster = Cluster::start(options).await?;
         let api = Api::new(cluster.members().iter().map(|member| member.url()).collect(), cluster.admin_password())?;
-        let sinks = Sinks::set_up(&api).await?;
+        let sinks = Sinks::set_up(&api, cluster.services_address()).await?;
         let fleets = Fleets::of(&cluster, &cluster.folder().join("fleets"), args.seed);
         let (silent, staying) = (args.silent, args.devices - args.silent);
         Ok(Self { cluster, api, faults: Faults::new(), sinks, fleets, times, staying, silent })

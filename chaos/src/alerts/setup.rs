@@ -1,5 +1,6 @@
 //! Sinks as channels of a cluster, and short times for its alerts.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -94,9 +95,9 @@ pub(crate) struct Sinks {
 }
 
 impl Sinks {
-    /// Starts the sinks, and makes each a channel with a route for everything.
-    pub(crate) async fn set_up(api: &Api) -> Result<Self> {
-        let sinks = AlertSinks::start().await.context("the sinks cannot listen")?;
+    /// Starts the sinks at an address that the nodes reach, and makes each a channel with a route for everything.
+    pub(crate) async fn set_up(api: &Api, address: Ipv4Addr) -> Result<Self> {
+        let sinks = AlertSinks::start_on(address).await.context("the sinks cannot listen")?;
         sinks.require_signature(WEBHOOK, SIGNING_KEY);
         let mail = sinks.mail_address();
         let channels = [

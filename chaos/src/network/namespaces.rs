@@ -6,6 +6,8 @@
 //!     hub-1 10.200.1.1 ─── 10.200.1.2 node-1 ─ to-2 ─┐  10.201.18.1
 //!     hub-2 10.200.2.1 ─── 10.200.2.2 node-2 ─ to-1 ─┘  10.201.18.2
 //! ```
+//! What this process serves to nodes (channels of alerts) listens on
+//! [`SERVICES_ADDRESS`], to which each node has a route through its hub.
 //! All of it belongs to namespaces of this process alone, so that nothing of it
 //! is seen outside and nothing is left when the last process in them has ended.
 
@@ -23,6 +25,8 @@ use super::{Mode, Modes};
 const MOVED: &str = "NEXMDM_CHAOS_NETWORK";
 /// Nodes that the addresses have room for.
 const NODES_MAX: usize = 15;
+/// Address at which all nodes reach what this process serves.
+pub const SERVICES_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 200, 0, 1);
 /// Address without a cable, whose frames are dropped by the receiver.
 const NOBODY: &str = "02:00:00:00:00:00";
 /// Size of a full packet, which takes the requested delay on a slowed link.
@@ -56,7 +60,7 @@ impl Namespaces {
     pub fn create(nodes: usize) -> Result<Self> {
         ensure!((1..=NODES_MAX).contains(&nodes), "there are addresses for {NODES_MAX} nodes");
         ensure!(std::env::var_os(MOVED).is_some(), "this process is in no namespace of its own");
-        let mut outside = String::new();
+        let mut outside = format!("addr add {SERVICES_ADDRESS}/32 dev lo\n");
         for n in 0..nodes {
             let (name, number) = (name(n), n + 1);
             outside += &format!("netns add {name}\nlink add hub-{number} type veth peer name hub netns {name}\n");
@@ -69,6 +73,7 @@ impl Namespaces {
         }
         for n in 0..nodes {
             let mut inside = format!("link set lo up\naddr add {}/30 dev hub\nlink set hub up\n", node_address(n));
+            inside += &format!("route add {SERVICES_ADDRESS}/32 via {}\n", hub_address(n));
             for other in (0..nodes).filter(|other| *other != n) {
                 let device = to(other);
                 inside += &format!("addr add {}/30 dev {device}\nlink set {device} up\n", link_address(n, other));
@@ -170,7 +175,7 @@ mod tests {
 
     #[test]
     fn every_end_of_every_cable_has_an_address_of_its_own() {
-        let mut seen = BTreeSet::new();
+        let mut seen = BTreeSet::from([SERVICES_ADDRESS]);
         for a in 0..NODES_MAX {
             assert!(seen.insert(hub_address(a)) && seen.insert(node_address(a)));
             for b in (0..NODES_MAX).filter(|b| *b != a) {

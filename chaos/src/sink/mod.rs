@@ -11,7 +11,7 @@ mod mail;
 mod mode;
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -41,12 +41,20 @@ impl Drop for AlertSinks {
 }
 
 impl AlertSinks {
-    /// Listens on free ports of this machine.
+    /// Listens on free ports of 127.0.0.1.
     ///
     /// # Errors
     /// There is no free port.
     pub async fn start() -> io::Result<Self> {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::start_on(Ipv4Addr::LOCALHOST).await
+    }
+
+    /// Listens on free ports of an address of this machine.
+    ///
+    /// # Errors
+    /// The address is not of this machine, or has no free port.
+    pub async fn start_on(address: Ipv4Addr) -> io::Result<Self> {
+        let any = SocketAddr::from((address, 0));
         Self::listen(any, any, None).await
     }
 

@@ -56,7 +56,7 @@ impl SoakAlerts {
     /// Makes the channels, and begins.
     pub(super) async fn start(cluster: &Cluster, devices: usize, seed: u64) -> Result<Self> {
         let api = Api::new(cluster.members().iter().map(|member| member.url()).collect(), cluster.admin_password())?;
-        let sinks = Sinks::set_up(&api).await.context("channels of alerts")?;
+        let sinks = Sinks::set_up(&api, cluster.services_address()).await.context("channels of alerts")?;
         let fleets = Fleets::of(cluster, &cluster.folder().join("coming"), seed);
         let (stop, stop_devices) = watch::channel(false);
         let stop_sinks = stop_devices.clone();

@@ -19,7 +19,7 @@ use self::links::{Links, link_of};
 use super::{Console, DatabaseServer, Node, NodeOptions, Psql, TempDir, free_port};
 use crate::client::Client;
 use crate::http::Call;
-use crate::network::namespaces::{enter, hub_address, node_address};
+use crate::network::namespaces::{SERVICES_ADDRESS, enter, hub_address, node_address};
 use crate::network::{Modes, Proxy};
 
 /// Nodes that can be added later; their links are created in advance.
@@ -200,6 +200,11 @@ impl Cluster {
         let port = place.and_then(|place| self.ports.get(place)).with_context(|| format!("there is no {name}"))?;
         let host = if self.options.network == Network::Namespaces { node_address(place.unwrap_or_default()) } else { Ipv4Addr::LOCALHOST };
         Ok(format!("{host}:{port}"))
+    }
+
+    /// Address of this process at which every node reaches what listens here.
+    pub fn services_address(&self) -> Ipv4Addr {
+        if self.options.network == Network::Namespaces { SERVICES_ADDRESS } else { Ipv4Addr::LOCALHOST }
     }
 
     /// Starts one more node and waits until it is ready.
