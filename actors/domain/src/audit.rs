@@ -11,6 +11,7 @@ use chrono::Datelike;
 use sha2::{Digest, Sha256};
 
 use crate::access::Principal;
+use crate::name::{CanonicalName, contains};
 use crate::text::opaque;
 use crate::{ApiTokenId, DeviceId, EnrollTokenId, Invalid, SavedFilterId, SessionId, Timestamp, UserId};
 
@@ -444,6 +445,24 @@ impl AuditFilter {
             from: self.from,
             to: self.to,
         })
+    }
+
+    /// Whether an entry matches, as the database would tell.
+    pub fn matches(&self, entry: &Entry) -> bool {
+        let Self { actor, action, target, request_id, text, from, to } = self;
+        let named = |wanted: &Option<String>, name: Option<&str>, id: Option<&str>| {
+            wanted
+                .as_deref()
+                .is_none_or(|wanted| id == Some(wanted) || name.is_some_and(|name| CanonicalName::of(name) == CanonicalName::of(wanted)))
+        };
+        let texts = [Some(&entry.actor_name), entry.target_name.as_ref(), entry.before.as_ref(), entry.after.as_ref()];
+        from.is_none_or(|from| entry.at >= from)
+            && to.is_none_or(|to| entry.at <= to)
+            && action.as_deref().is_none_or(|prefix| entry.action.starts_with(prefix))
+            && request_id.as_deref().is_none_or(|id| entry.request_id.as_deref() == Some(id))
+            && named(actor, Some(&entry.actor_name), entry.actor_id.as_deref())
+            && named(target, entry.target_name.as_deref(), entry.target_id.as_deref())
+            && text.as_deref().is_none_or(|text| texts.into_iter().flatten().any(|hay| contains(hay, text)))
     }
 }
 

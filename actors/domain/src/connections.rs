@@ -24,6 +24,17 @@ pub struct ConnectionFigures {
     pub given_up: u64,
 }
 
+/// How often reads that may lag went where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReplicaUse {
+    /// To the standby.
+    pub by_replica: u64,
+    /// To the primary, because the standby lagged too far behind.
+    pub too_old: u64,
+    /// To the primary, because the standby did not answer.
+    pub unavailable: u64,
+}
+
 impl ConnectionFigures {
     /// Whether somebody waits, or the next caller would have to.
     pub fn is_full(&self) -> bool {

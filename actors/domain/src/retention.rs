@@ -101,6 +101,7 @@ pub const TABLES: &[Retention] = &[
     row("device", "A deleted device; others stay", "7 days after its deletion", Removed, "history.restore_within_days"),
     row("device_condition", "The condition of a device up to which its events are recorded", "as its device", With("device"), ""),
     row("device_event", "An event of a device", "90 days, or as its device", Removed, "history.events_kept_days"),
+    row("device_event_overflow_noted", "Number of events that the full queue did not take", "one", Bounded, ""),
     row("device_event_queue", "An event of a device on its way to subscribed channels", "seconds, at most 50,000", Removed, ""),
     row("device_last_status", "The newest status of a device", "as its device", With("device"), ""),
     row("device_token", "A device's token", "as its device", With("device"), ""),
@@ -116,6 +117,13 @@ pub const TABLES: &[Retention] = &[
     row("feature_flag", "A feature that is on or off", "one per feature", Bounded, ""),
     row("fleet_sample", "Counts of the fleet, by five minutes", "92 days", Removed, "history.hours_kept_days"),
     row("heartbeat_partition", "Record of a day of heartbeats and its archive", "one per day", Bounded, ""),
+    row(
+        "heartbeat_session",
+        "A version of the agent and a boot of a device, as heartbeats name them",
+        "as the heartbeats that name it",
+        Removed,
+        "history.heartbeats_kept_days",
+    ),
     row("heartbeats", "A heartbeat, by device and ten seconds, in daily partitions", "90 days", Archived, "history.heartbeats_kept_days"),
     row("heartbeats_default", "A heartbeat of a day without a partition", "until its day has one", With("heartbeats"), ""),
     row(

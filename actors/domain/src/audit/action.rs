@@ -164,6 +164,7 @@ audit_actions! {
         PartitionArchived = "partition.archived",
         PartitionVerified = "partition.verified",
         PartitionRestored = "partition.restored",
+        PartitionForgotten = "partition.forgotten",
     }
     ReportSchedule("report_schedule.", "Report schedules") {
         ReportScheduleMade = "report_schedule.made",
@@ -172,6 +173,7 @@ audit_actions! {
     Node("node.", "Nodes") {
         NodeDrained = "node.drained",
         NodeResumed = "node.resumed",
+        KeysReplaced = "node.keys_replaced",
     }
     Backup("backup.", "Backups") {
         BackupCreated = "backup.created",

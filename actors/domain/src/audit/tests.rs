@@ -271,6 +271,34 @@ fn a_filter_has_its_limits() {
     assert_eq!(empty.checked().unwrap(), AuditFilter::default());
 }
 
+#[test]
+fn a_filter_matches_an_entry_as_the_database_would_tell() {
+    let entry = &chain(3)[2].entry;
+    let some = |text: &str| Some(text.to_owned());
+    let at = |seq: i64| Timestamp::from_timestamp(1_780_000_000 + seq, 0);
+    let all = AuditFilter::default;
+    for (filter, matches) in [
+        (all(), true),
+        (AuditFilter { actor: some("ANN"), ..all() }, true),
+        (AuditFilter { actor: some("7"), ..all() }, true),
+        (AuditFilter { actor: some("an"), ..all() }, false),
+        (AuditFilter { target: some("Kiosk 3"), ..all() }, true),
+        (AuditFilter { target: some("8"), ..all() }, true),
+        (AuditFilter { target: some("kiosk 2"), ..all() }, false),
+        (AuditFilter { action: some("device."), ..all() }, true),
+        (AuditFilter { action: some("device_"), ..all() }, false),
+        (AuditFilter { request_id: some("x"), ..all() }, false),
+        (AuditFilter { text: some("OSK"), ..all() }, true),
+        (AuditFilter { text: some("device.edited"), ..all() }, false),
+        (AuditFilter { from: at(3), to: at(3), ..all() }, true),
+        (AuditFilter { from: at(4), ..all() }, false),
+        (AuditFilter { to: at(2), ..all() }, false),
+        (AuditFilter { actor: some("ann"), target: some("nobody"), ..all() }, false),
+    ] {
+        assert_eq!(filter.matches(entry), matches, "{filter:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn an_entry_comes_out_of_an_archive_as_it_went_in(entry in entry(), prev in any::<[u8; 32]>()) {

@@ -73,6 +73,11 @@ impl EventSubscription {
         kind.is_some_and(|kind| self.actions.iter().any(|pattern| covers(pattern, kind)))
     }
 
+    /// Whether it is about any event of devices.
+    pub fn covers_device_events(&self) -> bool {
+        device_event_kinds().any(|kind| self.actions.iter().any(|pattern| covers(pattern, kind.as_str())))
+    }
+
     /// Every action that it is about, by name.
     pub fn covered(&self) -> Vec<&'static str> {
         let is_covered = |action: &&AuditAction| self.actions.iter().any(|pattern| matches(pattern, action.as_str()));
@@ -186,6 +191,7 @@ mod tests {
         assert!(!covers("*", "device_event.went_offline") && !covers("device*", "device_event.went_offline"), "the trail alone");
         assert!(!covers("device_event.*", "device_event.edited"), "the trail records it");
         assert!(subscription(&["device_event.*"]).covered().is_empty());
+        assert!(subscription(&["device_event.*"]).covers_device_events() && !subscription(&["device*"]).covers_device_events());
         let id = DeviceId(uuid::Uuid::nil());
         let event = AuditedEvent::of_device((7, chrono::DateTime::UNIX_EPOCH, "rebooted".into(), id, Some("till-1".into()), None));
         assert_eq!((event.headline().as_str(), event.device()), ("device_event.rebooted: till-1", Some(id.to_string().as_str())));

@@ -19,6 +19,8 @@ pub enum WorkKind {
     Verify,
     /// Bringing an archived day back.
     Restore,
+    /// Dropping a restored day before its time.
+    Forget,
 }
 
 named!(pub WorkKind, parse -> Option);
