@@ -13,6 +13,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Arguments as _, AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
+use crate::narrow::{NARROW_COLUMNS, SESSION_JOIN, unpacked};
 use crate::{Store, StoreError};
 
 impl Store {
@@ -50,18 +51,24 @@ impl Store {
     async fn chunk_statement(&self, table: &str, chunk_rows: usize) -> Result<ChunkStatement, StoreError> {
         let there = self.columns_of(table).await?;
         let schema = heartbeats();
-        if let Some(unknown) = there.iter().find(|name| schema.place(name).is_none()) {
+        let is_known = |name: &String| schema.place(name).is_some() || NARROW_COLUMNS.contains(&name.as_str());
+        if let Some(unknown) = there.iter().find(|name| !is_known(name)) {
             let problem = format!("{table} has the column {unknown}, which this build does not know and would leave out");
             return Err(StoreError::Invalid(Invalid::new(table, problem)));
         }
+        // One that was detached before a later build added them has wide rows only.
+        let may_be_narrow = NARROW_COLUMNS.iter().all(|narrow| there.iter().any(|name| name == narrow));
         let columns = schema.columns.iter().map(|column| {
-            if there.iter().any(|name| *name == column.name) {
-                quoted(&column.name)
+            let wide = if there.iter().any(|name| *name == column.name) {
+                format!("h.{}", quoted(&column.name))
             } else {
-                format!("NULL::{} AS {}", sql_type(column.kind), quoted(&column.name))
-            }
+                format!("NULL::{}", sql_type(column.kind))
+            };
+            let value = if may_be_narrow { unpacked(&column.name, &wide) } else { wide };
+            format!("{value} AS {}", quoted(&column.name))
         });
-        Ok(ChunkStatement { columns: columns.collect::<Vec<_>>().join(", "), table: quoted(table), chunk_rows })
+        let sessions = if may_be_narrow { SESSION_JOIN } else { "" };
+        Ok(ChunkStatement { columns: columns.collect::<Vec<_>>().join(", "), table: quoted(table), sessions, chunk_rows })
     }
 
     /// Names of the columns of a table; none if it is not there.
@@ -115,15 +122,16 @@ enum Next {
 struct ChunkStatement {
     columns: String,
     table: String,
+    sessions: &'static str,
     chunk_rows: usize,
 }
 
 impl ChunkStatement {
     /// With a literal limit, for the planner: the index in order for some rows, not all of them sorted.
     fn sql(&self, is_continued: bool) -> String {
-        let Self { columns, table, chunk_rows } = self;
-        let after = if is_continued { "WHERE (device_id, bucket_at) > ($1, $2)" } else { "" };
-        format!("SELECT {columns} FROM {table} {after} ORDER BY device_id, bucket_at LIMIT {chunk_rows}")
+        let Self { columns, table, sessions, chunk_rows } = self;
+        let after = if is_continued { "WHERE (h.device_id, h.bucket_at) > ($1, $2)" } else { "" };
+        format!("SELECT {columns} FROM {table} h {sessions} {after} ORDER BY h.device_id, h.bucket_at LIMIT {chunk_rows}")
     }
 }
 

@@ -9,6 +9,7 @@ use domain::history::is_after_settling;
 use domain::telemetry;
 
 use crate::details::{details, details_hash};
+use crate::narrow::NarrowValues;
 use crate::telemetry_column::ColumnValue;
 use crate::{Store, StoreError};
 
@@ -51,11 +52,14 @@ impl Store {
         rows.sort_by_key(|row| (row.device_id, row.status.order()));
         let late: Vec<_> = rows.iter().filter(|row| row.late).collect();
         let tokens: BTreeMap<_, _> = rows.iter().filter_map(|row| Some((row.device_id.0, row.fcm_token.as_deref()?))).collect();
+        let written = newest_of_buckets(rows);
+        // Before the transaction: what waits for a connection while it has one may wait for ever.
+        let narrow = self.narrowed(&column(&written, |row| &*row.status)).await?;
         if late.is_empty() && tokens.is_empty() {
-            return dual_write(&self.pool, rows).await;
+            return dual_write(&self.pool, &written, &narrow).await;
         }
         let mut tx = self.begin().await?;
-        dual_write(&mut *tx, rows).await?;
+        dual_write(&mut *tx, &written, &narrow).await?;
         if !late.is_empty() {
             let devices: Vec<_> = late.iter().map(|row| row.device_id.0).collect();
             let seen: Vec<_> = late.iter().map(|row| row.status.received_at).collect();
@@ -101,26 +105,49 @@ fn newest_flags(rows: &[&HeartbeatRow]) -> Vec<bool> {
     (0..rows.len()).map(|at| rows.get(at + 1).is_none_or(|next| next.device_id != rows[at].device_id)).collect()
 }
 
-/// The statement of a batch: the columns of the telemetry table, each with its placeholder and type, behind those that every row has.
+/// The statement of a batch: the columns of the telemetry table, each with its placeholder, its bit among the columns that stay wide and its type,
+/// behind those that every row has.
 macro_rules! dual_write_statement {
-    ({ $rows:ident, $newest:ident, $details:ident } $( { $field:ident $placeholder:tt $type:tt $name:tt [$($history:tt)?] } )*) => {
+    ({ $rows:ident, $newest:ident, $details:ident, $narrow:ident }
+        $( { $field:ident [$placeholder:tt $bit:tt] $type:tt $name:tt [$($history:tt)?] } )*) => {
         sqlx::query!(
             "WITH batch AS MATERIALIZED (
                  SELECT * FROM UNNEST(
                      $1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::boolean[], $6::text[], $7::boolean[],
-                     $8::bigint[], $9::date[]" $( + ", " + $placeholder + "::" + $type + "[]" )* + "
-                 ) AS r(device_id, bucket_at, received_at, device_time, clock_rejected, details, is_newest, details_hash, recount_day"
+                     $8::bigint[], $9::date[], $10::integer[], $11::integer[], $12::integer[], $13::integer[], $14::integer[], $15::integer[],
+                     $16::integer[], $17::smallint[], $18::smallint[], $19::smallint[], $20::smallint[], $21::smallint[]"
+                     $( + ", " + $placeholder + "::" + $type + "[]" )* + "
+                 ) AS r(device_id, bucket_at, received_at, device_time, clock_rejected, details, is_newest, details_hash, recount_day,
+                     wide, received_us, session_id, readings, seq_int, uptime_int, storage_free_int, temperature_tenths, device_time_ms,
+                     ram_available_small, foreground_recent_small, queue_depth_small"
                      $( + ", " + $name )* + ")
              ), history AS (
-                 INSERT INTO heartbeats AS h (device_id, bucket_at, received_at, device_time, clock_rejected" $($( + ", " + $history )?)* + ")
-                 SELECT device_id, bucket_at, received_at, device_time, clock_rejected" $($( + ", " + $history )?)* + "
+                 INSERT INTO heartbeats AS h (device_id, bucket_at, received_at, device_time, clock_rejected" $($( + ", " + $history )?)* + ",
+                     received_us, session_id, readings, seq_int, uptime_int, storage_free_int, temperature_tenths, device_time_ms,
+                     ram_available_small, foreground_recent_small, queue_depth_small)
+                 SELECT device_id, bucket_at, CASE WHEN readings IS NULL THEN received_at END,
+                     CASE WHEN device_time_ms IS NULL THEN device_time END, CASE WHEN readings IS NULL THEN clock_rejected END"
+                     $($( + ", CASE WHEN wide & " + $bit + " <> 0 THEN " + $history + " END" )?)* + ",
+                     received_us, session_id, readings, seq_int, uptime_int, storage_free_int, temperature_tenths, device_time_ms,
+                     ram_available_small, foreground_recent_small, queue_depth_small
                  FROM batch
                  ON CONFLICT (device_id, bucket_at) DO UPDATE SET
                      received_at = excluded.received_at, device_time = excluded.device_time,
-                     clock_rejected = excluded.clock_rejected" $($( + ", " + $history + " = excluded." + $history )?)* + "
+                     clock_rejected = excluded.clock_rejected" $($( + ", " + $history + " = excluded." + $history )?)* + ",
+                     received_us = excluded.received_us, session_id = excluded.session_id, readings = excluded.readings,
+                     seq_int = excluded.seq_int, uptime_int = excluded.uptime_int, storage_free_int = excluded.storage_free_int,
+                     temperature_tenths = excluded.temperature_tenths, device_time_ms = excluded.device_time_ms,
+                     ram_available_small = excluded.ram_available_small, foreground_recent_small = excluded.foreground_recent_small,
+                     queue_depth_small = excluded.queue_depth_small
                  -- The newest of a bucket stands, in whatever order they come; a repeat is acknowledged and not written.
-                 WHERE (coalesce(excluded.device_time, '-infinity'), coalesce(excluded.seq, -1))
-                     > (coalesce(h.device_time, '-infinity'), coalesce(h.seq, -1))
+                 WHERE (coalesce(CASE WHEN excluded.received_at IS NULL
+                            THEN coalesce(excluded.bucket_at + excluded.device_time_ms * interval '1 millisecond', excluded.device_time)
+                            ELSE excluded.device_time END, '-infinity'),
+                        coalesce(CASE WHEN excluded.received_at IS NULL THEN coalesce(excluded.seq_int, excluded.seq) ELSE excluded.seq END, -1))
+                     > (coalesce(CASE WHEN h.received_at IS NULL
+                            THEN coalesce(h.bucket_at + h.device_time_ms * interval '1 millisecond', h.device_time)
+                            ELSE h.device_time END, '-infinity'),
+                        coalesce(CASE WHEN h.received_at IS NULL THEN coalesce(h.seq_int, h.seq) ELSE h.seq END, -1))
              ), recount AS (
                  INSERT INTO history_recount (device_id, day)
                  SELECT DISTINCT device_id, recount_day FROM batch WHERE recount_day IS NOT NULL
@@ -150,13 +177,24 @@ macro_rules! dual_write_statement {
             &$newest,
             &column($rows, |row| row.details_hash),
             &column($rows, recount_day) as _,
+            &narrow_column($narrow, |values| values.wide),
+            &narrow_column($narrow, |values| values.received_us) as _,
+            &narrow_column($narrow, |values| values.session) as _,
+            &narrow_column($narrow, |values| values.readings) as _,
+            &narrow_column($narrow, |values| values.seq) as _,
+            &narrow_column($narrow, |values| values.uptime) as _,
+            &narrow_column($narrow, |values| values.storage_free) as _,
+            &narrow_column($narrow, |values| values.temperature) as _,
+            &narrow_column($narrow, |values| values.device_time) as _,
+            &narrow_column($narrow, |values| values.ram_available) as _,
+            &narrow_column($narrow, |values| values.foreground_recent) as _,
+            &narrow_column($narrow, |values| values.queue_depth) as _,
             $(&column($rows, |row| row.status.telemetry.$field.as_ref().map(ColumnValue::stored)) as _),*
         )
     };
 }
 
-async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[HeartbeatRow]) -> Result<(), StoreError> {
-    let rows = &newest_of_buckets(rows)[..];
+async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[&HeartbeatRow], narrow: &[NarrowValues]) -> Result<(), StoreError> {
     let newest = newest_flags(rows);
     let details: Vec<Option<String>> = rows
         .iter()
@@ -166,17 +204,24 @@ async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[HeartbeatRow]) 
         .collect();
     macro_rules! statement {
         ($args:tt $($columns:tt)*) => {
-            // Behind the nine of every row.
-            numbered! { dual_write_statement $args [] ["$10" "$11" "$12" "$13" "$14" "$15" "$16" "$17" "$18" "$19" "$20" "$21" "$22" "$23"
-                "$24" "$25" "$26" "$27" "$28" "$29" "$30" "$31" "$32" "$33" "$34" "$35" "$36" "$37" "$38" "$39" "$40"] $($columns)* }
+            // Behind those of every row; each with its bit among the columns that stay wide.
+            numbered! { dual_write_statement $args [] [["$22" "1"] ["$23" "2"] ["$24" "4"] ["$25" "8"] ["$26" "16"] ["$27" "32"] ["$28" "64"]
+                ["$29" "128"] ["$30" "256"] ["$31" "512"] ["$32" "1024"] ["$33" "2048"] ["$34" "4096"] ["$35" "8192"] ["$36" "16384"]
+                ["$37" "32768"] ["$38" "65536"] ["$39" "131072"] ["$40" "262144"] ["$41" "524288"] ["$42" "1048576"] ["$43" "2097152"]
+                ["$44" "4194304"] ["$45" "8388608"] ["$46" "16777216"] ["$47" "33554432"] ["$48" "67108864"] ["$49" "134217728"]
+                ["$50" "268435456"] ["$51" "536870912"]] $($columns)* }
         };
     }
-    telemetry!(columns => statement { rows, newest, details }).execute(executor).await?;
+    telemetry!(columns => statement { rows, newest, details, narrow }).execute(executor).await?;
     Ok(())
 }
 
 fn column<'a, T>(rows: &[&'a HeartbeatRow], value: impl Fn(&'a HeartbeatRow) -> T) -> Vec<T> {
     rows.iter().copied().map(value).collect()
+}
+
+fn narrow_column<T>(narrow: &[NarrowValues], value: impl Fn(&NarrowValues) -> T) -> Vec<T> {
+    narrow.iter().map(value).collect()
 }
 
 fn recount_day(row: &HeartbeatRow) -> Option<chrono::NaiveDate> {

@@ -55,7 +55,7 @@ macro_rules! heartbeat_slots {
             "WITH told AS (
                  SELECT date_bin($4, bucket_at, 'epoch') AS at, lead(bucket_at) OVER (ORDER BY bucket_at) AS next_at, bucket_at,
                      transport" $( + ", " + $column )* $( + ", " + $answer_column )* + "
-                 FROM heartbeats WHERE device_id = $1 AND bucket_at >= $2 AND bucket_at < $3
+                 FROM heartbeats_unpacked WHERE device_id = $1 AND bucket_at >= $2 AND bucket_at < $3
              )
              SELECT at AS \"at!\", count(*) AS \"heartbeats!\", min(bucket_at) AS \"first_at!\", max(bucket_at) AS \"last_at!\",
                  coalesce(sum(least(extract(epoch FROM next_at - bucket_at)::integer, $5)) FILTER (WHERE next_at < at + $4), 0)
@@ -103,7 +103,7 @@ macro_rules! aggregate_hours {
                  SELECT device_id, date_bin($4, bucket_at, 'epoch') AS hour_at, bucket_at,
                      lead(bucket_at) OVER (PARTITION BY device_id ORDER BY bucket_at) AS next_at, transport"
                      $( + ", " + $column )* $( + ", " + $answer_column )* + "
-                 FROM heartbeats WHERE device_id = ANY($1) AND bucket_at >= $2 AND bucket_at < $3
+                 FROM heartbeats_unpacked WHERE device_id = ANY($1) AND bucket_at >= $2 AND bucket_at < $3
              )
              INSERT INTO history_hour (device_id, hour_at, heartbeats, first_at, last_at, online_s"
                  $( + ", " + $prefix + "_n, " + $prefix + "_min, " + $prefix + "_sum, " + $prefix + "_max" )*
@@ -144,8 +144,9 @@ impl Store {
         slot_s: i64,
         offline_after_s: i32,
     ) -> Result<Vec<Slot>, StoreError> {
-        let rows =
-            telemetry!(history => heartbeat_slots { id.0, from, to, seconds(slot_s), offline_after_s }).fetch_all(&self.pool).await?;
+        let rows = telemetry!(history => heartbeat_slots { id.0, from, to, seconds(slot_s), offline_after_s })
+            .fetch_all(&mut *self.reader().await?)
+            .await?;
         Ok(rows.into_iter().map(|row| slot!(row)).collect())
     }
 
@@ -154,7 +155,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn hour_slots(&self, id: DeviceId, from: Timestamp, to: Timestamp) -> Result<Vec<Slot>, StoreError> {
-        let rows = telemetry!(history => hour_slots { id.0, from, to }).fetch_all(&self.pool).await?;
+        let rows = telemetry!(history => hour_slots { id.0, from, to }).fetch_all(&mut *self.reader().await?).await?;
         Ok(rows.into_iter().map(|row| slot!(row)).collect())
     }
 
@@ -164,7 +165,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn aggregated_days(&self, first: NaiveDate, last: NaiveDate) -> Result<Vec<NaiveDate>, StoreError> {
         Ok(sqlx::query_scalar!("SELECT day FROM history_day WHERE day BETWEEN $1 AND $2 ORDER BY day", first, last)
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.reader().await?)
             .await?)
     }
 

@@ -7,7 +7,7 @@ use sqlx::postgres::PgRow;
 
 use crate::StoreError;
 
-/// Gives each column `{ field type "name" .. }` the next placeholder and its type: `{ field "$10" "smallint" "name" .. }`.
+/// Gives each column `{ field type "name" .. }` what is next in a list, such as its placeholder, and its type: `{ field "$10" "smallint" "name" .. }`.
 macro_rules! numbered {
     ($then:ident $args:tt [$($done:tt)*] [$($left:tt)*]) => { $then! { $args $($done)* } };
     ($then:ident $args:tt [$($done:tt)*] [$next:tt $($left:tt)*] { $field:ident $type:ident $($row:tt)* } $($rest:tt)*) => {
