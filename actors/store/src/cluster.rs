@@ -184,8 +184,8 @@ impl Store {
         .await?;
         let entered = sqlx::query!(
             "INSERT INTO cluster_node (node_id, name, cluster_addr, http_url, version, protocol_min, protocol_max, lock_identity,
-                 state, expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'active', clock_timestamp() + $9)
+                 reads_narrow, state, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, true, 'active', clock_timestamp() + $9)
              ON CONFLICT (name) WHERE state IN ('active', 'draining') DO NOTHING",
             node.id.0,
             node.name,

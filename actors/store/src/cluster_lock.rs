@@ -79,6 +79,15 @@ pub struct ClusterLock {
 }
 
 impl ClusterLock {
+    /// Begins its time anew.
+    ///
+    /// # Errors
+    /// The database is unavailable, or ended it.
+    pub async fn renew(&mut self) -> Result<(), StoreError> {
+        sqlx::raw_sql("SELECT 1").execute(&mut self.connection).await?;
+        Ok(())
+    }
+
     /// Lets it go before this returns. When it is dropped instead, the database notices the end of the connection a moment later.
     pub async fn release(mut self) {
         // A connection that does not answer is closed, which lets the lock go as well.
@@ -87,7 +96,7 @@ impl ClusterLock {
 }
 
 impl Store {
-    /// Takes the lock of this name for at most `longest`; `None`: another node holds it. It holds a connection of its own, so that those of the pool
+    /// Takes the lock of this name for at most `longest` after it was taken or renewed last; `None`: another node holds it. It holds a connection of its own, so that those of the pool
     /// are never all taken by locks whose holders wait for one.
     ///
     /// # Errors

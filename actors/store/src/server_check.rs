@@ -84,12 +84,54 @@ impl Store {
     /// # Errors
     /// The database is unavailable, or [`StoreError::Unfit`].
     pub async fn check_server(&self) -> Result<(), StoreError> {
+        self.check_places().await?;
         let mut first = self.pool.acquire().await?;
         Facts::read(&mut first).await?.check()?;
         let mut second = self.pool.acquire().await?;
         let checked = check_sessions(&mut first, &mut second).await;
         sqlx::raw_sql("ROLLBACK").execute(&mut *second).await.ok();
         checked
+    }
+}
+
+impl Store {
+    /// Refuses servers of which some answer and none can be used, by what is wrong with them. Those that do not answer are left to whoever connects,
+    /// who tries again for a while.
+    async fn check_places(&self) -> Result<(), StoreError> {
+        let mut found = Vec::new();
+        for (place, look) in self.pool.look().await {
+            let facts = match look {
+                Ok(mut connection) => Facts::read(&mut connection).await,
+                Err(cause) => Err(cause.into()),
+            };
+            found.push((place, facts.map(Facts::check)));
+        }
+        judge_places(found).map_err(StoreError::from)
+    }
+}
+
+/// Whether a server can be used, as far as it answered.
+type PlaceFacts = Result<Result<(), UnfitServer>, StoreError>;
+
+/// Judges several servers by what they answered: one that can be used is enough.
+fn judge_places(found: Vec<(String, PlaceFacts)>) -> Result<(), UnfitServer> {
+    let (mut unfit, mut told) = (Vec::new(), Vec::new());
+    let is_one = found.len() == 1;
+    for (place, facts) in found {
+        match facts {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(why)) => {
+                let short = if why == UnfitServer::Standby { "a standby".to_owned() } else { why.to_string() };
+                told.push(format!("{place}: {short}"));
+                unfit.push(why);
+            }
+            Err(cause) => told.push(format!("{place}: {cause}")),
+        }
+    }
+    match unfit.into_iter().next() {
+        None => Ok(()),
+        Some(only) if is_one => Err(only),
+        Some(_) => Err(UnfitServer::NoPrimary { hosts: told.join("; ") }),
     }
 }
 
@@ -136,5 +178,21 @@ mod tests {
         assert!(standby.contains("standby") && standby.contains("primary"), "{standby}");
         let read_only = refused(Facts { read_only: true, ..facts() });
         assert!(read_only.contains("default_transaction_read_only"), "{read_only}");
+    }
+
+    #[test]
+    fn of_several_servers_one_that_can_be_used_is_enough() {
+        let standby = || Ok(Facts { in_recovery: true, read_only: true, ..facts() }.check());
+        let fit = || Ok(facts().check());
+        let away = || Err(StoreError::TimedOut(std::time::Duration::from_secs(1)));
+        let judged = |found: Vec<Result<Result<(), UnfitServer>, StoreError>>| {
+            judge_places(found.into_iter().enumerate().map(|(n, one)| (format!("host-{n}"), one)).collect())
+        };
+        for found in [vec![fit()], vec![standby(), fit()], vec![away(), fit(), standby()], vec![away()], vec![away(), away()]] {
+            judged(found).unwrap();
+        }
+        assert_eq!(judged(vec![standby()]), Err(UnfitServer::Standby));
+        let told = judged(vec![standby(), away()]).unwrap_err().to_string();
+        assert!(told.contains("host-0: a standby") && told.contains("host-1: no answer") && told.contains("pg_ctl promote"), "{told}");
     }
 }

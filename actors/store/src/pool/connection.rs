@@ -126,6 +126,8 @@ pub(crate) struct Connection {
     pub(super) raw: PgConnection,
     pub(super) state: State,
     made_at: Instant,
+    /// Generation of the primary's line that its server is of.
+    generation: u64,
 }
 
 impl std::fmt::Debug for Connection {
@@ -135,11 +137,15 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(super) fn new(raw: PgConnection, patience: Duration, is_read_only: bool, counted: Counted) -> Self {
+    pub(super) fn new(raw: PgConnection, patience: Duration, generation: u64, counted: Counted) -> Self {
         let now = Instant::now();
         let progress = Progress::Settled;
-        let state = State { progress, in_transaction: false, is_read_only, patience, due: now, answered_at: now, counted };
-        Self { raw, state, made_at: now }
+        let state = State { progress, in_transaction: false, is_read_only: false, patience, due: now, answered_at: now, counted };
+        Self { raw, state, made_at: now, generation }
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     pub(super) fn is_settled(&self) -> bool {

@@ -1,6 +1,8 @@
 //! A connection that listens, beside the pool.
 
-use sqlx::postgres::{PgListener, PgNotification, PgPoolOptions};
+use std::sync::Arc;
+
+use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
 use sqlx::{Acquire as _, AssertSqlSafe, Connection as _};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -19,7 +21,8 @@ pub(crate) struct PoolListener {
 impl Pool {
     /// Listens to these channels.
     pub(crate) async fn listen(&self, channels: &[&str]) -> Result<PoolListener, sqlx::Error> {
-        let settings = self.0.settings.clone();
+        let shared = Arc::clone(&self.0);
+        let place = timeout(self.0.limits.acquire, self.place()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
         // `sqlx` listens on a pool of its own only. It has this one connection.
         let pool = PgPoolOptions::new()
             .max_connections(1)
@@ -27,16 +30,31 @@ impl Pool {
             .max_lifetime(None)
             .idle_timeout(None)
             .after_connect(move |connection, _| {
-                let settings = settings.clone();
-                Box::pin(async move { sqlx::raw_sql(AssertSqlSafe(settings)).execute(connection).await.map(drop) })
+                let shared = Arc::clone(&shared);
+                Box::pin(async move {
+                    let told = sqlx::raw_sql(AssertSqlSafe(shared.settings.as_str())).fetch_one(connection).await?;
+                    // What led to the primary a moment ago may lead elsewhere now.
+                    shared.target.check(&told)
+                })
             })
-            .connect_lazy_with(self.0.connect.clone());
+            .connect_lazy_with(place);
         let silences = self.silences();
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
         let mut listener = PoolListener { listener: Some(listener), pool: self.clone(), silences };
         listener.begin(channels).await?;
         Ok(listener)
+    }
+
+    /// Where the primary is now: of several servers, the one that a connection has just been made to.
+    async fn place(&self) -> Result<PgConnectOptions, sqlx::Error> {
+        let target = &self.0.target;
+        if let [only] = target.places() {
+            return Ok(only.clone());
+        }
+        let reached = target.connect(&self.0.settings).await?;
+        farewell(reached.raw).await;
+        target.places().get(reached.place).cloned().ok_or(sqlx::Error::PoolClosed)
     }
 }
 

@@ -5,8 +5,9 @@
 //! statement, BEGIN, COMMIT                                             answer_timeout, which is longer than the server's own limit
 //! return    what was left unfinished is rolled back in the background  answer_timeout
 //! ```
-//! A connection to a server that only reads is used once and closed: after a fail-over the name or the proxy may lead to a standby for a moment,
-//! and whoever kept that connection would read an old state, and write nothing, long after the primary is back.
+//! A connection to a server that only reads is closed before it is used: during a fail-over a name or a proxy may lead to a standby for a moment,
+//! and whoever kept that connection would read an old state, and write nothing, long after the primary is back. Of several hosts the primary of the
+//! newest timeline is taken ([`target`]); what was connected to the one before it is used no more.
 //!
 //! Once one connection was given up, those that lie idle are closed, and what others wait for has to come within a grace: the path is the same.
 //!
@@ -17,7 +18,10 @@
 mod bounded;
 mod connection;
 mod executor;
+mod hosts;
+mod lineage;
 mod listener;
+mod target;
 mod transaction;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -25,14 +29,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::connections::{ConnectionFigures, RecentWaits};
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, PgConnection, Row as _};
+use sqlx::{ConnectOptions, Connection as _, PgConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) use connection::{Connection, PooledConnection};
+pub(crate) use hosts::{hosts, place_of};
+pub(crate) use lineage::Lineage;
 pub(crate) use listener::PoolListener;
+pub(crate) use target::{Target, Wanted};
 pub(crate) use transaction::Transaction;
+
+use target::{is_of_no_primary, is_passing};
 
 /// Idle time after which a connection has to answer before it is used again.
 const CHECKED_AFTER: Duration = Duration::from_secs(2);
@@ -46,8 +54,6 @@ const AGE_MAX: Duration = Duration::from_secs(1800);
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long what is read counts as perhaps old, after a connection led to a server that only reads.
 const READS_DOUBTED_FOR: Duration = Duration::from_secs(5);
-/// Whether a new connection leads to a server, or a database, that only reads.
-const IS_READ_ONLY: &str = "SELECT (pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on')::text";
 /// Pauses between attempts to connect to a server that refuses or is starting.
 const CONNECT_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(300));
 
@@ -69,8 +75,8 @@ pub(crate) struct Limits {
 pub(crate) struct Pool(Arc<Shared>);
 
 struct Shared {
-    connect: PgConnectOptions,
-    /// Statements that set up each new connection.
+    target: Target,
+    /// Statements that set up each new connection, and ask where it leads.
     settings: String,
     limits: Limits,
     permits: Arc<Semaphore>,
@@ -140,10 +146,10 @@ impl Drop for Counted {
 
 impl Pool {
     /// A pool without a connection yet; `given_up` counts the connections that were given up.
-    pub(crate) fn new(connect: PgConnectOptions, settings: String, limits: Limits, given_up: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(target: Target, settings: String, limits: Limits, given_up: Arc<AtomicU64>) -> Self {
         Self(Arc::new(Shared {
-            connect,
-            settings: settings + IS_READ_ONLY,
+            settings: settings + target.question(),
+            target,
             limits,
             permits: Arc::new(Semaphore::new(limits.connections as usize)),
             idle: Mutex::default(),
@@ -195,13 +201,27 @@ impl Pool {
     /// A new connection that is set up. It may take for ever: callers end the wait.
     async fn connect(&self, of_open: u32) -> Result<Connection, sqlx::Error> {
         let counted = Counted::new(&self.0, of_open);
-        let mut raw = self.0.connect.connect().await.map_err(|error| self.0.placed(error))?;
-        let row = sqlx::raw_sql(AssertSqlSafe(self.0.settings.as_str())).fetch_one(&mut raw).await?;
-        let is_read_only = row.try_get::<String, _>(0)? == "true";
-        if is_read_only {
-            self.0.met_read_only();
-        }
-        Ok(Connection::new(raw, self.0.limits.answer, is_read_only, counted))
+        let reached = self.0.target.connect(&self.0.settings).await.inspect_err(|error| {
+            if is_of_no_primary(error) {
+                self.0.met_read_only();
+            }
+        })?;
+        Ok(Connection::new(reached.raw, self.0.limits.answer, reached.generation, counted))
+    }
+
+    /// A connection to each of the servers, whatever it is, with its place; beside the pool, and not set up.
+    pub(crate) async fn look(&self) -> Vec<(String, Result<Connection, sqlx::Error>)> {
+        let looks = self.0.target.places().iter().map(async |place| {
+            let counted = Counted::new(&self.0, 0);
+            let raw = timeout(self.0.limits.acquire, place.connect()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+            (place_of(place), raw.map(|raw| Connection::new(raw, self.0.limits.answer, 0, counted)))
+        });
+        futures_util::future::join_all(looks).await
+    }
+
+    /// What is known of the line of the primary.
+    pub(crate) fn lineage(&self) -> Arc<Lineage> {
+        Arc::clone(self.0.target.lineage())
     }
 
     /// A connection beside the pool, closed when it is dropped.
@@ -290,6 +310,7 @@ impl Shared {
     fn is_trusted(&self, connection: &Connection) -> bool {
         connection.is_settled()
             && !connection.is_read_only()
+            && connection.generation() == self.target.lineage().generation()
             && self.silent_at.borrow().is_none_or(|silent| connection.answered_at() > silent)
             && connection.age() < AGE_MAX
     }
@@ -337,32 +358,13 @@ impl Shared {
         }
     }
 
-    /// The error of an attempt to connect, with the place that was tried.
-    fn placed(&self, error: sqlx::Error) -> sqlx::Error {
-        match error {
-            sqlx::Error::Io(cause) => {
-                let (host, port) = (self.connect.get_host(), self.connect.get_port());
-                sqlx::Error::Io(std::io::Error::new(cause.kind(), format!("{cause} ({host}, port {port})")))
-            }
-            other => other,
-        }
-    }
-
     /// One connection did not answer in time: the others that lie idle go the same way, and are closed too.
     fn gave_up(&self) {
         let number = self.given_up.fetch_add(1, Ordering::Relaxed) + 1;
         self.silent_at.send_replace(Some(Instant::now()));
+        self.target.doubt();
         let idle = std::mem::take(&mut *self.idle());
         tracing::warn!(event = "database.connection_given_up", number, idle_closed = idle.len());
-    }
-}
-
-/// Whether a server that refuses a connection may take one soon.
-fn is_passing(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(cause) => cause.kind() == std::io::ErrorKind::ConnectionRefused,
-        sqlx::Error::Database(error) => error.is_transient_in_connect_phase(),
-        _ => false,
     }
 }
 

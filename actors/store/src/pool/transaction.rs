@@ -1,6 +1,10 @@
 //! Transactions.
 
+use std::io::ErrorKind;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use sqlx::AssertSqlSafe;
 
 use super::{Connection, PooledConnection};
 
@@ -20,6 +24,16 @@ impl Transaction {
     /// Commits. After an error it is unknown whether it did.
     pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
         sqlx::raw_sql("COMMIT").execute(&mut *self.0).await?;
+        self.0.state.in_transaction = false;
+        Ok(())
+    }
+
+    /// Runs statements of ours and commits, all in one message: what they lock is not held while this process, or the way to it, stands still. They may
+    /// take so long. After an error it is unknown whether it committed.
+    pub(crate) async fn commit_after(mut self, statements: &str, longest: Duration) -> Result<(), sqlx::Error> {
+        let message = format!("{statements}; COMMIT");
+        let work = sqlx::raw_sql(AssertSqlSafe(message)).execute(self.0.raw());
+        tokio::time::timeout(longest, work).await.map_err(|_| sqlx::Error::Io(ErrorKind::TimedOut.into()))??;
         self.0.state.in_transaction = false;
         Ok(())
     }
