@@ -9,6 +9,12 @@ use crate::{Store, StoreError};
 const PARTITION_LOCK: i64 = 0x6e65_786d_646d_0001;
 /// Longest wait for a lock on `heartbeats` or its default partition, ms: heartbeats that come meanwhile wait behind it.
 pub const LOCK_TIMEOUT_MS: u64 = 40;
+/// Longest time for which such a lock is held while the process that took it stands still, ms; the database ends its connection then.
+const HELD_IDLE_MS: u64 = 100;
+/// Longest time for the message that changes a partition: to attach one, PostgreSQL goes through the whole default partition.
+pub(super) const LONGEST_CHANGE: Duration = Duration::from_secs(60);
+/// Attempts after a connection that ended under its locks.
+const CUT_OFFS_MAX: u32 = 3;
 /// Longest wait for the other manager.
 const OTHER_MANAGER_TIMEOUT: &str = "SET LOCAL lock_timeout = '10s'";
 
@@ -17,32 +23,48 @@ const OTHER_MANAGER_TIMEOUT: &str = "SET LOCAL lock_timeout = '10s'";
 pub struct LockPatience {
     attempts: u32,
     pause: Duration,
+    /// Time for the rows that move before the locks are taken.
+    moving: Duration,
 }
 
 impl LockPatience {
     /// At the start of a node, which is not to wait long.
-    pub const START: Self = Self { attempts: 20, pause: Duration::from_millis(20) };
+    pub const START: Self = Self { attempts: 20, pause: Duration::from_millis(20), moving: Duration::from_secs(10) };
     /// Of the partition manager: over a minute and a half.
-    pub const MANAGER: Self = Self { attempts: 120, pause: Duration::from_millis(50) };
+    pub const MANAGER: Self = Self { attempts: 120, pause: Duration::from_millis(50), moving: Duration::from_secs(1800) };
     /// Longest pause.
     const PAUSE_MAX: Duration = Duration::from_millis(1000);
 
+    /// The same with so much time for the rows that move before the locks are taken.
+    #[must_use]
+    pub const fn moving_for(self, moving: Duration) -> Self {
+        Self { moving, ..self }
+    }
+
+    /// Time for the rows that move before the locks are taken.
+    pub(super) fn moving(self) -> Duration {
+        self.moving
+    }
+
     /// Attempts that are left after the first.
     pub(super) fn retries(self) -> Retries {
-        Retries { left: self.attempts.saturating_sub(1), pause: self.pause }
+        Retries { left: self.attempts.saturating_sub(1), cut_offs_left: CUT_OFFS_MAX, pause: self.pause }
     }
 }
 
 /// Attempts that are left.
 pub(super) struct Retries {
     left: u32,
+    cut_offs_left: u32,
     pause: Duration,
 }
 
 impl Retries {
     /// Whether there is another attempt, for this reason.
     pub(super) fn are_left_for(&mut self, cause: &StoreError) -> bool {
-        let are_left = self.left > 0 && cause.is_lock_timeout();
+        let is_cut_off = cause.is_cut_off();
+        let are_left = self.left > 0 && (cause.is_lock_timeout() || (is_cut_off && self.cut_offs_left > 0));
+        self.cut_offs_left = self.cut_offs_left.saturating_sub(u32::from(is_cut_off));
         self.left = self.left.saturating_sub(1);
         are_left
     }
@@ -65,6 +87,7 @@ pub(super) async fn hold_partitions(connection: &mut Connection) -> Result<(), S
 pub(super) async fn begin_locking(store: &Store) -> Result<Transaction, StoreError> {
     let mut tx = store.begin().await?;
     hold_partitions(&mut tx).await?;
-    crate::configure(&mut tx, &format!("SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")).await?;
+    let limits = format!("SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; SET LOCAL idle_in_transaction_session_timeout = {HELD_IDLE_MS}");
+    crate::configure(&mut tx, &limits).await?;
     Ok(tx)
 }

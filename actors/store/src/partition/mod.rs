@@ -8,25 +8,29 @@
 //! PostgreSQL refuses `DETACH PARTITION ... CONCURRENTLY` while there is a default partition. So what locks waits for its locks no longer than
 //! [`LOCK_TIMEOUT_MS`], in an order in which the one that heartbeats need comes last, and tries again later.
 
+mod default_index;
 mod locking;
 mod moving;
 mod record;
 mod seen;
 
+use std::time::Duration;
+
 use chrono::{Days, NaiveDate};
 use domain::archive::RecordBatch;
 use domain::partition::table_name;
 use sqlx::AssertSqlSafe;
+use tokio::time::Instant;
 
 use crate::pool::{Connection, Transaction};
 use crate::{Store, StoreError};
-use locking::begin_locking;
 pub use locking::{LOCK_TIMEOUT_MS, LockPatience};
+use locking::{LONGEST_CHANGE, begin_locking};
 use moving::{Columns, MOVED_UNDER_LOCK_MAX};
 pub use seen::PartitionTable;
 
 /// Longest time for the statements of one step that go through a whole table, unless the store's settings allow more.
-const LONGEST_STEP: std::time::Duration = std::time::Duration::from_secs(3600);
+const LONGEST_STEP: Duration = Duration::from_secs(3600);
 
 /// Bounds of a day as the statements write them.
 fn bounds(day: NaiveDate) -> (String, String) {
@@ -64,6 +68,10 @@ impl Store {
                 Err(cause) if cause.is_lock_timeout() => {
                     tracing::warn!(event = "partition.locked", %day, cause = "another transaction uses the default partition; the next run tries again");
                     break;
+                }
+                Err(StoreError::TimedOut(limit)) => {
+                    let cause = "the default partition has many of its rows; the partition manager goes on";
+                    tracing::warn!(event = "partition.many_rows", %day, limit_ms = limit.as_millis() as u64, cause);
                 }
                 Err(cause) => return Err(cause),
             }
@@ -118,7 +126,7 @@ impl Store {
     async fn attach(&self, day: NaiveDate, is_new: bool, patience: LockPatience) -> Result<u64, StoreError> {
         let columns = self.prepare_attach(day).await?;
         // Most rows move while nobody waits.
-        let moved = self.move_default_rows(day, &columns).await?;
+        let moved = self.move_default_rows(day, &columns, patience.moving()).await?;
         let mut retries = patience.retries();
         loop {
             match self.try_attach(day, &columns, is_new, moved).await {
@@ -135,13 +143,16 @@ impl Store {
             return Ok(moved);
         }
         // In this order a heartbeat waits only once the rest is held.
-        run(&mut tx, &format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).await?;
-        run(&mut tx, "LOCK TABLE heartbeats_default IN ACCESS EXCLUSIVE MODE").await?;
+        let locks = format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; LOCK TABLE heartbeats_default IN ACCESS EXCLUSIVE MODE");
+        run(&mut tx, &locks).await?;
         let moved = moved + columns.move_rows(&mut tx, day, None).await?.written;
-        run(&mut tx, &format!("ALTER TABLE heartbeats ATTACH PARTITION {table} FOR VALUES FROM ('{from}') TO ('{to}')")).await?;
-        run(&mut tx, &format!("ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {DAY_CHECK}")).await?;
         record::note_attached(&mut tx, day, is_new, moved > 0).await?;
-        tx.commit().await?;
+        let attach = format!(
+            "SET LOCAL statement_timeout = {}; ALTER TABLE heartbeats ATTACH PARTITION {table} FOR VALUES FROM ('{from}') TO ('{to}'); \
+             ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {DAY_CHECK}",
+            LONGEST_CHANGE.as_millis()
+        );
+        tx.commit_after(&attach, LONGEST_CHANGE).await?;
         Ok(moved)
     }
 
@@ -160,6 +171,7 @@ impl Store {
         let mut connection = self.patient_connection().await?;
         self.finish_detach(&mut connection, &table).await?;
         let columns = Columns::read(&mut connection, &table).await?;
+        self.complete_checks(&mut connection, &table).await?;
         let has_check = sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass($1) AND conname = $2 AND convalidated) AS "has!""#,
             table,
@@ -174,6 +186,26 @@ impl Store {
             patiently(&mut connection, &format!("ALTER TABLE {table} VALIDATE CONSTRAINT {DAY_CHECK}")).await?;
         }
         Ok(columns)
+    }
+
+    /// Gives a table the checks of `heartbeats` that came while it was no partition: without them it is not attached.
+    async fn complete_checks(&self, connection: &mut Connection, table: &str) -> Result<(), StoreError> {
+        let missing = sqlx::query!(
+            r#"SELECT quote_ident(p.conname) AS "name!", pg_get_constraintdef(p.oid) AS "definition!"
+               FROM pg_constraint p
+               WHERE p.conrelid = 'heartbeats'::regclass AND p.contype = 'c' AND NOT EXISTS (
+                   SELECT FROM pg_constraint t WHERE t.conrelid = to_regclass($1) AND t.contype = 'c' AND t.conname = p.conname)
+               ORDER BY p.conname"#,
+            table
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        for check in missing {
+            let definition = check.definition.trim_end_matches(" NOT VALID");
+            run(connection, &format!("ALTER TABLE {table} ADD CONSTRAINT {} {definition} NOT VALID", check.name)).await?;
+            patiently(connection, &format!("ALTER TABLE {table} VALIDATE CONSTRAINT {}", check.name)).await?;
+        }
+        Ok(())
     }
 
     /// Ends a `DETACH ... CONCURRENTLY` that somebody began and that was cut off.
@@ -211,12 +243,13 @@ impl Store {
         if !self.is_attached(&mut tx, &table).await? {
             return Ok(false);
         }
-        // DETACH would take the lock that every heartbeat needs first, and hold it while it waits for the others.
-        run(&mut tx, &format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).await?;
-        run(&mut tx, "LOCK TABLE heartbeats_default IN ACCESS EXCLUSIVE MODE").await?;
-        run(&mut tx, "LOCK TABLE ONLY heartbeats IN ACCESS EXCLUSIVE MODE").await?;
-        run(&mut tx, &format!("ALTER TABLE heartbeats DETACH PARTITION {table}")).await?;
-        tx.commit().await?;
+        // DETACH would take the lock that every heartbeat needs first, and hold it while it waits for the others. In one message: whatever becomes of
+        // this process, the locks end with it.
+        let detach = format!(
+            "LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; LOCK TABLE heartbeats_default IN ACCESS EXCLUSIVE MODE; \
+             LOCK TABLE ONLY heartbeats IN ACCESS EXCLUSIVE MODE; ALTER TABLE heartbeats DETACH PARTITION {table}"
+        );
+        tx.commit_after(&detach, LONGEST_CHANGE).await?;
         Ok(true)
     }
 
@@ -323,9 +356,10 @@ async fn patiently(connection: &mut Connection, statement: &str) -> Result<(), S
 }
 
 impl Store {
-    /// Moves rows of the day in the default partition in chunks while nobody waits, until few are left.
-    async fn move_default_rows(&self, day: NaiveDate, columns: &Columns) -> Result<u64, StoreError> {
-        let mut total = 0;
+    /// Moves rows of the day in the default partition in chunks while nobody waits, until few are left. Where that takes longer than it may, the table
+    /// stays as it is, and the next attempt goes on.
+    async fn move_default_rows(&self, day: NaiveDate, columns: &Columns, longest: Duration) -> Result<u64, StoreError> {
+        let (mut total, began) = (0, Instant::now());
         loop {
             let mut tx = self.begin_partition_change().await?;
             let moved = columns.move_rows(&mut tx, day, Some(MOVED_UNDER_LOCK_MAX)).await?;
@@ -335,6 +369,9 @@ impl Store {
             }
             tx.commit().await?;
             total += moved.written;
+            if began.elapsed() >= longest {
+                return Err(StoreError::TimedOut(longest));
+            }
         }
     }
 }

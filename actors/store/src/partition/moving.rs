@@ -6,9 +6,10 @@ use sqlx::AssertSqlSafe;
 
 use super::{run, within_day};
 use crate::StoreError;
+use crate::narrow::order_in_bucket;
 use crate::pool::Connection;
 
-/// Most rows that move in one transaction, also in the one under whose lock heartbeats of the default partition wait.
+/// Most rows that move in one transaction, also (but for those that came meanwhile) in the one under whose lock heartbeats of the default partition wait.
 pub(super) const MOVED_UNDER_LOCK_MAX: i64 = 2000;
 
 /// Rows that moved.
@@ -23,19 +24,23 @@ pub(super) struct Moved {
 pub(super) struct Columns(Vec<String>);
 
 impl Columns {
-    /// Reads them, and gives `table` those that it lacks: a migration changes partitions only.
+    /// Reads them, and gives `table` those that it lacks, and lets them be empty where they may be: a migration changes partitions only.
     pub(super) async fn read(connection: &mut Connection, table: &str) -> Result<Self, StoreError> {
         let columns = sqlx::query!(
-            r#"SELECT quote_ident(p.attname) AS "name!", format_type(p.atttypid, p.atttypmod) AS "type!", EXISTS (
-                   SELECT FROM pg_attribute t
-                   WHERE t.attrelid = to_regclass($1) AND t.attname = p.attname AND NOT t.attisdropped) AS "there!"
-               FROM pg_attribute p WHERE p.attrelid = 'heartbeats'::regclass AND p.attnum > 0 AND NOT p.attisdropped ORDER BY p.attnum"#,
+            r#"SELECT quote_ident(p.attname) AS "name!", format_type(p.atttypid, p.atttypmod) AS "type!", t.attnum IS NOT NULL AS "there!",
+                   coalesce(t.attnotnull AND NOT p.attnotnull, false) AS "too_strict!"
+               FROM pg_attribute p
+               LEFT JOIN pg_attribute t ON t.attrelid = to_regclass($1) AND t.attname = p.attname AND t.attnum > 0 AND NOT t.attisdropped
+               WHERE p.attrelid = 'heartbeats'::regclass AND p.attnum > 0 AND NOT p.attisdropped ORDER BY p.attnum"#,
             table
         )
         .fetch_all(&mut *connection)
         .await?;
         for column in columns.iter().filter(|column| !column.there) {
             run(connection, &format!("ALTER TABLE {table} ADD COLUMN {} {}", column.name, column.r#type)).await?;
+        }
+        for column in columns.iter().filter(|column| column.too_strict) {
+            run(connection, &format!("ALTER TABLE {table} ALTER COLUMN {} DROP NOT NULL", column.name)).await?;
         }
         Ok(Self(columns.into_iter().map(|column| column.name).collect()))
     }
@@ -61,10 +66,7 @@ impl Columns {
     pub(super) fn newest_stands(&self) -> String {
         let values = self.0.iter().filter(|name| !["device_id", "bucket_at"].contains(&name.as_str()));
         let values: Vec<String> = values.map(|name| format!("{name} = excluded.{name}")).collect();
-        format!(
-            "ON CONFLICT (device_id, bucket_at) DO UPDATE SET {} \
-             WHERE (coalesce(excluded.device_time, '-infinity'), coalesce(excluded.seq, -1)) > (coalesce(h.device_time, '-infinity'), coalesce(h.seq, -1))",
-            values.join(", ")
-        )
+        let (new, there) = (order_in_bucket("excluded"), order_in_bucket("h"));
+        format!("ON CONFLICT (device_id, bucket_at) DO UPDATE SET {} WHERE {new} > {there}", values.join(", "))
     }
 }

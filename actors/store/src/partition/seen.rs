@@ -70,7 +70,15 @@ impl Store {
     /// The database is unavailable.
     pub async fn default_partition_days(&self) -> Result<Vec<NaiveDate>, StoreError> {
         Ok(sqlx::query_scalar!(
-            r#"SELECT DISTINCT (bucket_at AT TIME ZONE 'UTC')::date AS "day!" FROM heartbeats_default ORDER BY 1 LIMIT $1"#,
+            // From one day to the next in the index, however many rows a day has.
+            r#"WITH RECURSIVE days (day) AS (
+                   (SELECT (bucket_at AT TIME ZONE 'UTC')::date FROM heartbeats_default ORDER BY bucket_at LIMIT 1)
+                   UNION ALL
+                   SELECT (SELECT (h.bucket_at AT TIME ZONE 'UTC')::date FROM heartbeats_default h
+                           WHERE h.bucket_at >= (days.day + 1)::timestamp AT TIME ZONE 'UTC' ORDER BY h.bucket_at LIMIT 1)
+                   FROM days WHERE days.day IS NOT NULL
+               )
+               SELECT day AS "day!" FROM days WHERE day IS NOT NULL LIMIT $1"#,
             DEFAULT_DAYS_MAX
         )
         .fetch_all(&self.pool)

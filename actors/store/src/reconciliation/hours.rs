@@ -65,7 +65,7 @@ impl Store {
                  SELECT device_id, date_bin('1 hour', bucket_at, 'epoch') AS hour_at, count(*) AS heartbeats,
                      min(bucket_at) AS first_at, max(bucket_at) AS last_at,
                      count(battery_pct) AS battery_n, coalesce(sum(battery_pct), 0)::float8 AS battery_sum
-                 FROM heartbeats WHERE device_id = ANY($1) AND bucket_at >= $2 AND bucket_at < $3 GROUP BY 1, 2
+                 FROM heartbeats_unpacked WHERE device_id = ANY($1) AND bucket_at >= $2 AND bucket_at < $3 GROUP BY 1, 2
              ), kept AS (
                  SELECT device_id, hour_at, heartbeats::bigint AS heartbeats, first_at, last_at, battery_n::bigint AS battery_n,
                      coalesce(battery_sum, 0) AS battery_sum

@@ -49,7 +49,7 @@ macro_rules! compare_statement {
                  ) s ON true
                  LEFT JOIN LATERAL (
                      SELECT b.bucket_at, b.received_at, b.device_time, b.clock_rejected" $($( + ", b." + $history )?)* + "
-                     FROM heartbeats b WHERE b.device_id = c.device_id AND b.bucket_at >= $3 AND b.bucket_at < $4
+                     FROM heartbeats_unpacked b WHERE b.device_id = c.device_id AND b.bucket_at >= $3 AND b.bucket_at < $4
                      ORDER BY b.bucket_at DESC LIMIT 1
                  ) h ON true
              )
@@ -71,7 +71,7 @@ macro_rules! heal_statement {
                  $($( + ", " + $history )?)* + ")
              SELECT h.device_id, h.bucket_at, h.received_at, h.received_at, h.device_time, h.clock_rejected" $($( + ", h." + $history )?)* + "
              FROM UNNEST($1::uuid[], $2::timestamptz[]) AS r(device_id, bucket_at)
-             JOIN heartbeats h ON h.device_id = r.device_id AND h.bucket_at = r.bucket_at AND h.bucket_at >= $3 AND h.bucket_at < $4
+             JOIN heartbeats_unpacked h ON h.device_id = r.device_id AND h.bucket_at = r.bucket_at AND h.bucket_at >= $3 AND h.bucket_at < $4
              JOIN device v ON v.device_id = h.device_id AND v.deleted_at IS NULL
              ORDER BY h.device_id
              ON CONFLICT (device_id) DO UPDATE SET
@@ -97,7 +97,7 @@ macro_rules! heal_future_statement {
              FROM UNNEST($1::uuid[], $2::timestamptz[]) AS r(device_id, status_at)
              CROSS JOIN LATERAL (
                  SELECT b.bucket_at, b.received_at, b.device_time, b.clock_rejected" $($( + ", b." + $history )?)* + "
-                 FROM heartbeats b WHERE b.device_id = r.device_id AND b.bucket_at >= $3 AND b.bucket_at < $4
+                 FROM heartbeats_unpacked b WHERE b.device_id = r.device_id AND b.bucket_at >= $3 AND b.bucket_at < $4
                  ORDER BY b.bucket_at DESC LIMIT 1
              ) h
              WHERE d.device_id = r.device_id AND d.bucket_at = r.status_at AND d.bucket_at >= $4
@@ -120,8 +120,12 @@ macro_rules! heal_history_statement {
              ON CONFLICT (device_id, bucket_at) DO UPDATE SET
                  received_at = excluded.received_at, device_time = excluded.device_time,
                  clock_rejected = excluded.clock_rejected" $($( + ", " + $history + " = excluded." + $history )?)* + "
+             -- What is written is a wide row; what is there may be a narrow one.
              WHERE (coalesce(excluded.device_time, '-infinity'), coalesce(excluded.seq, -1))
-                 > (coalesce(h.device_time, '-infinity'), coalesce(h.seq, -1))
+                 > (coalesce(CASE WHEN h.received_at IS NULL
+                        THEN coalesce(h.bucket_at + h.device_time_ms * interval '1 millisecond', h.device_time)
+                        ELSE h.device_time END, '-infinity'),
+                    coalesce(CASE WHEN h.received_at IS NULL THEN coalesce(h.seq_int, h.seq) ELSE h.seq END, -1))
              RETURNING h.device_id",
             $devices, $statuses
         )
