@@ -7,6 +7,7 @@ use domain::{DeviceId, NotificationId, Timestamp};
 
 use super::coordinator::queue;
 use crate::channels;
+use crate::pool::Transaction;
 use crate::{Store, StoreError};
 
 /// Subscription, and how many events it takes now; those beyond are counted as missed by its channel.
@@ -34,6 +35,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(usize, Vec<usize>), StoreError> {
         let mut tx = self.begin().await?;
+        note_overflow(&mut tx, takers, now).await?;
         let rows = sqlx::query!(
             r#"WITH taken AS (
                  DELETE FROM device_event_queue WHERE queue_id IN (
@@ -48,6 +50,7 @@ impl Store {
         .await?;
         let taken = rows.len();
         if taken == 0 {
+            tx.commit().await?;
             return Ok((0, vec![0; takers.len()]));
         }
         let events: Vec<_> = rows
@@ -76,4 +79,30 @@ impl Store {
         tx.commit().await?;
         Ok((taken, sent))
     }
+}
+
+/// Notes what the full queue did not take as missed, once, by each channel of a subscription to events of devices.
+async fn note_overflow(tx: &mut Transaction, takers: &[EventTaker], now: Timestamp) -> Result<(), StoreError> {
+    let noted = sqlx::query_scalar!(
+        "SELECT noted FROM device_event_overflow_noted
+         WHERE noted <> (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM device_event_overflow) FOR UPDATE"
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    let Some(noted) = noted else { return Ok(()) };
+    // Materialized, since a sequence takes no part in an update.
+    let total = sqlx::query_scalar!(
+        r#"WITH counted AS MATERIALIZED (SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS total FROM device_event_overflow)
+         UPDATE device_event_overflow_noted SET noted = total FROM counted RETURNING noted"#
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    // A sequence that a restored backup has not taken along begins anew.
+    let missed = (total - noted).max(0);
+    let channels: BTreeSet<_> =
+        takers.iter().filter(|taker| taker.subscription.covers_device_events()).map(|taker| taker.subscription.channel).collect();
+    for channel in channels {
+        super::missed::note(tx, channel, missed, now).await?;
+    }
+    Ok(())
 }
