@@ -230,7 +230,7 @@ impl Store {
         let row = sqlx::query!(
             r#"SELECT t.enroll_token_id AS "enroll_token_id!", t.used_at, t.revoked_at, t.expires_at AS "expires_at!", t.device_id, d.alias AS "device_alias?",
                       -- By its key, so that each partition gives up one row at most. History may be gone already.
-                      coalesce((SELECT h.received_at FROM heartbeats h WHERE h.device_id = t.device_id ORDER BY h.bucket_at LIMIT 1),
+                      coalesce((SELECT h.received_at FROM heartbeats_unpacked h WHERE h.device_id = t.device_id ORDER BY h.bucket_at LIMIT 1),
                                s.received_at) AS first_heartbeat_at
                FROM enroll_token t
                LEFT JOIN device d ON d.device_id = t.device_id AND d.deleted_at IS NULL

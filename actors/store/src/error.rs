@@ -46,6 +46,21 @@ pub enum UnfitServer {
     /// The server replays another one.
     #[error("the database server is a standby (pg_is_in_recovery), which takes no writes: let DATABASE_URL lead to the primary")]
     Standby,
+    /// Several hosts, of which some answer and none is the primary.
+    #[error(
+        "none of the hosts of DATABASE_URL is a primary ({hosts}): let one of them become it (patronictl list, patronictl failover; or pg_ctl promote), \
+         or name the host that is"
+    )]
+    NoPrimary {
+        /// Each host, and what is wrong with it.
+        hosts: String,
+    },
+    /// The URL for reads leads to the database of others.
+    #[error(
+        "database.read_url leads to the database of another cluster, or one that was restored: let it lead to a standby of the primary of \
+         DATABASE_URL, or leave it empty"
+    )]
+    ForeignReplica,
     /// Transactions cannot write.
     #[error(
         "the database {database:?} is read-only (default_transaction_read_only): let DATABASE_URL lead to the primary, or set it to off for \
@@ -106,6 +121,15 @@ impl StoreError {
     pub fn is_lock_timeout(&self) -> bool {
         let code = |cause: &sqlx::Error| cause.as_database_error().and_then(|cause| cause.code().map(|code| code.into_owned()));
         matches!(self, Self::Unavailable(cause) if code(cause).is_some_and(|code| code == "55P03" || code == "40P01"))
+    }
+
+    /// Whether the connection ended under the statement: the database ends one that stands still while it holds locks, or the way to it broke.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        match self {
+            Self::Unavailable(sqlx::Error::Io(_)) => true,
+            Self::Unavailable(cause) => cause.as_database_error().is_some_and(|cause| cause.code().is_some_and(|code| code == "25P03")),
+            _ => false,
+        }
     }
 }
 

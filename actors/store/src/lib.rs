@@ -21,6 +21,7 @@ mod backup;
 mod canonical;
 mod channels;
 mod cluster;
+mod cluster_keys;
 mod cluster_lock;
 mod command;
 mod command_page;
@@ -39,6 +40,7 @@ mod device_event;
 mod device_filter;
 mod device_identity;
 mod device_search;
+mod durability;
 mod enroll_retry;
 mod enroll_token;
 mod error;
@@ -50,11 +52,13 @@ mod in_force;
 mod legacy_push;
 mod managed_package;
 mod migrate;
+mod narrow;
 mod notification;
 mod partition;
 mod password_link;
 mod pool;
 mod reconciliation;
+mod replica;
 mod report;
 mod request_key;
 mod retention;
@@ -70,9 +74,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use sqlx::AssertSqlSafe;
-use sqlx::postgres::PgConnectOptions;
 
-use pool::{Connection, Limits, Pool, Transaction};
+use pool::{Connection, Limits, Lineage, Pool, Target, Transaction, Wanted};
 
 pub use account::AccountOutcome;
 pub use agent_build::{AddBuildOutcome, BuildAction, BuildActionOutcome};
@@ -88,6 +91,7 @@ pub use audit::AuditEntry;
 pub use backup::{NewBackup, RestoreTarget, RestoreTransaction, Snapshot, SnapshotApk, SnapshotSequence, SnapshotTable};
 pub use canonical::NameCollision;
 pub use cluster::{ClaimedShard, JoinOutcome, Listener, NewNode, Notification, ShardRow};
+pub use cluster_keys::Rekeyed;
 pub use cluster_lock::ClusterLock;
 pub use command::{IdempotencyRecord, InsertOutcome, NewBatch, NewCommands, OpenCommand, OpenCommandScope};
 pub use command_page::BatchCount;
@@ -104,11 +108,13 @@ pub use device::{Credential, DeviceAccess, NewDevice, StoredDevice};
 pub use device_edit::DeviceWork;
 pub use device_event::{RecordedChange, StoredEvent};
 pub use device_filter::StatusThresholds;
+pub use durability::DurabilitySettings;
 pub use enroll_retry::{RegistrationRetry, ReplacementToken, RetriedDevice};
 pub use enroll_token::{EnrollOutcome, NewEnrollToken, PresentedToken, UsableToken};
 pub use error::{Conflict, StoreError, UnfitServer};
 pub use heartbeat::HeartbeatRow;
 pub use managed_package::RemovePackageOutcome;
+pub use narrow::NarrowRows;
 pub use notification::{
     AttemptRecord, ChannelDelivery, ChannelRow, ClaimedDelivery, CoordinatorInput, CoordinatorNews, DecisionWrite, EventTaker, Missed,
     NewSecret, OutboxCounts, StoredReportSchedule, Subscribed,
@@ -127,6 +133,10 @@ pub use user::{NewUser, UserRow};
 pub struct Store {
     pool: Pool,
     statement_timeout: Duration,
+    sessions: Arc<narrow::Sessions>,
+    /// For reads that may lag, of stores made by [`Store::for_reading`].
+    replica: Option<Arc<replica::Replica>>,
+    reads_by_replica: bool,
 }
 
 /// Size and patience of the pool.
@@ -186,14 +196,38 @@ pub struct PoolUse {
     pub given_up: u64,
 }
 
+/// A pool that leads to the primary of a URL's hosts, or to a standby.
+fn pool(url: &str, wanted: Wanted, options: PoolOptions, given_up: Arc<AtomicU64>, lineage: Arc<Lineage>) -> Result<Pool, StoreError> {
+    let PoolOptions { max_connections, acquire_timeout, statement_timeout, answer_grace } = options;
+    // The setting of floats is the server's default, and a pooler may not know it.
+    let field = match wanted {
+        Wanted::Primary => "DATABASE_URL (database.url)",
+        Wanted::Standby => "database.read_url",
+    };
+    let places = pool::hosts(field, url)?.into_iter().map(|place| place.application_name("nexmdm").extra_float_digits(None)).collect();
+    // One host that does not answer leaves time for the others.
+    let target = Target::new(places, wanted, lineage, acquire_timeout / 2);
+    let limits =
+        Limits { connections: max_connections, acquire: acquire_timeout, answer: statement_timeout + answer_grace, grace: answer_grace };
+    Ok(Pool::new(target, session_settings(statement_timeout), limits, given_up))
+}
+
 impl Store {
-    /// A store for the database at `url`. Connects when first used, and again
+    /// A store for the database at `url`, which may name several hosts of which one is the primary. Connects when first used, and again
     /// whenever the database comes back.
     ///
     /// # Errors
     /// The URL is not one of PostgreSQL.
     pub fn new(url: &str, options: PoolOptions) -> Result<Self, StoreError> {
-        Self::counting(url, options, Arc::default())
+        Self::counting(url, options, Arc::default(), Arc::default())
+    }
+
+    /// Checks what can be known of the URL of a database, and of that of its standby, without connecting.
+    ///
+    /// # Errors
+    /// It is not one of PostgreSQL, or does not ask for the primary; without the URL, which may hold a password.
+    pub fn check_url(field: &str, url: &str) -> Result<(), domain::Invalid> {
+        pool::hosts(field, url).map(drop)
     }
 
     /// A store for the same database over connections of its own, whose lost ones are counted with those of this one.
@@ -201,22 +235,12 @@ impl Store {
     /// # Errors
     /// As [`Self::new`].
     pub fn beside(&self, url: &str, options: PoolOptions) -> Result<Self, StoreError> {
-        Self::counting(url, options, self.pool.given_up_count())
+        Self::counting(url, options, self.pool.given_up_count(), self.pool.lineage())
     }
 
-    fn counting(url: &str, options: PoolOptions, given_up: Arc<AtomicU64>) -> Result<Self, StoreError> {
-        let connect: PgConnectOptions = url.parse()?;
-        // The setting of floats is the server's default, and a pooler may not know it.
-        let connect = connect.application_name("nexmdm").extra_float_digits(None);
-        let PoolOptions { max_connections, acquire_timeout, statement_timeout, answer_grace } = options;
-        let limits = Limits {
-            connections: max_connections,
-            acquire: acquire_timeout,
-            answer: statement_timeout + answer_grace,
-            grace: answer_grace,
-        };
-        let pool = Pool::new(connect, session_settings(statement_timeout), limits, given_up);
-        Ok(Self { pool, statement_timeout })
+    fn counting(url: &str, options: PoolOptions, given_up: Arc<AtomicU64>, lineage: Arc<Lineage>) -> Result<Self, StoreError> {
+        let pool = pool(url, Wanted::Primary, options, given_up, lineage)?;
+        Ok(Self { pool, statement_timeout: options.statement_timeout, sessions: Arc::default(), replica: None, reads_by_replica: false })
     }
 
     /// Begins a transaction; it is rolled back if it is dropped, whenever that is.

@@ -247,7 +247,7 @@ impl Store {
             first,
             last
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.reader().await?)
         .await?;
         let of_day = rows.into_iter().map(|row| {
             let figures = Figures {
@@ -276,7 +276,7 @@ impl Store {
             last,
             limit
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.reader().await?)
         .await?;
         let mut groups: Vec<_> = rows.into_iter().map(|row| (row.name, figures(&row.numbers))).collect();
         groups.sort_by(|a, b| a.0.cmp(&b.0));

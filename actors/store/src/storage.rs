@@ -70,9 +70,15 @@ impl Store {
         let schema = heartbeats();
         let columns = schema.columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ");
         let statement = format!(
-            "SELECT {columns} FROM heartbeats WHERE device_id = $1 AND bucket_at >= $2 AND bucket_at < $3 ORDER BY bucket_at LIMIT $4"
+            "SELECT {columns} FROM heartbeats_unpacked WHERE device_id = $1 AND bucket_at >= $2 AND bucket_at < $3 ORDER BY bucket_at LIMIT $4"
         );
-        let rows = sqlx::query(AssertSqlSafe(statement)).bind(device.0).bind(from).bind(to).bind(limit).fetch_all(&self.pool).await?;
+        let rows = sqlx::query(AssertSqlSafe(statement))
+            .bind(device.0)
+            .bind(from)
+            .bind(to)
+            .bind(limit)
+            .fetch_all(&mut *self.reader().await?)
+            .await?;
         batch_of(schema, &rows)
     }
 

@@ -143,9 +143,12 @@ async fn mark(connection: &mut Connection, backup: &str) -> Result<bool, StoreEr
     Ok(true)
 }
 
-/// Whether a table of this name is one that NexMDM makes.
+/// The view of heartbeats; it goes with its tables.
+const HEARTBEATS_VIEW: &str = "heartbeats_unpacked";
+
+/// Whether a table or view of this name is one that NexMDM makes.
 fn is_ours(table: &str) -> bool {
-    day_of(table).is_some() || retention::TABLES.iter().any(|row| row.table == table)
+    day_of(table).is_some() || table == HEARTBEATS_VIEW || retention::TABLES.iter().any(|row| row.table == table)
 }
 
 /// Names of the functions that migrations make.
@@ -374,7 +377,7 @@ mod tests {
 
     #[test]
     fn tables_and_functions_of_others_are_not_ours() {
-        for table in ["device", "heartbeats", "heartbeats_default", "heartbeats_p20260901", "_sqlx_migrations"] {
+        for table in ["device", "heartbeats", "heartbeats_default", "heartbeats_p20260901", "heartbeats_unpacked", "_sqlx_migrations"] {
             assert!(is_ours(table), "{table}");
         }
         for table in ["orders", "heartbeats_prices", "heartbeats_p2026", "spatial_ref_sys"] {

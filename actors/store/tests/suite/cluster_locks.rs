@@ -27,6 +27,21 @@ async fn a_lock_is_held_no_longer_than_was_asked_for() {
     drop(held);
 }
 
+/// Work may take longer than the lock of a node that stands still.
+#[tokio::test]
+async fn a_lock_that_is_renewed_is_held_for_longer_than_was_asked_for() {
+    let db = TestDatabase::new().await;
+    let longest = Duration::from_millis(400);
+    let mut held = db.store().try_cluster_lock("tests", longest).await.unwrap().expect("nobody holds it");
+    let began = std::time::Instant::now();
+    while began.elapsed() < 4 * longest {
+        assert!(db.store().try_cluster_lock("tests", MINUTE).await.unwrap().is_none(), "after {:?}", began.elapsed());
+        held.renew().await.unwrap();
+    }
+    until_free(&db, "tests").await;
+    assert!(held.renew().await.is_err(), "whoever stood still is told");
+}
+
 /// Waits until somebody else can take the lock: the server notices the end of a connection by itself.
 async fn until_free(db: &TestDatabase, name: &str) {
     let free = async {

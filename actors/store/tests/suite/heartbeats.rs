@@ -18,7 +18,7 @@ async fn newest(db: &TestDatabase, id: DeviceId) -> (Timestamp, Option<i16>) {
 }
 
 async fn history(db: &TestDatabase, id: DeviceId) -> Vec<Option<i16>> {
-    db.values(&format!("SELECT battery_pct FROM heartbeats WHERE device_id = '{id}' ORDER BY bucket_at")).await
+    db.values(&format!("SELECT battery_pct FROM heartbeats_unpacked WHERE device_id = '{id}' ORDER BY bucket_at")).await
 }
 
 /// A heartbeat that tells another push token.

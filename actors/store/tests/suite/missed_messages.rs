@@ -220,3 +220,22 @@ async fn events_from_before_a_subscription_are_not_for_it() {
     happens(&db, &["rebooted"]).await;
     assert_eq!(take_since(&db, &[(&first, 60), (&later, 60)], 20, 200).await, (1, vec![1, 1]));
 }
+
+#[tokio::test]
+async fn events_that_a_full_queue_does_not_take_are_missed_by_the_channels_about_devices() {
+    let db = TestDatabase::new().await;
+    add_channels(&db, 2).await;
+    enroll(&db, 1, "till-1").await;
+    let (trail, all) = (subscription(1, 1, &["*"]), subscription(2, 2, &["device_event.*"]));
+    subscribe(&db, &trail).await;
+    subscribe(&db, &all).await;
+    happens(&db, &["rebooted"]).await;
+    // The queue is full by its oldest and newest number.
+    db.execute("SELECT setval(pg_get_serial_sequence('device_event_queue', 'queue_id'), 60000)").await;
+    happens(&db, &["rebooted"]).await;
+    happens(&db, &["went_offline", "app_down_began"]).await;
+    assert_eq!(take(&db, &[(&trail, 60), (&all, 60)], 100).await, (2, vec![0, 2]));
+    assert_eq!(missed(&db).await, [Missed { channel: to(2), messages: 2, since: at(30) }]);
+    assert_eq!(take(&db, &[(&trail, 60), (&all, 60)], 200).await, (0, vec![0, 0]));
+    assert_eq!(missed(&db).await, [Missed { channel: to(2), messages: 2, since: at(30) }], "noted once");
+}

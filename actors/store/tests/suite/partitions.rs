@@ -1,9 +1,11 @@
+use std::time::Duration;
+
 use chrono::{NaiveDate, TimeDelta};
 use domain::partition::{ArchiveRecord, PartitionRecord, PartitionState, Progress, TableSeen};
-use store::LockPatience;
-use test_database::TestDatabase;
+use store::{LockPatience, PoolOptions, Store, StoreError};
+use test_database::{SilentProxy, TestDatabase};
 
-use crate::common::{at, battery, enroll, heartbeat};
+use crate::common::{at, battery, enroll, heartbeat, plan_of};
 
 fn june(day: u32) -> NaiveDate {
     NaiveDate::from_ymd_opt(2026, 6, day).unwrap()
@@ -17,6 +19,38 @@ async fn days_get_a_partition_once() {
     assert_eq!(db.store().ensure_partitions(&[june(2), june(3)]).await.unwrap(), [june(3)]);
     let names = db.store().partitions().await.unwrap();
     assert_eq!(names, ["heartbeats_default", "heartbeats_p20260601", "heartbeats_p20260602", "heartbeats_p20260603"]);
+}
+
+/// Days are those of UTC, whatever the zone of the database, on the nights on which its clocks change as well.
+#[tokio::test]
+async fn days_begin_at_midnight_utc_where_clocks_change() {
+    let db = TestDatabase::new().await;
+    db.execute("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET timezone = ''Europe/Berlin''', current_database()); END $$").await;
+    // Its sessions begin with that zone.
+    let store = db.another_store(2);
+    let day = |month, day| NaiveDate::from_ymd_opt(2026, month, day).unwrap();
+    let days = [day(3, 28), day(3, 29), day(3, 30), day(10, 24), day(10, 25), day(10, 26)];
+    assert_eq!(store.ensure_partitions(&days).await.unwrap(), days);
+    let seen = store.partitions_seen().await.unwrap();
+    assert!(days.iter().all(|day| seen[day] == TableSeen::Attached), "{seen:?}");
+    let id = enroll(&db, 1, "a").await;
+    let mut batch = Vec::new();
+    for day in days {
+        let midnight = day.and_time(chrono::NaiveTime::MIN).and_utc();
+        // The first and the last bucket, and those around the change of clocks.
+        for second in [0, 3590, 3600, 7190, 7200, 86_390] {
+            batch.push(heartbeat(id, (midnight - at(0)).num_seconds() + second, battery(1)));
+        }
+    }
+    store.write_heartbeats(&mut batch).await.unwrap();
+    for day in days {
+        let rows: i64 = db.value(&format!("SELECT count(*) FROM {}", domain::partition::table_name(day))).await;
+        assert_eq!(rows, 6, "{day}");
+    }
+    assert_eq!(store.default_partition_rows(9).await.unwrap(), 0);
+    assert!(store.detach_partition(day(10, 25), LockPatience::START).await.unwrap());
+    assert_eq!(store.attach_partition(day(10, 25), LockPatience::START).await.unwrap(), 0);
+    assert_eq!(store.partitions_seen().await.unwrap()[&day(10, 25)], TableSeen::Attached);
 }
 
 #[tokio::test]
@@ -113,6 +147,129 @@ async fn heartbeats_pass_while_a_detach_waits_for_a_long_transaction() {
     holder.rollback().await.unwrap();
     assert!(detaching.await.unwrap().unwrap(), "it detached in the end");
     assert_eq!(db.store().partitions().await.unwrap(), ["heartbeats_default", "heartbeats_p20260602"]);
+}
+
+/// A store over the proxy.
+fn store_over(proxy: &SilentProxy) -> Store {
+    let options = PoolOptions {
+        max_connections: 2,
+        acquire_timeout: Duration::from_secs(5),
+        statement_timeout: Duration::from_secs(30),
+        answer_grace: Duration::from_secs(1),
+    };
+    Store::new(proxy.url(), options).unwrap()
+}
+
+/// Inserts heartbeats of these times, none of which waits for a lock for longer than `limit`.
+async fn inserts_within(db: &TestDatabase, id: domain::DeviceId, seconds: impl Iterator<Item = i64>, limit: &str) {
+    let mut writer = db.pool().acquire().await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("SET lock_timeout = '{limit}'"))).execute(&mut *writer).await.unwrap();
+    for second in seconds {
+        sqlx::query("INSERT INTO heartbeats (device_id, bucket_at, received_at, clock_rejected) VALUES ($1, $2, $2, false)")
+            .bind(id.0)
+            .bind(at(second))
+            .execute(&mut *writer)
+            .await
+            .unwrap_or_else(|error| panic!("heartbeat {second} waited for longer than {limit}: {error}"));
+    }
+    sqlx::raw_sql("RESET lock_timeout").execute(&mut *writer).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_manager_that_freezes_under_its_locks_holds_heartbeats_for_a_moment_only() {
+    // Where it freezes; whether the change was made all the same, since its last message has the commit.
+    for (words, detaches, is_done) in
+        [("DETACH PARTITION", true, true), ("LOCK TABLE heartbeats_p20260602", false, false), ("ATTACH PARTITION", false, true)]
+    {
+        let db = TestDatabase::new().await;
+        let id = enroll(&db, 1, "a").await;
+        db.store().ensure_partitions(&[june(1), june(2)]).await.unwrap();
+        if !detaches {
+            assert!(db.store().detach_partition(june(2), LockPatience::START).await.unwrap());
+        }
+        let proxy = SilentProxy::start(db.url()).await;
+        let store = store_over(&proxy);
+        // One connection of its own for what comes before the locks, which says those words as well.
+        store.ping().await.unwrap();
+        proxy.freeze_after(words);
+        let frozen = tokio::spawn(async move {
+            if detaches {
+                store.detach_partition(june(1), LockPatience::START).await.map(drop)
+            } else {
+                store.attach_partition(june(2), LockPatience::START).await.map(drop)
+            }
+        });
+        while proxy.silent_connections() == 0 {
+            tokio::task::yield_now().await;
+        }
+        // In the first day and, where there is no second, in the default partition.
+        let of_next_day = 8_640;
+        inserts_within(&db, id, (0..20).chain(of_next_day..of_next_day + 20).map(|bucket| bucket * 10), "400ms").await;
+        frozen.abort();
+        let attached = db.store().partitions().await.unwrap();
+        let there = |day: NaiveDate| attached.contains(&domain::partition::table_name(day));
+        assert_eq!(if detaches { !there(june(1)) } else { there(june(2)) }, is_done, "{words}: {attached:?}");
+        // Whoever comes next goes on.
+        db.store().attach_partition(june(2), LockPatience::MANAGER).await.unwrap();
+        db.store().attach_partition(june(1), LockPatience::MANAGER).await.unwrap();
+        assert_eq!(
+            (db.store().default_partition_rows(99).await.unwrap(), db.value::<i64>("SELECT count(*) FROM heartbeats").await),
+            (0, 40)
+        );
+    }
+}
+
+/// Fills the default partition with so many rows of each of the days.
+async fn fill_default(db: &TestDatabase, days: std::ops::RangeInclusive<u32>, rows: u32) {
+    let (first, last) = (june(*days.start()), june(*days.end()));
+    db.execute(&format!(
+        "INSERT INTO heartbeats (device_id, bucket_at, received_at, clock_rejected) \
+         SELECT gen_random_uuid(), t, t, false FROM generate_series('{first} 12:00Z'::timestamptz, '{last} 12:00Z', '1 day') d, \
+             generate_series(1, {rows}) n, LATERAL (SELECT d + n * interval '1 second' AS t) times; \
+         ANALYZE heartbeats_default"
+    ))
+    .await;
+}
+
+#[tokio::test]
+async fn days_of_a_large_default_partition_are_found_by_its_index() {
+    let db = TestDatabase::new().await;
+    fill_default(&db, 1..=8, 2_500).await;
+    db.execute("DELETE FROM heartbeats WHERE bucket_at >= '2026-06-03Z' AND bucket_at < '2026-06-06Z'").await;
+    db.execute("VACUUM ANALYZE heartbeats_default").await;
+    assert_eq!(db.store().default_partition_days().await.unwrap(), [1, 2, 6, 7, 8].map(june));
+    let plan = plan_of(&db, "WITH RECURSIVE days", "100").await;
+    assert!(plan.contains("heartbeats_default_time_idx") && !plan.contains("Seq Scan"), "{plan}");
+    // Where the migration found it too large, a run makes it; one that was cut off is made anew.
+    assert!(!db.store().index_default_partition().await.unwrap());
+    db.execute("DROP INDEX heartbeats_default_time_idx").await;
+    assert!(db.store().index_default_partition().await.unwrap());
+    db.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'heartbeats_default_time_idx'::regclass").await;
+    assert!(db.store().index_default_partition().await.unwrap() && !db.store().index_default_partition().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_day_with_many_rows_in_the_default_partition_is_attached_within_bounds_and_none_is_lost() {
+    let db = TestDatabase::new().await;
+    fill_default(&db, 1..=2, 10_000).await;
+    let hurried = LockPatience::MANAGER.moving_for(Duration::ZERO);
+    let error = db.store().create_partition(june(2), hurried).await.unwrap_err();
+    assert!(matches!(error, StoreError::TimedOut(_)), "{error}");
+    let moved = "SELECT count(*) FROM heartbeats_p20260602";
+    assert_eq!(db.value::<i64>(moved).await, 2000, "one part, and no more");
+    // What is left of the default partition is read; the rest is in the table, which the next attempts fill and attach.
+    let mut attempts = 0;
+    while let Err(error) = db.store().attach_partition(june(2), hurried).await {
+        assert!(matches!(error, StoreError::TimedOut(_)), "{error}");
+        attempts += 1;
+    }
+    assert_eq!((attempts, db.value::<i64>(moved).await), (4, 10_000));
+    assert_eq!(db.store().default_partition_rows(i64::MAX).await.unwrap(), 10_000, "those of the other day");
+    assert_eq!(db.value::<i64>("SELECT count(*) FROM heartbeats").await, 20_000);
+    // A start does not wait for it, nor fail.
+    db.execute("DELETE FROM heartbeats").await;
+    fill_default(&db, 3..=3, 20_000).await;
+    assert_eq!(db.store().ensure_partitions(&[june(3), june(4)]).await.unwrap(), [june(3), june(4)]);
 }
 
 #[tokio::test]

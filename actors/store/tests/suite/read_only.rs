@@ -10,8 +10,13 @@ use test_database::TestDatabase;
 use crate::common::{at, console, uuid};
 
 fn store(url: &str) -> Store {
+    waiting(url, Duration::from_secs(30))
+}
+
+/// A store that waits so long for a connection.
+fn waiting(url: &str, acquire_timeout: Duration) -> Store {
     let timeout = Duration::from_secs(30);
-    let options = PoolOptions { max_connections: 2, acquire_timeout: timeout, statement_timeout: timeout, answer_grace: timeout };
+    let options = PoolOptions { max_connections: 2, acquire_timeout, statement_timeout: timeout, answer_grace: timeout };
     Store::new(url, options).unwrap()
 }
 
@@ -30,21 +35,22 @@ async fn settled(store: &Store, open: u32) {
 }
 
 #[tokio::test]
-async fn a_connection_to_a_database_that_only_reads_is_used_once() {
+async fn a_database_that_only_reads_is_not_even_read() {
     let db = TestDatabase::new().await;
     let database: String = db.value("SELECT current_database()::text").await;
     db.execute(&format!("ALTER DATABASE {database} SET default_transaction_read_only = on")).await;
-    let store = store(db.url());
+    let store = waiting(db.url(), Duration::from_millis(500));
     assert!(!store.reads_are_doubtful());
-    // Reads go on, each over a connection of its own.
-    store.ping().await.unwrap();
-    settled(&store, 0).await;
-    let refused = write(&store).await;
-    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    for refused in [store.ping().await.unwrap_err(), write(&store).await.unwrap_err()] {
+        assert!(refused.is_outage() && refused.to_string().contains("only reads"), "{refused}");
+    }
+    let refused = store.listen().await.err().unwrap();
+    assert!(refused.is_outage(), "{refused}");
     assert!(store.reads_are_doubtful());
     settled(&store, 0).await;
 
     db.execute(&format!("ALTER DATABASE {database} RESET default_transaction_read_only")).await;
+    let store = waiting(db.url(), Duration::from_secs(30));
     assert!(write(&store).await.unwrap(), "the next connection leads to where it now leads");
     assert_eq!((store.pool_use().open, store.pool_use().idle), (1, 1));
 }
