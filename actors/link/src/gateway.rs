@@ -9,6 +9,7 @@ use domain::shard::shard_of;
 use domain::{NodeId, ServiceError};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
+use tracing::{Instrument, Span};
 
 use super::codec::{BadBody, Message};
 use super::gateway_ref::GatewayMsg;
@@ -16,7 +17,7 @@ use super::message::{
     DeviceCall, ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsReceived, NodeStats, Refusal, SocketMessage, encode_changes,
 };
 use super::protocol::{Envelope, Kind, PROTOCOL_MAX, PROTOCOL_MIN, format_of};
-use super::{GatewayRef, Links, LocalNode, Network, WeakLinks};
+use super::{GatewayRef, Links, LocalNode, Network, WeakLinks, trace};
 use crate::messages::{ChangesRequest, HeartbeatAck, HeartbeatOutcome};
 
 /// Changes of devices in one answer; halved until they fit into a body.
@@ -98,16 +99,19 @@ fn device(
     links: &Arc<Links>,
     local: &Arc<dyn LocalNode>,
     protocol: u16,
-    DeviceCall { device: id, request }: DeviceCall,
+    DeviceCall { device: id, request, trace }: DeviceCall,
     reply: RpcReplyPort<Envelope>,
 ) {
     if !local.acts_for(shard_of(id)) {
         return send(reply, envelope_of::<()>(protocol, Err(Refusal::NotOwner)));
     }
-    let links = Arc::clone(links);
+    let (links, span) = (
+        Arc::clone(links),
+        continued(trace.as_deref(), || tracing::trace_span!(target: trace::TARGET, "device.request", otel.kind = "server")),
+    );
     tokio::spawn(async move {
         let Some(local) = links.local() else { return };
-        let answered = local.ask(id, request).await;
+        let answered = local.ask(id, request).instrument(span).await;
         send(reply, envelope_of(protocol, answered.map_err(|error| Refusal::from(&error))));
     });
 }
@@ -129,17 +133,32 @@ fn changes(links: &Arc<Links>, protocol: u16, wanted: ChangesRequest, reply: Rpc
     });
 }
 
+/// The span of what came with a message: part of the sender's trace, or none.
+fn continued(trace: Option<&str>, span: impl FnOnce() -> Span) -> Span {
+    let Some(trace) = trace else { return Span::none() };
+    let span = span();
+    trace::continue_from(&span, trace);
+    span
+}
+
 /// Receives a batch: sends the receipt at once, and the outcomes after the commits.
 fn heartbeats(links: &Arc<Links>, local: &Arc<dyn LocalNode>, protocol: u16, batch: Heartbeats, reply: RpcReplyPort<Envelope>) {
     let Ok(permit) = Arc::clone(&links.taken).try_acquire_many_owned(batch.items.len() as u32) else {
         return send(reply, envelope_of::<()>(protocol, Err(Refusal::Overloaded)));
     };
     let (mut not_owned, mut waiting, mut to_start) = (Vec::new(), Vec::new(), Vec::new());
-    for (place, item) in batch.items.into_iter().enumerate() {
+    // Of traces, which few heartbeats are part of.
+    let mut spans = Vec::new();
+    for (place, mut item) in batch.items.into_iter().enumerate() {
         let place = place as u32;
+        let trace = item.trace.take();
         if !local.acts_for(shard_of(item.device)) {
             not_owned.push(place);
             continue;
+        }
+        if trace.is_some() {
+            let span = || tracing::trace_span!(target: trace::TARGET, "heartbeat.owner", otel.kind = "server");
+            spans.push((place, continued(trace.as_deref(), span)));
         }
         match local.take_running(item) {
             Ok(outcome) => waiting.push((place, outcome)),
@@ -160,6 +179,8 @@ fn heartbeats(links: &Arc<Links>, local: &Arc<dyn LocalNode>, protocol: u16, bat
         }
         for (place, outcome) in waiting {
             outcomes.push((place, outcome_of(outcome.await.unwrap_or(Err(ServiceError::Unavailable)))));
+            // Its span ends here.
+            spans.retain(|(other, _)| *other != place);
         }
         if let Ok(peer) = links.peer(from) {
             peer.tell(Kind::Outcomes, &HeartbeatOutcomes { batch: number, outcomes });

@@ -25,6 +25,7 @@ pub mod protocol;
 mod recorded;
 mod schema;
 pub mod tls;
+pub mod trace;
 mod transport;
 
 use std::sync::{Arc, Weak};
@@ -268,7 +269,7 @@ impl Links {
         request: DeviceRequest,
         patience: Duration,
     ) -> Result<DeviceReply, LinkError> {
-        self.peer(node)?.call(Kind::Device, &DeviceCall { device, request }, patience).await
+        self.peer(node)?.call(Kind::Device, &DeviceCall { device, request, trace: trace::current() }, patience).await
     }
 
     /// Hands heartbeats to a peer that owns their devices; each answer comes after its commit, or

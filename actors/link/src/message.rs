@@ -111,6 +111,8 @@ pub struct DeviceCall {
     pub device: DeviceId,
     /// Origin of the request.
     pub request: DeviceRequest,
+    /// Context of the trace that it is part of.
+    pub trace: Option<String>,
 }
 
 /// A message to an agent's socket at the node that holds it.

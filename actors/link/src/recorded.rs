@@ -129,7 +129,9 @@ fn messages(recording: &Recording) -> Vec<Sample> {
     let (device, node, status, view) = full(recording);
     let time = chrono::DateTime::from_timestamp(1_795_275_000, 0).unwrap();
     let socket = SocketRef { node, socket: 5 };
-    let item = ForwardedHeartbeat { device, status, generation: 2, fcm_token: Some("t".into()), socket: Some(socket) };
+    let trace = recording.has_edition(13).then(|| "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned());
+    let item =
+        ForwardedHeartbeat { device, status, generation: 2, fcm_token: Some("t".into()), socket: Some(socket), trace: trace.clone() };
     let pending = PendingCommand {
         id: CommandId(device.0),
         action: "ring".into(),
@@ -221,7 +223,7 @@ fn messages(recording: &Recording) -> Vec<Sample> {
         sample(format, "heartbeats", Heartbeats { from: node, batch: 1, items: vec![item] }),
         sample(format, "taken", HeartbeatsReceived { not_owned: vec![1] }),
         sample(format, "outcomes", HeartbeatOutcomes { batch: 1, outcomes: (0..).zip(outcomes).collect() }),
-        sample(format, "calls", requests.map(|request| DeviceCall { device, request }).to_vec()),
+        sample(format, "calls", requests.map(|request| DeviceCall { device, request, trace: trace.clone() }).to_vec()),
         // Protocol 3 has the ways to a device in the change log only.
         sample(
             format,
@@ -274,7 +276,7 @@ impl Recording {
 }
 
 /// Every recording, the newest of each protocol last.
-const RECORDINGS: [Recording; 13] = [
+const RECORDINGS: [Recording; 14] = [
     Recording { name: "3-1", format: Format::Positional, edition: 1, text: include_str!("recorded/3-1.txt") },
     Recording { name: "4-1", format: Format::Numbered, edition: 1, text: include_str!("recorded/4-1.txt") },
     Recording { name: "4-2", format: Format::Numbered, edition: 2, text: include_str!("recorded/4-2.txt") },
@@ -288,6 +290,7 @@ const RECORDINGS: [Recording; 13] = [
     Recording { name: "4-10", format: Format::Numbered, edition: 10, text: include_str!("recorded/4-10.txt") },
     Recording { name: "4-11", format: Format::Numbered, edition: 11, text: include_str!("recorded/4-11.txt") },
     Recording { name: "4-12", format: Format::Numbered, edition: 12, text: include_str!("recorded/4-12.txt") },
+    Recording { name: "4-13", format: Format::Numbered, edition: 13, text: include_str!("recorded/4-13.txt") },
 ];
 
 #[test]

@@ -58,7 +58,7 @@ message_enum!(Refusal { 0: NotOwner, 1: Unauthorized, 2: DeviceDeleted, 3: NotFo
 
 // Heartbeats and their outcomes.
 message_struct!(Heartbeats { 1: from, 2: batch, 3: items });
-message_struct!(ForwardedHeartbeat { 1: device, 2: status, 3: generation, 4: fcm_token, 5: socket });
+message_struct!(ForwardedHeartbeat { 1: device, 2: status, 3: generation, 4: fcm_token, 5: socket; 6: trace });
 message_struct!(HeartbeatsReceived { 1: not_owned });
 message_struct!(HeartbeatOutcomes { 1: batch, 2: outcomes });
 message_enum!(ForwardOutcome {
@@ -69,7 +69,7 @@ message_enum!(ForwardOutcome {
 });
 
 // Requests to devices.
-message_struct!(DeviceCall { 1: device, 2: request });
+message_struct!(DeviceCall { 1: device, 2: request; 3: trace });
 message_enum!(DeviceRequest {
     0: CheckCredentials { 1: generation },
     1: View,

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SerialNumber};
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use secrecy::{ExposeSecret, SecretBox};
@@ -138,18 +139,22 @@ impl LinkTls {
         roots.add(ca.clone())?;
         let roots = Arc::new(roots);
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider)).build()?;
-        let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&versions)?
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain.clone(), key()?)?;
+        // A session that is resumed checks no certificate, so that one which has run out would go on making links.
+        server.send_tls13_tickets = 0;
+        server.session_storage = Arc::new(NoServerSessionStorage {});
         let shut = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&versions)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(NoCertificate));
-        let client = ClientConfig::builder_with_provider(provider)
+        let mut client = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)?
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key()?)?;
+        client.resumption = Resumption::disabled();
         let cookie = hex::encode(Sha256::new().chain_update(&ca).chain_update(cluster).finalize());
         let server_name = ServerName::try_from(name).map_err(|_| TlsError::ClusterName)?;
         Ok(Self { acceptor: Arc::new(server).into(), shut: Arc::new(shut).into(), connector: Arc::new(client).into(), server_name, cookie })
@@ -197,6 +202,21 @@ mod tests {
     #[tokio::test]
     async fn nodes_with_the_same_secret_and_name_get_through() {
         assert!(get_through(&node(1, "shops"), &node(1, "shops")).await);
+    }
+
+    #[tokio::test]
+    async fn certificates_are_checked_with_every_link() {
+        let (client, server) = (node(1, "shops"), node(1, "shops"));
+        for number in 0..3 {
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            let connecting = client.connector.connect(client.server_name.clone(), near);
+            let (mut connected, mut accepted) = tokio::try_join!(connecting, server.acceptor.accept(far)).unwrap();
+            accepted.write_all(b"x").await.unwrap();
+            accepted.flush().await.unwrap();
+            // What would resume a session comes before it.
+            connected.read_u8().await.unwrap();
+            assert_eq!(connected.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full), "link {number}");
+        }
     }
 
     #[tokio::test]

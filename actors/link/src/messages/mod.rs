@@ -97,6 +97,8 @@ pub struct ForwardedHeartbeat {
     pub fcm_token: Option<String>,
     /// Socket over which it came.
     pub socket: Option<SocketRef>,
+    /// Context of the trace that it is part of.
+    pub trace: Option<String>,
 }
 
 /// An acknowledgement.
