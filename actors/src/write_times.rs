@@ -1,7 +1,7 @@
 //! Times that transactions of the writers took lately: counted by duration, and taken out with each note of the node's health.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Durations below this are told apart by the millisecond, longer ones by a sixteenth.
@@ -13,28 +13,40 @@ const LONGEST_MS: usize = 65_535;
 /// Durations that are told apart: the powers of two from 2^5 to 2^15 have their parts.
 const SLOTS: usize = EXACT_BELOW_MS + 11 * PARTS;
 
-/// Transactions by duration, since they were taken out last.
+/// Transactions by duration, since they were taken out last; and the longest of them, since that was.
 #[derive(Clone)]
-pub(crate) struct WriteTimes(Arc<[AtomicU32; SLOTS]>);
+pub(crate) struct WriteTimes(Arc<Noted>);
+
+struct Noted {
+    counts: [AtomicU32; SLOTS],
+    /// ns; 0: there was none.
+    longest: AtomicU64,
+}
 
 /// The same, of some time.
 pub(crate) struct Durations([u32; SLOTS]);
 
 impl Default for WriteTimes {
     fn default() -> Self {
-        Self(Arc::new(std::array::from_fn(|_| AtomicU32::new(0))))
+        Self(Arc::new(Noted { counts: std::array::from_fn(|_| AtomicU32::new(0)), longest: AtomicU64::new(0) }))
     }
 }
 
 impl WriteTimes {
     /// Counts a transaction that was committed.
     pub(crate) fn note(&self, took: Duration) {
-        self.0[slot_of(took)].fetch_add(1, Ordering::Relaxed);
+        self.0.counts[slot_of(took)].fetch_add(1, Ordering::Relaxed);
+        self.0.longest.fetch_max(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Takes out what was counted.
     pub(crate) fn take(&self) -> Durations {
-        Durations(std::array::from_fn(|slot| self.0[slot].swap(0, Ordering::Relaxed)))
+        Durations(std::array::from_fn(|slot| self.0.counts[slot].swap(0, Ordering::Relaxed)))
+    }
+
+    /// Takes out the longest duration; `None`: nothing was counted since.
+    pub(crate) fn take_longest(&self) -> Option<Duration> {
+        Some(self.0.longest.swap(0, Ordering::Relaxed)).filter(|longest| *longest > 0).map(Duration::from_nanos)
     }
 }
 
@@ -102,6 +114,15 @@ mod tests {
         }
         taken.push(times.take());
         assert_eq!((p99_ms(&taken), p99_ms(&taken[1..]), p99_ms(&taken[2..])), (Some(20), Some(20), None));
+    }
+
+    #[test]
+    fn the_longest_since_it_was_taken_out_is_told_to_the_nanosecond_and_taken_out_alone() {
+        let times = WriteTimes::default();
+        assert_eq!(times.take_longest(), None);
+        [3, 20, 4].into_iter().for_each(|ms| times.note(Duration::from_millis(ms)));
+        assert_eq!((times.take_longest(), times.take_longest()), (Some(Duration::from_millis(20)), None));
+        assert_eq!(p99_ms(&[times.take()]), Some(4));
     }
 
     #[test]

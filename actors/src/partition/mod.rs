@@ -18,12 +18,14 @@ use std::time::Duration;
 use archive::{ArchiveName, Archives};
 use chrono::NaiveDate;
 use domain::Timestamp;
+use domain::pace::Pace;
 use domain::partition::{self, Action, DayPlan, DaySeen, PartitionRecord, PartitionSettings, PartitionState, TableSeen, settles_at};
 pub use store::PartitionTable;
 use store::Store;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::metrics::Metrics;
+use crate::pace::Pacer;
 pub(crate) use reconciler::{PARTITIONS, ensure, reconcilers};
 pub use report::{FaultPoint, PartitionError, RunReport, StepDone, StepFailed, Watch};
 use steps::archive_record;
@@ -32,6 +34,8 @@ use steps::archive_record;
 const LOCK: &str = "partition_manager";
 /// Plans of one run: the second finds what the first one's steps changed, or nothing.
 const ROUNDS_MAX: usize = 4;
+/// Renewals of the lock in the time after which it ends without one.
+const RENEWALS: u32 = 4;
 
 /// Settings of the partition manager.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +46,9 @@ pub struct ManagerSettings {
     pub offline_after_s: i32,
     /// Rows that one statement reads.
     pub chunk_rows: usize,
-    /// Longest time for which the lock is held; in the second half of it no further step begins.
+    /// Pace at which rows are read and inserted.
+    pub pace: Pace,
+    /// Time after which the lock of a manager that stands still ends; in the second half of it no further step of a run begins.
     pub lock_max: Duration,
 }
 
@@ -51,13 +57,15 @@ pub struct Manager {
     store: Store,
     archives: Archives,
     settings: ManagerSettings,
+    pacer: Pacer,
     metrics: Option<Metrics>,
 }
 
 impl Manager {
     /// A manager; `metrics` are those of the node that runs it.
     pub fn new(store: Store, archives: Archives, settings: ManagerSettings, metrics: Option<Metrics>) -> Self {
-        Self { store, archives, settings, metrics }
+        let pacer = Pacer::new(settings.pace, metrics.as_ref().map(|metrics| metrics.write_times.clone()));
+        Self { store, archives, settings, pacer, metrics }
     }
 
     /// The archives.
@@ -104,14 +112,34 @@ impl Manager {
         Ok(seen)
     }
 
+    /// Makes the index of the default partition where a migration left that to a run. What looks for its rows is slow without, and works.
+    async fn index_default(&self) {
+        match self.store.index_default_partition().await {
+            Ok(false) => {}
+            Ok(true) => tracing::info!(event = "partition.default_indexed"),
+            Err(cause) => tracing::warn!(event = "partition.default_not_indexed", %cause),
+        }
+    }
+
     async fn seen_of(&self, day: NaiveDate) -> Result<DaySeen, PartitionError> {
         Ok(self.seen().await?.remove(&day).unwrap_or_default())
     }
 
     /// Does something while no other manager works. The lock is free again when this returns: whoever asks next is not told that another one works.
     async fn alone<T>(&self, work: impl Future<Output = Result<T, PartitionError>>) -> Result<T, PartitionError> {
-        let lock = self.store.try_cluster_lock(LOCK, self.settings.lock_max).await?.ok_or(PartitionError::Busy)?;
-        let outcome = work.await;
+        let mut lock = self.store.try_cluster_lock(LOCK, self.settings.lock_max).await?.ok_or(PartitionError::Busy)?;
+        let every = self.settings.lock_max / RENEWALS;
+        let mut renewals = interval_at(Instant::now() + every, every);
+        renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut work = std::pin::pin!(work);
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut work => break outcome,
+                // A restore may take longer than the lock of a node that stands still. Without the lock another manager is at it: what was begun is
+                // what that one goes on from.
+                _ = renewals.tick() => lock.renew().await?,
+            }
+        };
         lock.release().await;
         outcome
     }
@@ -129,9 +157,10 @@ impl Manager {
         // What begins later may outlast the lock.
         let last_step_at = Instant::now() + self.settings.lock_max / 2;
         let (mut report, mut given_up, mut store_is_away) = (RunReport::default(), BTreeSet::new(), false);
+        self.index_default().await;
         for _ in 0..ROUNDS_MAX {
             let mut has_changed = false;
-            for DayPlan { day, steps, .. } in in_order(self.plan(now).await?) {
+            for DayPlan { day, steps, .. } in in_order(self.plan(now).await?, now.date_naive()) {
                 for step in steps {
                     if given_up.contains(&day) || (store_is_away && needs_archives(step.action)) {
                         break;
@@ -153,7 +182,8 @@ impl Manager {
                         Err(error) => {
                             store_is_away |= error.is_store_away();
                             given_up.insert(day);
-                            report.failed.push(StepFailed { day, action: step.action, error: error.to_string() });
+                            let is_locked = error.is_locked();
+                            report.failed.push(StepFailed { day, action: step.action, error: error.to_string(), is_locked });
                         }
                     }
                 }
@@ -192,6 +222,10 @@ impl Manager {
                 return Err(PartitionError::refused(day, format!("the day is {}: the next run deals with its table", state.as_str())));
             }
             PartitionState::Open | PartitionState::Settled | PartitionState::Lost => {
+                self.step(day, Action::Archive, now, watch).await?;
+            }
+            // Heartbeats may have come since.
+            PartitionState::Archived | PartitionState::Verified if self.has_other_rows(day, now, watch).await? => {
                 self.step(day, Action::Archive, now, watch).await?;
             }
             PartitionState::Archived | PartitionState::Verified | PartitionState::Restored => {}
@@ -244,6 +278,32 @@ impl Manager {
         self.record(day).await
     }
 
+    /// Drops the table of a restored day before its time, once its archive was read back and has its rows.
+    ///
+    /// # Errors
+    /// The day is no restored one or has rows that its archive lacks, another manager works, or the store or the database fails.
+    pub async fn forget(&self, day: NaiveDate, now: Timestamp, watch: &dyn Watch) -> Result<PartitionRecord, PartitionError> {
+        Box::pin(self.alone(self.forget_alone(day, now, watch))).await
+    }
+
+    async fn forget_alone(&self, day: NaiveDate, now: Timestamp, watch: &dyn Watch) -> Result<PartitionRecord, PartitionError> {
+        let state = self.store.partition_record(day).await?.map(|record| record.state);
+        if state != Some(PartitionState::Restored) {
+            let is = state.map_or("not recorded", PartitionState::as_str);
+            return Err(PartitionError::refused(
+                day,
+                format!("the day is {is}, not restored: the partition manager drops it when its time comes"),
+            ));
+        }
+        self.step(day, Action::Verify, now, watch).await?;
+        let dropped = self.step(day, Action::Drop, now, watch).await?;
+        if !dropped.is_as_planned {
+            let problem = "rows came since it was archived: it stays until the partition manager has archived it again".to_owned();
+            return Err(PartitionError::refused(day, problem));
+        }
+        self.record(day).await
+    }
+
     /// Records the archive of a day of which nothing says so: of another database, or whose table was removed by hand.
     async fn adopt(&self, day: NaiveDate, before: Option<PartitionState>, now: Timestamp) -> Result<(), PartitionError> {
         let name = ArchiveName::heartbeats(day);
@@ -270,13 +330,37 @@ impl Manager {
     }
 }
 
-/// First what heartbeats need: partitions to be written to.
-fn in_order(mut plans: Vec<DayPlan>) -> Vec<DayPlan> {
+/// First what heartbeats need: partitions to be written to, that of today before all.
+fn in_order(mut plans: Vec<DayPlan>, today: NaiveDate) -> Vec<DayPlan> {
     let is_later = |plan: &DayPlan| !matches!(plan.steps.first().map(|step| step.action), Some(Action::Create | Action::Attach));
-    plans.sort_by_key(|plan| (is_later(plan), plan.day));
+    plans.sort_by_key(|plan| (is_later(plan), plan.day != today, plan.day));
     plans
 }
 
 fn needs_archives(action: Action) -> bool {
     matches!(action, Action::Archive | Action::Verify | Action::Drop | Action::Merge | Action::Restore)
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::partition::{Cause, Step};
+
+    use super::*;
+
+    #[test]
+    fn the_partition_of_today_is_made_before_all_others_and_partitions_before_archives() {
+        let day = |day: u32| NaiveDate::from_ymd_opt(2026, 6, day).unwrap();
+        let plan = |of: u32, action| DayPlan { day: day(of), steps: vec![Step { action, cause: Cause::Near }], then: None };
+        let idle = DayPlan { day: day(2), steps: vec![], then: None };
+        let plans = vec![
+            plan(1, Action::Archive),
+            idle,
+            plan(3, Action::Create),
+            plan(9, Action::Attach),
+            plan(10, Action::Create),
+            plan(11, Action::Create),
+        ];
+        let ordered: Vec<u32> = in_order(plans, day(10)).iter().map(|plan| chrono::Datelike::day(&plan.day)).collect();
+        assert_eq!(ordered, [10, 3, 9, 11, 1, 2]);
+    }
 }

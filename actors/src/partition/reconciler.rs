@@ -19,6 +19,9 @@ use crate::reconcile::{Reconcile, Reconciler, Run};
 /// Name of the reconciler of the whole life of partitions.
 pub(crate) const PARTITIONS: &str = "partitions";
 
+/// Most rows of the default partition that are counted.
+const DEFAULT_ROWS_MAX: i64 = 1_000_000;
+
 /// The reconcilers.
 pub(crate) fn reconcilers(store: &Store, manager: &Arc<Manager>, metrics: &Metrics, interval: Duration) -> [Reconciler; 2] {
     let ahead = Ahead { store: store.clone(), metrics: metrics.clone() };
@@ -50,12 +53,16 @@ impl Reconcile for Ahead {
 
 /// Creates the partitions that are missing at `now`, and counts those that are there. Answers how many were created.
 pub(crate) async fn ensure(store: &Store, metrics: &Metrics, now: Timestamp) -> Result<u64, StoreError> {
-    let created = store.ensure_partitions(&wanted_days(now.date_naive())).await?;
+    let today = now.date_naive();
+    let mut days = wanted_days(today);
+    // Heartbeats come for today: behind it the others have time.
+    days.sort_by_key(|day| (*day != today, *day));
+    let created = store.ensure_partitions(&days).await?;
     for day in &created {
         tracing::info!(event = "partition.created", %day);
     }
     metrics.heartbeat_partitions.set(store.partitions().await?.len() as i64);
-    metrics.default_partition_rows.set(store.default_partition_rows(i64::MAX).await?);
+    metrics.default_partition_rows.set(store.default_partition_rows(DEFAULT_ROWS_MAX).await?);
     Ok(created.len() as u64)
 }
 
@@ -81,10 +88,12 @@ impl Reconcile for LifeCycle {
                 Err(PartitionError::Busy) => return Ok(0),
                 Err(error) => return Err(error.into()),
             };
-            match report.failed.first() {
+            // Locks that others hold are free again when the next run comes.
+            let failures: Vec<_> = report.failed.iter().filter(|failed| !failed.is_locked).collect();
+            match failures.first() {
                 None => Ok(report.done.len() as u64),
                 Some(failed) => {
-                    let more = report.failed.len() - 1;
+                    let more = failures.len() - 1;
                     let more = if more == 0 { String::new() } else { format!(" (and {more} more days)") };
                     let problem = format!("{} {}: {}{more}", failed.action.as_str(), failed.day, failed.error);
                     Err(ServiceError::Invalid(Invalid::new(PARTITIONS, problem)))

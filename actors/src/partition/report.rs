@@ -84,6 +84,8 @@ pub struct StepFailed {
     pub action: Action,
     /// Why it failed.
     pub error: String,
+    /// Whether somebody else held a lock, such as a backup that reads; a later run finds it free.
+    pub is_locked: bool,
 }
 
 /// Outcome of a run.
@@ -146,6 +148,8 @@ impl PartitionError {
     pub(super) fn ends_the_run(&self) -> bool {
         match self {
             Self::Fault(_) | Self::Busy => true,
+            // A step that took longer than it may tells nothing of the others.
+            Self::Store(StoreError::TimedOut(_)) => false,
             Self::Store(cause) => cause.is_outage() && !cause.is_lock_timeout(),
             _ => false,
         }
@@ -154,6 +158,11 @@ impl PartitionError {
     /// Whether the store of archives cannot be used now.
     pub(super) fn is_store_away(&self) -> bool {
         matches!(self, Self::Archive(cause) if cause.is_outage())
+    }
+
+    /// Whether somebody else held a lock for too long.
+    pub(super) fn is_locked(&self) -> bool {
+        matches!(self, Self::Store(cause) if cause.is_lock_timeout())
     }
 
     /// Whether the archive is not what was written.

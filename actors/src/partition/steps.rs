@@ -1,18 +1,20 @@
 //! The steps. Each may be done twice without harm, and records last what it did.
 
+mod hours;
 mod unknown;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use archive::{ArchiveName, ArchiveRows, Archives, Manifest, Recorded, RowsDigest, WriteMode, Written, rows_digest};
-use chrono::{NaiveDate, NaiveTime, TimeDelta};
+use chrono::{NaiveDate, TimeDelta};
 use domain::Timestamp;
-use domain::archive::heartbeats;
+use domain::archive::{RecordBatch, heartbeats};
 use domain::partition::{Action, ArchiveRecord, PartitionState, Progress, TableSeen, table_name};
 use futures_util::TryStreamExt;
+use futures_util::stream::BoxStream;
 use serde_json::Map;
-use store::LockPatience;
+use store::{LockPatience, StoreError};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::report::{FaultPoint, PartitionError, StepDone, Watch};
@@ -20,8 +22,6 @@ use super::{Manager, needs_archives};
 
 /// How often the progress of a step is told.
 const TELLS_EVERY: Duration = Duration::from_millis(500);
-/// Devices whose hours are aggregated in one transaction.
-const DEVICES_MAX: i64 = 50;
 
 /// Outcome of a step: what it was about, and whether the rest of the plan holds.
 struct Outcome {
@@ -102,8 +102,10 @@ impl Manager {
             Err(error @ (PartitionError::Fault(_) | PartitionError::Busy)) => Err(error),
             Err(error) => {
                 tracing::warn!(event = "partition.failed", %day, action = action.as_str(), cause = %error);
+                // A lock that a backup holds is no failure to archive.
+                let counts = needs_archives(action) && !error.is_locked();
                 // A database that is away is told so by the step's own error.
-                let _ = self.store.note_partition_failure(day, &error.to_string(), needs_archives(action), now).await;
+                let _ = self.store.note_partition_failure(day, &error.to_string(), counts, now).await;
                 Err(error)
             }
         }
@@ -172,7 +174,7 @@ impl Manager {
     /// Writes the archive.
     async fn write(&self, working: &Working<'_>) -> Result<Outcome, PartitionError> {
         let name = working.name();
-        let before = self.store.partition_record(working.day).await?;
+        let mut before = self.store.partition_record(working.day).await?.map(|before| before.state);
         let mut record = self.record(working.day).await?;
         let table = self.store.partition_table(working.day).await?;
         working.of.store(table.as_ref().and_then(|table| table.rows).unwrap_or_default(), Ordering::Relaxed);
@@ -194,7 +196,8 @@ impl Manager {
                 } else {
                     if !is_known && self.take_over(working, record.archive.as_ref()).await? {
                         record.archive = Some(archive_record(&self.archives, &name, &existing));
-                        self.put(&record, before.as_ref().map(|before| before.state)).await?;
+                        self.put(&record, before).await?;
+                        before = Some(record.state);
                     }
                     match self.write_file(working, WriteMode::Replace).await? {
                         Written::Stored(manifest) | Written::Exists(manifest) => manifest,
@@ -207,8 +210,8 @@ impl Manager {
         record.rows = Some(manifest.rows);
         record.bytes = table.map(|table| table.bytes).or(record.bytes);
         (record.archived_at, record.verified_at) = (Some(working.now), None);
+        // As it was when this began: whatever became of the day meanwhile stands.
         record.state = PartitionState::Archived;
-        let before = self.store.partition_record(working.day).await?.map(|before| before.state);
         self.put(&record, before).await?;
         working.watch.pass(FaultPoint::ArchiveRecorded)?;
         Ok(Outcome::of(manifest.rows, manifest.bytes))
@@ -216,16 +219,27 @@ impl Manager {
 
     async fn write_file(&self, working: &Working<'_>, mode: WriteMode) -> Result<Written, PartitionError> {
         working.done.store(0, Ordering::Relaxed);
-        let rows =
-            self.store.partition_batches(&table_name(working.day), self.settings.chunk_rows).inspect_ok(|batch| working.add(batch.rows()));
+        let rows = self.batches(working);
         Ok(self.archives.write(&working.name(), &heartbeats(), rows, mode, Map::new(), working.now).await?)
+    }
+
+    /// Whether the table of a day has other rows than its archive, such as late heartbeats.
+    pub(super) async fn has_other_rows(&self, day: NaiveDate, now: Timestamp, watch: &dyn Watch) -> Result<bool, PartitionError> {
+        let Some(archive) = self.record(day).await?.archive else { return Ok(true) };
+        let working = Working { day, action: Action::Archive, now, watch, done: AtomicU64::new(0), of: AtomicU64::new(archive.rows) };
+        let found = self.table_digest(&working).await?;
+        Ok(found.rows != archive.rows || found.sha256 != archive.rows_sha256)
     }
 
     /// The digest of the rows that the table has now.
     async fn table_digest(&self, working: &Working<'_>) -> Result<RowsDigest, PartitionError> {
-        let rows =
-            self.store.partition_batches(&table_name(working.day), self.settings.chunk_rows).inspect_ok(|batch| working.add(batch.rows()));
-        Ok(rows_digest(&heartbeats(), rows).await?)
+        Ok(rows_digest(&heartbeats(), self.batches(working)).await?)
+    }
+
+    /// The rows of the day's table, at the pace of the settings.
+    fn batches<'a>(&self, working: &'a Working<'_>) -> BoxStream<'a, Result<RecordBatch, StoreError>> {
+        let batches = self.store.partition_batches(&table_name(working.day), self.settings.chunk_rows);
+        self.pacer.paced(batches.inspect_ok(move |batch| working.add(batch.rows())))
     }
 
     /// Reads the archive back from the store, and compares it with what is recorded.
@@ -303,39 +317,16 @@ impl Manager {
         Ok(Outcome::of(found.rows, bytes))
     }
 
-    /// Aggregates the hours of a day that is about to be dropped, if nobody has: they outlive its heartbeats.
-    async fn close_hours(&self, day: NaiveDate) -> Result<(), PartitionError> {
-        let is_aggregated = self.store.aggregated_days(day, day).await?.contains(&day);
-        if is_aggregated && !self.store.unclosed_days(day + TimeDelta::days(1)).await?.contains(&day) {
-            return Ok(());
-        }
-        self.aggregate_hours(day).await?;
-        if !is_aggregated {
-            self.store.note_aggregated_day(day).await?;
-        }
-        Ok(self.store.close_day(day).await?)
-    }
-
-    async fn aggregate_hours(&self, day: NaiveDate) -> Result<(), PartitionError> {
-        let ended = (day + TimeDelta::days(1)).and_time(NaiveTime::MIN).and_utc();
-        let mut after = None;
-        loop {
-            let ids = self.store.devices_to_aggregate(after, ended, DEVICES_MAX).await?;
-            let Some(last) = ids.last() else { break };
-            self.store.aggregate_hours(&ids, day, self.settings.offline_after_s).await?;
-            after = Some(*last);
-        }
-        Ok(())
-    }
-
     /// Brings the archived rows into the table; of a bucket that the table has the newest stands.
     async fn insert_archived(&self, working: &Working<'_>, archived: ArchiveRows) -> Result<Manifest, PartitionError> {
         working.done.store(0, Ordering::Relaxed);
         working.of.store(archived.manifest.rows, Ordering::Relaxed);
         let mut batches = archived.batches;
         while let Some(batch) = batches.try_next().await? {
+            let began = Instant::now();
             self.store.insert_archived(working.day, &batch).await?;
             working.add(batch.rows());
+            self.pacer.rest(began.elapsed(), batch.rows() as u64).await;
             if working.action == Action::Restore {
                 working.watch.pass(FaultPoint::RestoreBegun)?;
             }

@@ -7,6 +7,7 @@ use domain::history::first_unsettled_day;
 use domain::partition::day_of;
 use domain::reconciliation::ReconciliationRun;
 use store::StoreError;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Work;
@@ -25,6 +26,7 @@ pub(super) async fn compare(work: &Work<'_>, seed: Uuid, record: &mut Reconcilia
     let ids = work.store.sampled_devices(seed, work.settings.sample_devices).await?;
     for day in days.into_iter().filter(|day| kept.contains(day)) {
         for chunk in ids.chunks(CHUNK) {
+            let began = Instant::now();
             let (hours, drifts) = work.store.compare_hours(chunk, day).await?;
             record.checked += hours as u64;
             if !drifts.is_empty() {
@@ -37,7 +39,7 @@ pub(super) async fn compare(work: &Work<'_>, seed: Uuid, record: &mut Reconcilia
                 }
                 noted?;
             }
-            if !work.pause().await {
+            if !work.pause(began, hours).await {
                 return Ok(false);
             }
         }

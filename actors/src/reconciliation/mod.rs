@@ -1,7 +1,7 @@
 //! Reconciliation of derived data: a reconciler of the cluster that compares rows with what they are derived from, mends what differs, and keeps
 //! a record of each run.
 //!
-//! It works in chunks, one statement at a time with a pause behind it, so that heartbeats come first. What it expects to find is nothing.
+//! It works in chunks, one statement at a time with a rest behind it ([`crate::pace`]), so that heartbeats come first. What it expects to find is nothing.
 
 mod deployments;
 mod hours;
@@ -17,8 +17,10 @@ use domain::{ServiceError, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use store::{Store, StoreError};
+use tokio::time::Instant;
 
 use crate::metrics::Metrics;
+use crate::pace::Pacer;
 use crate::reconcile::{Reconcile, Reconciler, Run};
 
 /// Name of the reconciler.
@@ -31,7 +33,7 @@ pub struct ReconciliationSettings {
     pub interval: Duration,
     /// Devices that are compared by one statement.
     pub chunk_devices: i64,
-    /// Pause behind each statement.
+    /// Shortest pause behind each statement; the pace of background work makes it longer.
     pub pause: Duration,
     /// Devices whose hours are compared in one run.
     pub sample_devices: i64,
@@ -43,8 +45,8 @@ impl Default for ReconciliationSettings {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(3600),
-            chunk_devices: 500,
-            pause: Duration::from_millis(20),
+            chunk_devices: 200,
+            pause: Duration::from_millis(10),
             sample_devices: 100,
             runs_kept: TimeDelta::days(90),
         }
@@ -57,6 +59,7 @@ pub(crate) struct Records {
     pub(crate) clock: Clock,
     pub(crate) store: Store,
     pub(crate) metrics: Metrics,
+    pub(crate) pacer: Pacer,
 }
 
 impl Records {
@@ -123,7 +126,7 @@ impl Reconciliation {
     async fn compare(&self, check: Check, run: &Run) -> Result<u64, StoreError> {
         let began = self.records.clock.now();
         let mut record = ReconciliationRun::new(check, "", began);
-        let work = Work { store: &self.records.store, settings: &self.settings, run, now: began };
+        let work = Work { store: &self.records.store, settings: &self.settings, pacer: &self.records.pacer, run, now: began };
         let outcome = match check {
             Check::LastStatus => status::compare(&work, &mut record).await,
             Check::Hours => hours::compare(&work, self.records.clock.new_id(), &mut record).await,
@@ -143,14 +146,15 @@ impl Reconciliation {
 struct Work<'a> {
     store: &'a Store,
     settings: &'a ReconciliationSettings,
+    pacer: &'a Pacer,
     run: &'a Run,
     now: Timestamp,
 }
 
 impl Work<'_> {
-    /// Lets others have the database for a while. `false`: this node may not go on.
-    async fn pause(&self) -> bool {
-        tokio::time::sleep(self.settings.pause).await;
+    /// Lets others have the database for a while, behind a piece of so many rows that began then. `false`: this node may not go on.
+    async fn pause(&self, began: Instant, rows: usize) -> bool {
+        self.pacer.rest_at_least(self.settings.pause, began.elapsed(), rows as u64).await;
         self.run.may_go_on()
     }
 }

@@ -2,6 +2,7 @@
 
 use domain::reconciliation::{ReconciliationRun, Window};
 use store::StoreError;
+use tokio::time::Instant;
 
 use super::Work;
 
@@ -10,19 +11,21 @@ pub(super) async fn compare(work: &Work<'_>, record: &mut ReconciliationRun) -> 
     let window = Window::at(work.now);
     let mut after = None;
     loop {
+        let began = Instant::now();
         let mut chunk = work.store.compare_status(after, work.settings.chunk_devices, window).await?;
-        record.checked += chunk.devices as u64;
+        let devices = chunk.devices;
+        record.checked += devices as u64;
         if !chunk.drifts.is_empty() {
             let healed = work.store.heal_status(&mut chunk.drifts, window, work.now).await;
             // What was found is told, whether or not it could be mended.
             chunk.drifts.into_iter().for_each(|found| record.note(found.drift));
             healed?;
         }
-        if (chunk.devices as i64) < work.settings.chunk_devices {
+        if (devices as i64) < work.settings.chunk_devices {
             return Ok(true);
         }
         after = chunk.last;
-        if !work.pause().await {
+        if !work.pause(began, devices).await {
             return Ok(false);
         }
     }
