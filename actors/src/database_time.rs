@@ -24,6 +24,16 @@ pub async fn correct(store: &Store, clock: &Clock) -> Result<(), StoreError> {
     correct_and_compare(store, clock).await.map(drop)
 }
 
+/// How far the machine's own clock is certainly ahead of the database's; negative: behind.
+///
+/// # Errors
+/// The database is unavailable.
+pub async fn machine_offset(store: &Store, clock: &Clock) -> Result<TimeDelta, StoreError> {
+    let Corrected { machine_offset: offset, measured } = correct_and_compare(store, clock).await?;
+    let certain = (offset.abs() - measured.uncertainty()).max(TimeDelta::zero());
+    Ok(if offset < TimeDelta::zero() { -certain } else { certain })
+}
+
 /// The same, and compares the machine's clock.
 pub(crate) async fn correct_and_compare(store: &Store, clock: &Clock) -> Result<Corrected, StoreError> {
     let mut best: Option<Corrected> = None;

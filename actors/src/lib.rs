@@ -33,6 +33,7 @@ mod local_node;
 pub mod messages;
 pub mod metrics;
 pub mod ownership;
+mod pace;
 pub mod partition;
 pub mod placement;
 pub mod reconcile;

@@ -18,10 +18,12 @@ use domain::{DeviceId, NodeId, ServiceError};
 use link::Links;
 use link::cluster_view::ClusterView;
 use link::messages::{DeviceReply, DeviceRequest, ForwardedHeartbeat, HeartbeatAck, HeartbeatOutcome, SignedCommand, SocketRef};
+use link::trace::{self, TARGET};
 use ractor::ActorRef;
 use store::{HeartbeatRow, Store};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument;
 
 use crate::device::DeviceMsg;
 use crate::messages::DeviceCredentials;
@@ -239,8 +241,10 @@ impl DeviceRouter {
             let (owner, round) = match (self.route(shard_of(credentials.device_id)), &self.0.links) {
                 (Route::Here, _) => (Arc::clone(&self.0.name), self.store_here(credentials, socket, items).await),
                 (Route::Peer(node, name), Some(links)) => {
-                    let items = items.map(|item| forwarded(credentials, socket, item)).collect();
-                    let round = links.forward(node, items, self.patience_with_peers(until)).await;
+                    let span = tracing::trace_span!(target: TARGET, "heartbeat.forward", otel.kind = "client", peer = &*name);
+                    let trace = span.in_scope(trace::current);
+                    let items = items.map(|item| forwarded(credentials, socket, item, trace.clone())).collect();
+                    let round = links.forward(node, items, self.patience_with_peers(until)).instrument(span).await;
                     (name, round.into_iter().map(|answer| answer.map_err(ServiceError::from)).collect())
                 }
                 _ => (Arc::clone(&self.0.name), open.iter().map(|_| Err(ServiceError::NotOwner)).collect()),
@@ -350,12 +354,18 @@ impl DeviceRouter {
     }
 }
 
-fn forwarded(credentials: DeviceCredentials, socket: Option<SocketRef>, item: &IncomingHeartbeat) -> ForwardedHeartbeat {
+fn forwarded(
+    credentials: DeviceCredentials,
+    socket: Option<SocketRef>,
+    item: &IncomingHeartbeat,
+    trace: Option<String>,
+) -> ForwardedHeartbeat {
     ForwardedHeartbeat {
         device: credentials.device_id,
         status: Arc::clone(&item.status),
         generation: credentials.generation,
         fcm_token: item.fcm_token.clone(),
         socket,
+        trace,
     }
 }

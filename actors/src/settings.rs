@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use domain::command::DispatchPolicy;
 use domain::device::DevicePolicy;
+use domain::pace::Pace;
 use domain::partition::PartitionSettings;
 
 pub use crate::agent_updates::AgentUpdateSettings;
@@ -35,6 +36,8 @@ pub struct Settings {
     pub partition_interval: Duration,
     /// How long heartbeats are kept in the database.
     pub partition: PartitionSettings,
+    /// Pace of work that goes through many rows: archiving, reconciling.
+    pub pace: Pace,
     /// Archives.
     pub archive: archive::ArchiveSettings,
     /// Offset of this node's clock from the database's beyond which a warning is logged.
@@ -76,6 +79,7 @@ impl Settings {
             partition: self.partition,
             offline_after_s: i32::try_from(self.device.offline_after.num_seconds()).unwrap_or(i32::MAX),
             chunk_rows: self.archive.chunk_rows,
+            pace: self.pace,
             lock_max: self.reconcile.run_timeout,
         }
     }

@@ -83,6 +83,9 @@ pub enum ArchiveError {
         /// Cause.
         cause: io::Error,
     },
+    /// The store cannot be opened: its folder cannot be made, for one.
+    #[error(transparent)]
+    NotOpened(Invalid),
     /// The rows cannot be archived.
     #[error(transparent)]
     Rows(#[from] Invalid),
@@ -100,7 +103,7 @@ impl ArchiveError {
     /// Whether a later attempt may succeed without anybody's help.
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Store { .. } | Self::TimedOut { .. } | Self::Disk { .. } => true,
+            Self::Store { .. } | Self::TimedOut { .. } | Self::Disk { .. } | Self::NotOpened(_) => true,
             Self::Database(cause) => cause.is_outage(),
             _ => false,
         }

@@ -13,6 +13,7 @@ mod bucket;
 mod digest;
 mod error;
 mod file;
+mod low_priority;
 mod manifest;
 mod name;
 mod settings;

@@ -42,7 +42,7 @@ impl ArchiveSettings {
             options: vec![],
             scratch_dir: folder.join("archive-scratch"),
             row_group_rows: 131_072,
-            chunk_rows: 8192,
+            chunk_rows: 1024,
             timeout: Duration::from_secs(60),
             read_bytes_max: 256 << 20,
             read_timeout: Duration::from_secs(10),

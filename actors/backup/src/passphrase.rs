@@ -1,7 +1,7 @@
 //! The passphrase of backups.
 
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -39,8 +39,8 @@ pub fn check_passphrase(passphrase: &SecretString) -> Result<(), BackupError> {
 /// The file cannot be read, is open to others, or its line does not do.
 pub fn read_passphrase_file(path: &Path) -> Result<SecretString, BackupError> {
     let file = std::fs::File::open(path).map_err(BackupError::at(path))?;
-    let mode = file.metadata().map_err(BackupError::at(path))?.permissions().mode();
-    if mode & 0o077 != 0 {
+    let metadata = file.metadata().map_err(BackupError::at(path))?;
+    if domain::secret_file::is_open_to_others(metadata.mode(), metadata.uid()) {
         return Err(BackupError::Refused(format!("{} is open to other users: chmod 600 it", path.display())));
     }
     let mut text = String::new();
@@ -52,6 +52,8 @@ pub fn read_passphrase_file(path: &Path) -> Result<SecretString, BackupError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -72,7 +74,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "correct horse battery\nnot this\n").unwrap();
         assert_eq!(read_passphrase_file(file.path()).unwrap().expose_secret(), "correct horse battery");
-        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o640)).unwrap();
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(read_passphrase_file(file.path()).unwrap_err().to_string().contains("chmod 600"));
     }
 }

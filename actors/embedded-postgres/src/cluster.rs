@@ -204,11 +204,8 @@ impl Cluster {
                 let _ = tokio::fs::remove_dir(socket_dir).await;
                 return Ok(());
             }
-            tracing::warn!(
-                mode,
-                error = %finished.error("pg_ctl stop", String::new()),
-                "PostgreSQL did not stop"
-            );
+            let cause = finished.error("pg_ctl stop", String::new());
+            tracing::warn!(event = "database.not_stopped", mode, %cause);
         }
         let what = format!("PostgreSQL in {} to stop", self.paths.base().display());
         let deadline = Deadline::after(timeout + IMMEDIATE_STOP_TIMEOUT);
@@ -227,7 +224,7 @@ impl Cluster {
 
     async fn remove_pid_file(&self) -> Result<(), EmbeddedError> {
         let file = self.paths.data().join("postmaster.pid");
-        tracing::warn!(file = %file.display(), "removing the leftover of a crash");
+        tracing::warn!(event = "database.leftover_removed", file = %file.display(), cause = "a crash");
         blocking(move || remove_file(&file)).await
     }
 
@@ -235,7 +232,7 @@ impl Cluster {
     pub(super) async fn rotate_log(&self) {
         let paths = self.paths.clone();
         if let Err(error) = blocking(move || rotate_log(&paths, LOG_LIMIT_BYTES)).await {
-            tracing::warn!(%error, "cannot cut PostgreSQL's log");
+            tracing::warn!(event = "database.log_not_cut", cause = %error);
         }
     }
 
@@ -269,7 +266,7 @@ fn new_init_dir(paths: &ServerPaths) -> Result<Option<String>, EmbeddedError> {
         number = number.max(left.saturating_add(1));
         if let Err(error) = std::fs::remove_dir_all(entry.path()) {
             let folder = entry.path();
-            tracing::warn!(%error, folder = %folder.display(), "cannot remove a half-made cluster");
+            tracing::warn!(event = "database.half_made_not_removed", folder = %folder.display(), cause = %error);
         }
     }
     let data = paths.data();

@@ -144,10 +144,11 @@ pub(super) async fn prepare(data_dir: &Path, clusters_root: &Path) -> Result<Ser
         (None, Some(user)) if !can_enter(user, &data_dir).await? => {
             let base = clusters_root.join(&hash);
             tracing::warn!(
+                event = "database.kept_elsewhere",
                 user = user.name,
                 data_dir = %data_dir.display(),
                 cluster = %base.display(),
-                "PostgreSQL's user cannot enter the data folder; its cluster is kept elsewhere"
+                cause = "PostgreSQL's user cannot enter the data folder"
             );
             blocking(move || make_elsewhere(&base, &link)).await?
         }

@@ -33,3 +33,4 @@ pub use seal::{SealError, SecretFields};
 pub use sender::start;
 pub use settings::{MailServer, MailTls, NotifySettings};
 pub use setup_error::NotifySetupError;
+pub use smtp::greet_mail_server;

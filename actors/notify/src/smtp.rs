@@ -105,11 +105,7 @@ impl Mailer {
     async fn converse(&self, server: &MailServer, mail: &Mail, number: u32) -> Result<Attempt, Failed> {
         let from: Address = server.from.parse().map_err(|_| Failed::Message(format!("{:?} is not an address of mail", server.from)))?;
         let bytes = formatted(&from, mail).map_err(Failed::Message)?;
-        let mut connection = self.connect(server).await?;
-        if let Some((user, password)) = &server.credentials {
-            let credentials = Credentials::new(user.clone(), password.expose_secret().to_owned());
-            connection.auth(&[Mechanism::Plain, Mechanism::Login], &credentials).await?;
-        }
+        let mut connection = self.signed_in(server).await?;
         connection.command(MailFrom::new(Some(from), vec![])).await?;
         let (mut accepted, mut later, mut refused) = (0, None, Vec::new());
         for recipient in &mail.to {
@@ -145,6 +141,30 @@ impl Mailer {
         Ok(Attempt::new(AttemptOutcome::Delivered, &answer))
     }
 
+    /// Greets a server, encrypts, signs in and says goodbye: everything but a message.
+    pub(crate) async fn greet(&self, server: &MailServer) -> Result<(), String> {
+        let greeting = async {
+            let mut connection = self.signed_in(server).await?;
+            let _ = tokio::time::timeout(QUIT_TIMEOUT, connection.quit()).await;
+            Ok::<_, Failed>(())
+        };
+        match tokio::time::timeout(self.timeout, greeting).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(failed)) => Err(judged(failed).answer),
+            Err(_) => Err("the mail server did not answer in time".to_owned()),
+        }
+    }
+
+    /// A connection on which messages are taken.
+    async fn signed_in(&self, server: &MailServer) -> Result<AsyncSmtpConnection, Failed> {
+        let mut connection = self.connect(server).await?;
+        if let Some((user, password)) = &server.credentials {
+            let credentials = Credentials::new(user.clone(), password.expose_secret().to_owned());
+            connection.auth(&[Mechanism::Plain, Mechanism::Login], &credentials).await?;
+        }
+        Ok(connection)
+    }
+
     async fn connect(&self, server: &MailServer) -> Result<AsyncSmtpConnection, Failed> {
         let targets = if server.trusted { Targets { allow_private: true } } else { self.targets };
         let addresses = targets.look_up(&server.host, server.port).await.map_err(Failed::Target)?;
@@ -169,6 +189,18 @@ impl Mailer {
         }
         Ok(connection)
     }
+}
+
+/// Greets the mail server of the settings, encrypts and signs in, and sends nothing; `None`: there is none.
+///
+/// # Errors
+/// The server's or the network's words.
+pub async fn greet_mail_server(settings: &NotifySettings) -> Option<Result<(), String>> {
+    let server = settings.mail_server.as_ref()?;
+    Some(match Mailer::new(settings) {
+        Ok(mailer) => mailer.greet(server).await,
+        Err(error) => Err(error.to_string()),
+    })
 }
 
 /// The bytes of a mail.

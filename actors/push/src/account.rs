@@ -3,7 +3,7 @@
 //! <https://cloud.google.com/iam/docs/keys-create-delete> shows the file.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use domain::Timestamp;
@@ -52,7 +52,7 @@ impl ServiceAccount {
         if !metadata.is_file() || metadata.len() > FILE_MAX_BYTES {
             return Err(unreadable(std::io::Error::other("not a file of at most 64 KiB")));
         }
-        if metadata.permissions().mode() & 0o077 != 0 {
+        if domain::secret_file::is_open_to_others(metadata.mode(), metadata.uid()) {
             return Err(PushSetupError::Open { file: file.to_owned() });
         }
         Self::parse(file, &fs::read(file).map_err(unreadable)?)
@@ -106,6 +106,8 @@ impl ServiceAccount {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use jsonwebtoken::{DecodingKey, Validation};
     use serde_json::json;
@@ -171,7 +173,7 @@ pub(super) mod tests {
     fn a_file_that_others_can_read_is_refused() {
         let path = std::env::temp_dir().join(format!("nexmdm-account-{}.json", std::process::id()));
         fs::write(&path, file("https://oauth2.example/token").0.to_string()).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(ServiceAccount::read(&path).err().unwrap().to_string().contains("chmod 600"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(ServiceAccount::read(&path).map(|account| account.project_id).unwrap(), "kiosks-1");

@@ -97,6 +97,11 @@ impl FcmClient {
         Ok(Self { clock, http, url, tokens })
     }
 
+    /// Fetches an access token.
+    pub(super) async fn check_token(&self) -> Result<(), TokenError> {
+        self.tokens.get().await.map(drop)
+    }
+
     /// Sends a message that is to live this much longer. A refused access token is replaced once.
     pub(super) async fn send(&self, message: &PushMessage, ttl_s: u32) -> SendResult {
         let android = Android { priority: "HIGH", ttl: format!("{ttl_s}s"), collapse_key: message.collapse_key };

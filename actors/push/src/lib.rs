@@ -9,6 +9,7 @@
 //! Answers and waits are judged in [`domain::push`].
 
 mod account;
+mod check;
 mod fcm;
 mod health;
 mod http_answer;
@@ -31,6 +32,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use self::account::ServiceAccount;
+pub use self::check::{AccountError, check_account};
 use self::fcm::FcmClient;
 use self::sender::{Completion, Job, Shared};
 pub use self::settings::{FcmSettings, UnifiedPushSettings};

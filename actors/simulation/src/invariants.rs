@@ -66,7 +66,7 @@ async fn stored_heartbeats(cluster: &Cluster, table: &str) -> Vec<(DeviceId, i64
 /// P1: what was acknowledged is stored once, the newest of a bucket stands, and the newest status is not older.
 async fn stored(cluster: &Cluster, records: &Records) {
     let mut buckets: HashMap<(DeviceId, i64), Vec<i64>> = HashMap::new();
-    for (device, bucket_s, seq) in stored_heartbeats(cluster, "heartbeats").await {
+    for (device, bucket_s, seq) in stored_heartbeats(cluster, "heartbeats_unpacked").await {
         buckets.entry((device, bucket_s)).or_default().push(seq);
     }
     let newest: HashMap<DeviceId, (i64, i64)> = stored_heartbeats(cluster, "device_last_status")

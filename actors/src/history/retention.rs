@@ -63,6 +63,8 @@ enum Kind {
     AgentUpdates,
     FleetSamples,
     EnrollTokens,
+    /// What narrow heartbeats name by a number.
+    HeartbeatSessions,
     DeletedApks,
     /// Aggregated days that have neither hours nor heartbeats any more.
     Days,
@@ -110,6 +112,7 @@ impl Retention {
             Kind::AgentUpdates => store.purge_agent_updates(now - periods.update_counters, now - periods.update_outcomes, max).await,
             Kind::FleetSamples => store.purge_fleet_samples(now - periods.hours, max).await,
             Kind::EnrollTokens => store.purge_enroll_tokens(now - periods.enroll_tokens, max).await,
+            Kind::HeartbeatSessions => store.purge_heartbeat_sessions(now, max).await,
             Kind::DeletedApks => store.purge_deleted_apks(now - periods.deployments, max).await,
             Kind::Days => store.purge_history_days(now - periods.hours, max).await,
             Kind::NodeHealth => store.purge_node_health(now - NODE_HEALTH_KEPT, max).await,

@@ -40,6 +40,8 @@ pub struct ClusterOptions {
     pub lock_identity: String,
     /// Digest of the shared keys.
     pub key_fingerprint: Vec<u8>,
+    /// Digest of the master key alone.
+    pub master_digest: Vec<u8>,
     /// Time to live of a lease.
     pub lease_ttl: Duration,
     /// Interval of renewals.
@@ -64,8 +66,17 @@ pub enum JoinError {
         found: String,
     },
     /// The node's keys are not the cluster's.
-    #[error("the keys of this node are not those of the cluster: give it the same secrets.master_key, jwt_key and cluster_key")]
+    #[error(
+        "the keys of this node are not those of the cluster: give it the same secrets.master_key, jwt_key and cluster_key, or a database of its \
+         own; keys that were replaced are made known by `nexmdm cluster rekey`"
+    )]
     OtherKeys,
+    /// Two clusters share the database.
+    #[error(
+        "this database is that of another cluster: its devices have keys of another secrets.master_key than that of this node; give this cluster a \
+         database of its own, or this node the keys of that one"
+    )]
+    OtherMasterKey,
     /// Another live node has this name.
     #[error("another live node, at {cluster_addr}, has the name {name:?}: set cluster.node_name")]
     NameTaken {
@@ -122,8 +133,10 @@ impl Membership {
             return Err(JoinError::OtherCluster { given: options.cluster, found });
         }
         if fingerprint != options.key_fingerprint {
-            return Err(JoinError::OtherKeys);
+            let is_other = store.master_digest().await?.is_some_and(|known| known != options.master_digest);
+            return Err(if is_other { JoinError::OtherMasterKey } else { JoinError::OtherKeys });
         }
+        store.keep_master_digest(&options.master_digest).await?;
         let nodes = store.cluster_nodes().await?;
         let mute = |row: &&Node| row.state.is_live() && row.lease_left_ms > 0 && negotiated(options.protocol_max, row.protocols).is_none();
         if let Some(row) = nodes.iter().find(mute) {

@@ -136,7 +136,7 @@ impl Reconciler {
         Self { scope: Scope::Cluster(shard), locks: true, ..Self::per_node(name, interval, work) }
     }
 
-    /// Needs no lock: its statements compare the epoch themselves.
+    /// Needs no lock of its name: its statements compare the epoch themselves, or it takes a lock that others take as well.
     pub(crate) fn fenced_by_epoch(self) -> Self {
         Self { locks: false, ..self }
     }

@@ -22,6 +22,7 @@ use crate::digest;
 use crate::event_subscriptions;
 use crate::history::{self, RetentionPeriods};
 use crate::housekeeping;
+use crate::pace::Pacer;
 use crate::partition;
 use crate::reconcile::Reconciler;
 use crate::reconciliation::{self, Records};
@@ -50,7 +51,8 @@ pub(super) async fn start_reconcilers(
     reconcilers.extend(partition::reconcilers(store, partitions, &core.metrics, settings.partition_interval));
     let interval = settings.history.interval;
     reconcilers.extend(history::reconcilers(store, &core.view, caught_up, settings.device, interval, periods(settings)));
-    let records = Records { clock: core.clock.clone(), store: store.clone(), metrics: core.metrics.clone() };
+    let pacer = Pacer::new(settings.pace, Some(core.metrics.write_times.clone()));
+    let records = Records { clock: core.clock.clone(), store: store.clone(), metrics: core.metrics.clone(), pacer };
     reconcilers.push(reconciliation::reconciler(records.clone(), settings.reconciliation));
     reconcilers.push(command_queues::reconciler(
         records,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sqlx::postgres::PgConnectOptions;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, split};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -26,6 +26,8 @@ struct State {
     silent_below: u64,
     /// New ones are silent as well.
     all: bool,
+    /// Words of a client behind which its connection is silent.
+    words: Option<&'static str>,
 }
 
 impl SilentProxy {
@@ -59,6 +61,11 @@ impl SilentProxy {
         self.state.send_modify(|state| (state.silent_below, state.all) = (state.accepted, false));
     }
 
+    /// Silences a connection for good once its client has said these words, which still pass: as a client that freezes there.
+    pub fn freeze_after(&self, words: &'static str) {
+        self.state.send_modify(|state| state.words = Some(words));
+    }
+
     /// Silent connections that the client has not closed.
     pub fn silent_connections(&self) -> usize {
         self.silent.load(Ordering::Acquire)
@@ -81,47 +88,84 @@ async fn accept(listener: TcpListener, target: PgConnectOptions, state: watch::S
             (number, all) = (state.accepted, state.all);
             state.accepted += 1;
         });
-        let (target, mut watched, silent) = (target.clone(), state.subscribe(), Arc::clone(&silent));
+        let (target, mut watched, words, silent) = (target.clone(), state.subscribe(), state.subscribe(), Arc::clone(&silent));
         connections.spawn(async move {
             let falls_silent = async {
                 if !all {
                     let _ = watched.wait_for(|state| number < state.silent_below).await;
                 }
             };
-            pass(client, &target, falls_silent, &silent).await;
+            pass(client, &target, falls_silent, &words, &silent).await;
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn pass(client: TcpStream, target: &PgConnectOptions, falls_silent: impl Future<Output = ()>, silent: &AtomicUsize) {
+async fn pass(
+    client: TcpStream,
+    target: &PgConnectOptions,
+    falls_silent: impl Future<Output = ()>,
+    words: &watch::Receiver<State>,
+    silent: &AtomicUsize,
+) {
     let directory =
         target.get_socket().cloned().or_else(|| target.get_host().starts_with('/').then(|| Path::new(target.get_host()).into()));
     match directory {
         Some(directory) => {
             let server = UnixStream::connect(directory.join(format!(".s.PGSQL.{}", target.get_port()))).await;
-            pass_to(client, server, falls_silent, silent).await;
+            pass_to(client, server, falls_silent, words, silent).await;
         }
         None => {
             let server = TcpStream::connect((target.get_host(), target.get_port())).await;
-            pass_to(client, server, falls_silent, silent).await;
+            pass_to(client, server, falls_silent, words, silent).await;
         }
     }
 }
 
-async fn pass_to<S>(mut client: TcpStream, server: std::io::Result<S>, falls_silent: impl Future<Output = ()>, silent: &AtomicUsize)
-where
+async fn pass_to<S>(
+    mut client: TcpStream,
+    server: std::io::Result<S>,
+    falls_silent: impl Future<Output = ()>,
+    words: &watch::Receiver<State>,
+    silent: &AtomicUsize,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Ok(mut server) = server else { return };
-    tokio::select! {
-        biased;
-        () = falls_silent => {}
-        _ = copy_bidirectional(&mut client, &mut server) => return,
+    let Ok(server) = server else { return };
+    // Both halves live as long as this: the server's side stays open.
+    let (mut from_server, mut to_server) = split(server);
+    {
+        let (mut from_client, mut to_client) = client.split();
+        tokio::select! {
+            biased;
+            () = falls_silent => {}
+            freezes = pass_until(&mut from_client, &mut to_server, words) => {
+                if !freezes {
+                    return;
+                }
+            }
+            _ = copy(&mut from_server, &mut to_client) => return,
+        }
     }
     silent.fetch_add(1, Ordering::AcqRel);
-    // What the client still says is taken and goes nowhere; the server's side stays open.
+    // What the client still says is taken and goes nowhere.
     let mut taken = [0; 4096];
     while client.read(&mut taken).await.is_ok_and(|read| read > 0) {}
     silent.fetch_sub(1, Ordering::AcqRel);
+}
+
+/// Passes on what the client says, until it ends, or has said the words behind which it freezes: `true`.
+async fn pass_until(client: &mut (impl AsyncRead + Unpin), server: &mut (impl AsyncWrite + Unpin), state: &watch::Receiver<State>) -> bool {
+    // A message of the tests fits.
+    let mut said = vec![0; 64 * 1024];
+    loop {
+        let Ok(count @ 1..) = client.read(&mut said).await else { return false };
+        if server.write_all(&said[..count]).await.is_err() || server.flush().await.is_err() {
+            return false;
+        }
+        let words = state.borrow().words;
+        if words.is_some_and(|words| said[..count].windows(words.len()).any(|part| part == words.as_bytes())) {
+            return true;
+        }
+    }
 }

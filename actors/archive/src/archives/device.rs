@@ -77,7 +77,15 @@ pub struct ReadBudget {
 }
 
 impl ReadBudget {
-    fn spend(&self, bytes: u64) -> Result<(), ArchiveError> {
+    /// A part of the reading, as long as there is time.
+    ///
+    /// # Errors
+    /// The time is over, or the part fails.
+    pub async fn within<T>(&self, part: impl Future<Output = Result<T, ArchiveError>>) -> Result<T, ArchiveError> {
+        tokio::time::timeout_at(self.until, part).await.map_err(|_| ArchiveError::TooSlow { timeout: self.timeout })?
+    }
+
+    pub(super) fn spend(&self, bytes: u64) -> Result<(), ArchiveError> {
         let spent = self.spent.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         if spent > self.bytes_max { Err(ArchiveError::TooManyBytes { max: self.bytes_max }) } else { Ok(()) }
     }
@@ -147,7 +155,7 @@ impl Archives {
         let key = name.file_key();
         budget.spend(manifest.footer.bytes)?;
         let range = manifest.bytes - manifest.footer.bytes..manifest.bytes;
-        let (end, tag) = self.inner.bucket.range(&key, range.clone(), None).await?;
+        let (end, tag) = self.inner.bucket()?.range(&key, range.clone(), None).await?;
         let (file, table) = (key.clone(), name.table().to_owned());
         let read = move || read_footer(&table, &manifest, end, range.start, tag).map_err(|problem| ArchiveError::damaged(&file, problem));
         joined(&key, tokio::task::spawn_blocking(read)).await
@@ -169,7 +177,7 @@ impl Inner {
         budget.spend(ranges.iter().map(|range| range.end - range.start).sum())?;
         let parts = stream::iter(ranges).map(|range| {
             let (start, key) = (range.start, &key);
-            async move { Ok::<_, ArchiveError>((start, self.bucket.range(key, range, footer.tag.clone()).await?.0)) }
+            async move { Ok::<_, ArchiveError>((start, self.bucket()?.range(key, range, footer.tag.clone()).await?.0)) }
         });
         let parts: Vec<_> = parts.buffered(PARTS_AHEAD).try_collect().await?;
         let (footer, file) = (Arc::clone(footer), key.clone());

@@ -7,15 +7,16 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use domain::{Invalid, Timestamp};
 use moka::sync::Cache;
 use objects::Objects;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use crate::bucket::Bucket;
 use crate::manifest::Manifest;
-use crate::{ArchiveError, ArchiveName, ArchiveSettings};
+use crate::{ArchiveError, ArchiveName, ArchiveSettings, low_priority};
 
 pub use device::{DeviceDay, ReadBudget};
 pub use read::ArchiveRows;
@@ -49,9 +50,12 @@ pub struct Archives {
 }
 
 struct Inner {
-    bucket: Bucket,
+    /// The store, once it was opened.
+    bucket: OnceLock<Bucket>,
     settings: ArchiveSettings,
     footers: Cache<ArchiveName, Arc<CachedFooter>>,
+    /// Turns of reads that people wait for.
+    reads: Semaphore,
 }
 
 impl std::fmt::Debug for Archives {
@@ -61,28 +65,45 @@ impl std::fmt::Debug for Archives {
 }
 
 impl Archives {
-    /// The archives of the store that the settings name.
+    /// The archives of the store that the settings name. It is opened, and its folder made, when it is first used: heartbeats need none, and a folder
+    /// that cannot be made, as on a disk that is not mounted, ends no start.
     ///
     /// # Errors
-    /// Names the setting.
+    /// Names the setting, where its URL does not read.
     pub fn open(settings: ArchiveSettings) -> Result<Self, Invalid> {
-        let objects = settings.location().open()?;
-        Self::over(objects, settings)
+        if !settings.location().is_folder() {
+            settings.check()?;
+        }
+        Ok(Self::with(OnceLock::new(), settings))
     }
 
     /// The archives of an open store.
-    ///
-    /// # Errors
-    /// The folder for files that are being written cannot be made.
-    pub fn over(objects: Objects, settings: ArchiveSettings) -> Result<Self, Invalid> {
-        let scratch = &settings.scratch_dir;
-        std::fs::create_dir_all(scratch).map_err(|cause| Invalid::new("archive.scratch_dir", format!("{}: {cause}", scratch.display())))?;
+    pub fn over(objects: Objects, settings: ArchiveSettings) -> Self {
+        let bucket = Bucket::new(objects, settings.timeout);
+        Self::with(OnceLock::from(bucket), settings)
+    }
+
+    fn with(bucket: OnceLock<Bucket>, settings: ArchiveSettings) -> Self {
         let footers = Cache::builder()
             .max_capacity(settings.footer_cache_bytes)
             .weigher(|_, footer: &Arc<CachedFooter>| u32::try_from(footer.memory_bytes()).unwrap_or(u32::MAX))
             .build();
-        let bucket = Bucket::new(objects, settings.timeout);
-        Ok(Self { inner: Arc::new(Inner { bucket, settings, footers }) })
+        let reads = Semaphore::new(settings.reads_max);
+        Self { inner: Arc::new(Inner { bucket, settings, footers, reads }) }
+    }
+
+    /// Why the store cannot be opened, or the folder for files that are being written cannot be made; `None`: they can. It says nothing about whether
+    /// the store answers.
+    pub fn problem(&self) -> Option<String> {
+        let opened = self.inner.bucket().map(drop).and_then(|()| self.inner.make_scratch_dir());
+        opened.err().map(|error| error.to_string())
+    }
+
+    /// A turn at a read that somebody waits for, of which `reads_max` are under way at a time. `None`: none came free for as long as a read may take.
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        let turn = tokio::time::timeout(self.inner.settings.read_timeout, self.inner.reads.acquire()).await;
+        // It is never closed.
+        turn.ok().and_then(Result::ok)
     }
 
     /// Where the archives are: a folder or a URL, without credentials.
@@ -101,7 +122,7 @@ impl Archives {
     /// The store fails, or what is there is no manifest.
     pub async fn manifest(&self, name: &ArchiveName) -> Result<Option<Manifest>, ArchiveError> {
         let key = name.manifest_key();
-        let Some(json) = self.inner.bucket.get(&key, MANIFEST_BYTES_MAX).await? else { return Ok(None) };
+        let Some(json) = self.inner.bucket()?.get(&key, MANIFEST_BYTES_MAX).await? else { return Ok(None) };
         let manifest = Manifest::read(&json).map_err(|problem| ArchiveError::damaged(&key, problem))?;
         if manifest.file != name.file_key() {
             return Err(ArchiveError::damaged(&key, format!("is the manifest of {}", manifest.file)));
@@ -114,7 +135,7 @@ impl Archives {
     /// # Errors
     /// The store fails.
     pub async fn list(&self, table: &str) -> Result<Vec<Listed>, ArchiveError> {
-        let files = self.inner.bucket.list(table, FILES_MAX).await?;
+        let files = self.inner.bucket()?.list(table, FILES_MAX).await?;
         let sizes: BTreeMap<_, _> = files.iter().map(|file| (file.location.as_ref(), file.size)).collect();
         let listed = files.iter().filter_map(|file| {
             let name = ArchiveName::of_manifest(&file.location)?;
@@ -130,8 +151,8 @@ impl Archives {
     /// The store fails; the file may be left without a manifest.
     pub async fn delete(&self, name: &ArchiveName) -> Result<(), ArchiveError> {
         self.inner.footers.invalidate(name);
-        self.inner.bucket.delete(&name.manifest_key()).await?;
-        self.inner.bucket.delete(&name.file_key()).await
+        self.inner.bucket()?.delete(&name.manifest_key()).await?;
+        self.inner.bucket()?.delete(&name.file_key()).await
     }
 
     /// Moves what is left of a damaged archive into the folder `damaged`, where nothing reads or removes it, the manifest first. Answers where it is.
@@ -140,7 +161,7 @@ impl Archives {
     /// The store fails; the file may be left without a manifest, which is no archive.
     pub async fn set_aside(&self, name: &ArchiveName) -> Result<String, ArchiveError> {
         self.inner.footers.invalidate(name);
-        let bucket = &self.inner.bucket;
+        let bucket = self.inner.bucket()?;
         let aside = Bucket::damaged(&name.to_string());
         for (from, to) in [(name.manifest_key(), format!("{aside}.json")), (name.file_key(), format!("{aside}.parquet"))] {
             if bucket.head(&from).await?.is_some() {
@@ -152,14 +173,43 @@ impl Archives {
 }
 
 impl Inner {
+    /// The store, opened by the first call.
+    fn bucket(&self) -> Result<&Bucket, ArchiveError> {
+        if let Some(bucket) = self.bucket.get() {
+            return Ok(bucket);
+        }
+        let objects = self.settings.location().open().map_err(ArchiveError::NotOpened)?;
+        Ok(self.bucket.get_or_init(|| Bucket::new(objects, self.settings.timeout)))
+    }
+
+    fn make_scratch_dir(&self) -> Result<(), ArchiveError> {
+        std::fs::create_dir_all(&self.settings.scratch_dir).map_err(|cause| self.disk(cause))
+    }
+
     /// A file without a name, which is gone when it is closed, however that happens.
     fn scratch(&self) -> Result<std::fs::File, ArchiveError> {
+        self.make_scratch_dir()?;
         tempfile::tempfile_in(&self.settings.scratch_dir).map_err(|cause| self.disk(cause))
     }
 
     fn disk(&self, cause: io::Error) -> ArchiveError {
         ArchiveError::Disk { folder: self.settings.scratch_dir.clone(), cause }
     }
+}
+
+impl Inner {
+    /// Starts a thread of low priority for work that takes as long as a file is large.
+    fn in_background<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ArchiveError> + Send + 'static,
+    ) -> Result<oneshot::Receiver<Result<T, ArchiveError>>, ArchiveError> {
+        low_priority::start(work).map_err(|cause| self.disk(cause))
+    }
+}
+
+/// What such a thread answers. One that panicked could not process the file.
+async fn answered<T>(key: &str, thread: oneshot::Receiver<Result<T, ArchiveError>>) -> Result<T, ArchiveError> {
+    thread.await.unwrap_or_else(|_| Err(ArchiveError::damaged(key, "cannot be processed: its thread ended without an answer")))
 }
 
 /// What a thread that was started for it answers. One that panicked could not read the file.

@@ -7,7 +7,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 
-use super::{Archives, Recorded};
+use super::{Archives, ReadBudget, Recorded};
 use crate::manifest::Manifest;
 use crate::{ArchiveError, ArchiveName};
 
@@ -25,6 +25,24 @@ pub struct ArchiveRows {
 }
 
 impl Archives {
+    /// The same as [`Self::rows`] on a budget: the file counts with all of its bytes, before it is fetched.
+    ///
+    /// # Errors
+    /// As there; or the budget does not reach.
+    pub async fn rows_within(
+        &self,
+        name: &ArchiveName,
+        recorded: Option<&Recorded>,
+        budget: &ReadBudget,
+    ) -> Result<ArchiveRows, ArchiveError> {
+        budget
+            .within(async {
+                budget.spend(self.manifest_as(name, recorded).await?.bytes)?;
+                self.rows(name, recorded).await
+            })
+            .await
+    }
+
     /// The rows of an archive. Before the first one the file was compared with its manifest, byte for byte, and that with what is recorded: a store may
     /// answer an earlier version, which lacks rows.
     ///
@@ -37,13 +55,15 @@ impl Archives {
         let file = self.inner.fetch(&key, &manifest, &|_| {}).await?;
         let (sender, received) = mpsc::channel(BATCHES_AHEAD);
         let (inner, columns) = (Arc::clone(&self.inner), Arc::clone(&schema));
-        tokio::task::spawn_blocking(move || {
+        // It says in the channel how it ended.
+        let _thread = self.inner.in_background(move || {
             let given_up = || ArchiveError::damaged(&key, "nobody reads on");
             let read = inner.each_batch(&key, &file, &columns, |batch| sender.blocking_send(Ok(batch)).map_err(|_| given_up()));
             if let Err(error) = read {
                 let _ = sender.blocking_send(Err(error));
             }
-        });
+            Ok(())
+        })?;
         let (file, wanted) = (name.file_key(), manifest.rows);
         let batches = stream::unfold(Some((received, 0)), move |state| {
             let file = file.clone();

@@ -12,7 +12,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::{Archives, BATCH_ROWS, Inner, joined};
+use super::{Archives, BATCH_ROWS, Inner, answered};
 use crate::digest::{RowsDigest, RowsHasher};
 use crate::file::{GroupReader, Sparse, foreign_columns, group_range};
 use crate::manifest::Manifest;
@@ -96,11 +96,11 @@ impl Archives {
         let (sender, mut counted) = mpsc::channel(PIECES_AHEAD);
         let schema = manifest.schema(table).map_err(|problem| ArchiveError::damaged(key, problem))?;
         let (inner, schema, name) = (Arc::clone(&self.inner), Arc::new(schema), key.to_owned());
-        let thread = tokio::task::spawn_blocking(move || inner.digest_of(&name, &file, &schema, &sender));
+        let thread = self.inner.in_background(move || inner.digest_of(&name, &file, &schema, &sender))?;
         while let Some(rows) = counted.recv().await {
             progress(at(manifest.bytes, rows));
         }
-        let found = joined(key, thread).await?;
+        let found = answered(key, thread).await?;
         match manifest.digest().difference(&found) {
             None => Ok(()),
             Some(difference) => Err(ArchiveError::damaged(key, difference)),
@@ -116,20 +116,20 @@ impl Inner {
         manifest: &Manifest,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<File, ArchiveError> {
-        let (meta, mut pieces) = self.bucket.pieces(key).await?;
+        let (meta, mut pieces) = self.bucket()?.pieces(key).await?;
         if meta.size != manifest.bytes {
             return Err(ArchiveError::damaged(key, format!("{} bytes instead of {}", meta.size, manifest.bytes)));
         }
         let (sender, mut received) = mpsc::channel::<Bytes>(PIECES_AHEAD);
         let (inner, parts) = (Arc::clone(self), PartHasher::new(manifest));
-        let thread = tokio::task::spawn_blocking(move || {
+        let thread = self.in_background(move || {
             let (mut file, mut parts) = (inner.scratch()?, parts);
             while let Some(piece) = received.blocking_recv() {
                 file.write_all(&piece).map_err(|cause| inner.disk(cause))?;
                 parts.add(&piece);
             }
             Ok((file, parts))
-        });
+        })?;
         let mut bytes = 0;
         while let Some(piece) = pieces.try_next().await? {
             bytes += piece.len() as u64;
@@ -142,7 +142,7 @@ impl Inner {
             progress(bytes);
         }
         drop(sender);
-        let (file, parts) = joined(key, thread).await?;
+        let (file, parts) = answered(key, thread).await?;
         if bytes != manifest.bytes {
             return Err(ArchiveError::damaged(key, format!("ends after {bytes} of {} bytes", manifest.bytes)));
         }

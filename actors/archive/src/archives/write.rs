@@ -10,7 +10,7 @@ use futures_util::{Stream, TryStreamExt};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
-use super::{Archives, FILES_MAX, Inner, joined};
+use super::{Archives, FILES_MAX, Inner, answered};
 use crate::bucket::{Bucket, from_file};
 use crate::file::{EncodeError, Encoded, FileWriter};
 use crate::manifest::{Manifest, ManifestColumn, PRODUCT, SCHEMA_VERSION};
@@ -68,7 +68,7 @@ impl Archives {
         {
             return Ok(Written::Exists(manifest));
         }
-        inner.bucket.sweep(now - LEFTOVER_AGE, FILES_MAX).await?;
+        inner.bucket()?.sweep(now - LEFTOVER_AGE, FILES_MAX).await?;
         let Encoded { file, bytes, sha256, row_groups, footer, rows } = inner.encode(name, schema, batches).await?;
         let manifest = Manifest {
             schema_version: SCHEMA_VERSION,
@@ -93,7 +93,7 @@ impl Archives {
         inner.footers.invalidate(name);
         if let Err(error) = placed {
             // What cannot be deleted now is deleted by a later write.
-            let _ = inner.bucket.delete(&incoming).await;
+            let _ = inner.bucket()?.delete(&incoming).await;
             return Err(error);
         }
         tracing::info!(event = "archive.written", file = manifest.file, rows = manifest.rows, bytes = manifest.bytes);
@@ -108,7 +108,7 @@ impl Archives {
         manifest: &Manifest,
         mode: WriteMode,
     ) -> Result<(), ArchiveError> {
-        let bucket = &self.inner.bucket;
+        let bucket = self.inner.bucket()?;
         let pieces = from_file(tokio::fs::File::from_std(file)).map_err(|cause| self.inner.disk(cause));
         bucket.upload(incoming, pieces).await?;
         match bucket.head(incoming).await? {
@@ -138,7 +138,7 @@ impl Inner {
     ) -> Result<Encoded, ArchiveError> {
         let (sender, mut received) = mpsc::channel::<RecordBatch>(BATCHES_AHEAD);
         let (inner, schema) = (Arc::clone(self), Arc::clone(schema));
-        let thread = tokio::task::spawn_blocking(move || {
+        let thread = self.in_background(move || {
             let mut encode = |file| {
                 let mut writer = FileWriter::new(file, &schema, inner.settings.row_group_rows)?;
                 // Where the sender is dropped because its rows failed, nobody waits for what was written.
@@ -151,7 +151,7 @@ impl Inner {
                 EncodeError::Rows(invalid) => ArchiveError::Rows(invalid),
                 EncodeError::Disk(cause) => inner.disk(cause),
             })
-        });
+        })?;
         let mut batches = std::pin::pin!(batches);
         while let Some(batch) = batches.try_next().await.map_err(Into::<ArchiveError>::into)? {
             if sender.send(batch).await.is_err() {
@@ -160,7 +160,7 @@ impl Inner {
             }
         }
         drop(sender);
-        let mut encoded = joined(&name.file_key(), thread).await?;
+        let mut encoded = answered(&name.file_key(), thread).await?;
         std::io::Seek::rewind(&mut encoded.file).map_err(|cause| self.disk(cause))?;
         Ok(encoded)
     }

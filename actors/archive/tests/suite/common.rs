@@ -37,7 +37,7 @@ pub(crate) fn device(number: u32) -> Uuid {
 pub(crate) fn archives(store: Arc<dyn ObjectStore>, folder: &Path, change: impl FnOnce(&mut ArchiveSettings)) -> Archives {
     let mut settings = ArchiveSettings::in_folder(folder);
     change(&mut settings);
-    Archives::over(Objects { store, folder: None }, settings).unwrap()
+    Archives::over(Objects { store, folder: None }, settings)
 }
 
 /// Heartbeats of devices from `first` on, every ten seconds.

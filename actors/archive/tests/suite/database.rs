@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use archive::{ArchiveError, RowsDigest, WriteMode, rows_digest};
+use domain::DeviceId;
 use domain::archive::heartbeats;
+use domain::heartbeat::{Heartbeat, Telemetry, Transport};
 use futures_util::TryStreamExt;
 use serde_json::Map;
+use store::{HeartbeatRow, NarrowRows};
 use test_database::TestDatabase;
 
 use crate::common::{archives, at, day, name, verify};
@@ -117,4 +120,61 @@ async fn a_table_that_is_gone_is_an_error_and_nothing_is_stored() {
     let told = archives.write(&name(), &heartbeats(), rows, WriteMode::Create, Map::new(), at(0)).await.unwrap_err();
     assert!(matches!(told, ArchiveError::Database(_)), "{told}");
     assert_eq!(store.keys().await, Vec::<String>::new());
+}
+
+/// The same telemetry, written by nodes as narrow rows or, beside a node of the build before, as wide ones.
+#[tokio::test]
+async fn narrow_and_wide_rows_have_one_digest_and_restored_ones_as_well() {
+    let told = |n: i64| Telemetry {
+        battery_pct: Some((n % 101) as i16),
+        charging: (n % 3 > 0).then_some(n % 3 == 1),
+        battery_temperature_c: Some(if n % 10 == 0 { 30.05 } else { 30.1 }),
+        app_version: Some(format!("1.{}", n % 3)),
+        agent_version_code: Some(12),
+        uptime_s: Some(n * 1_000_000_000),
+        transport: (n % 4 > 0).then_some(Transport::Ethernet),
+        foreground_recent_s: Some(n as i32 * 1000),
+        queue_depth: Some(n as i32 % 2),
+        boot_id: (n % 5 > 0).then(|| "boot ä".to_owned()),
+        seq: Some(n),
+        ..Telemetry::default()
+    };
+    let rows = || -> Vec<HeartbeatRow> {
+        (0..400)
+            .map(|n| {
+                let id = DeviceId(crate::common::device(1 + n as u32 % 3));
+                let received = at(n * 10 + 3) + chrono::TimeDelta::microseconds(n * 7_777);
+                HeartbeatRow::new(id, Arc::new(Heartbeat::new(id, Some(at(n * 10)), told(n), received).into()), None, false)
+            })
+            .collect()
+    };
+    let mut digests = Vec::new();
+    for enabled in [true, false] {
+        let (db, folder) = (TestDatabase::new().await, tempfile::tempdir().unwrap());
+        db.store().ensure_partitions(&[day()]).await.unwrap();
+        for number in 1..4 {
+            let id = crate::common::device(number);
+            db.execute(&format!("INSERT INTO device (device_id, alias, enrolled_at) VALUES ('{id}', 'd{number}', now())")).await;
+        }
+        let store = db.store().clone().with_narrow_rows(NarrowRows { enabled, ..NarrowRows::default() });
+        store.write_heartbeats(&mut rows()).await.unwrap();
+        let narrow = db.value::<i64>(&format!("SELECT count(*) FROM {TABLE} WHERE received_at IS NULL")).await;
+        assert_eq!(narrow, if enabled { 400 } else { 0 });
+        digests.push(digest(&db, TABLE).await);
+
+        let archives = archives(Arc::new(FaultyStore::default()), folder.path(), |_| {});
+        let rows = db.store().partition_batches(TABLE, 100);
+        archives.write(&name(), &heartbeats(), rows, WriteMode::Create, Map::new(), at(99_999)).await.unwrap();
+        digests.push(verify(&archives, &name()).await.unwrap().digest());
+        db.execute("CREATE TABLE restored (LIKE heartbeats INCLUDING ALL)").await;
+        let mut batches = archives.rows(&name(), None).await.unwrap().batches;
+        while let Some(batch) = batches.try_next().await.unwrap() {
+            db.store().insert_batch("restored", &batch).await.unwrap();
+        }
+        digests.push(digest(&db, "restored").await);
+    }
+    for other in &digests[1..] {
+        assert_eq!(digests[0].difference(other), None);
+    }
+    assert_eq!(digests[0].rows, 400);
 }

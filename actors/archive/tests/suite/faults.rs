@@ -119,6 +119,11 @@ async fn a_disk_that_fails_is_told_by_its_folder() {
     stored(&archives, &name(), vec![rows_of(1, 2, 40)]).await;
     let scratch = archives.settings().scratch_dir.clone();
     std::fs::remove_dir(&scratch).unwrap();
+    // Made again where it is missing, and in the way of a file it cannot be.
+    verify(&archives, &name()).await.unwrap();
+    std::fs::remove_dir(&scratch).unwrap();
+    std::fs::write(&scratch, b"").unwrap();
+    assert!(archives.problem().is_some_and(|problem| problem.starts_with(scratch.to_str().unwrap())));
     for told in [
         verify(&archives, &name()).await.unwrap_err(),
         write(&archives, &name(), vec![rows_of(1, 2, 40)], WriteMode::Replace).await.unwrap_err(),
@@ -126,6 +131,25 @@ async fn a_disk_that_fails_is_told_by_its_folder() {
         assert!(matches!(told, ArchiveError::Disk { .. }) && told.is_outage() && !told.is_damage(), "{told}");
         assert!(told.to_string().starts_with(scratch.to_str().unwrap()), "{told}");
     }
+}
+
+#[tokio::test]
+async fn a_slow_store_is_waited_for_up_to_the_timeout_of_each_answer_and_then_keeps_what_it_had() {
+    let (store, folder) = new();
+    let patient = small(&store, &folder);
+    stored(&patient, &name(), vec![rows_of(1, 2, 40)]).await;
+    store.begin(Fault::Slow(Duration::from_millis(30)));
+    verify(&patient, &name()).await.unwrap();
+    let written = write(&patient, &name(), vec![rows_of(1, 3, 40)], WriteMode::Replace).await.unwrap();
+    assert_eq!(written.manifest().rows, 120);
+    let hasty = archives(Arc::clone(&store) as _, folder.path(), |settings| settings.timeout = Duration::from_millis(5));
+    for told in
+        [verify(&hasty, &name()).await.unwrap_err(), write(&hasty, &name(), vec![rows_of(1, 4, 40)], WriteMode::Replace).await.unwrap_err()]
+    {
+        assert!(matches!(told, ArchiveError::TimedOut { .. }) && told.is_outage() && !told.is_damage(), "{told}");
+    }
+    store.end();
+    assert_eq!(verify(&hasty, &name()).await.unwrap().rows, 120, "what was whole before");
 }
 
 #[tokio::test]
@@ -233,6 +257,23 @@ async fn a_damaged_archive_that_is_set_aside_is_in_nobodys_way() {
     archives.delete(&name()).await.unwrap();
     archives.set_aside(&name()).await.unwrap();
     assert_eq!(store.keys().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_is_told_when_it_is_used_and_used_once_it_can_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = archive::ArchiveSettings::in_folder(&folder.path().join("disk"));
+    std::fs::write(folder.path().join("disk"), b"").unwrap();
+    let archives = Archives::open(settings).unwrap();
+    let problem = archives.problem().unwrap();
+    assert!(problem.contains("archive.url"), "{problem}");
+    let told = write(&archives, &name(), vec![rows_of(1, 1, 4)], WriteMode::Create).await.unwrap_err();
+    assert!(told.is_outage() && !told.is_damage(), "{told}");
+    std::fs::remove_file(folder.path().join("disk")).unwrap();
+    stored(&archives, &name(), vec![rows_of(1, 1, 4)]).await;
+    assert_eq!(archives.problem(), None);
+    let settings = archive::ArchiveSettings { url: "ftp://elsewhere".into(), ..archive::ArchiveSettings::in_folder(folder.path()) };
+    assert!(Archives::open(settings).is_err(), "what can be told from the setting is told at the start");
 }
 
 #[tokio::test]

@@ -22,6 +22,8 @@ pub(crate) enum Fault {
     Full,
     /// Takes no writes.
     ReadOnly,
+    /// Takes its time for each answer.
+    Slow(std::time::Duration),
     /// Answers nothing.
     Silent,
     /// Cannot be reached.
@@ -81,6 +83,10 @@ impl FaultyStore {
 
     async fn before_any(&self) -> Result<()> {
         match self.fault() {
+            Some(Fault::Slow(each)) => {
+                tokio::time::sleep(each).await;
+                Ok(())
+            }
             Some(Fault::Silent) => std::future::pending().await,
             Some(Fault::Gone) => Err(Error::Generic { store: "test", source: "connection refused".into() }),
             _ => Ok(()),

@@ -8,6 +8,7 @@ use actors::partition::{FaultPoint, Manager, ManagerSettings, PartitionError, Ru
 use archive::{ArchiveSettings, Archives};
 use chrono::{DateTime, NaiveDate, TimeDelta};
 use domain::Timestamp;
+use domain::pace::Pace;
 use domain::partition::{Action, PartitionSettings, PartitionState, table_name};
 use strum::VariantArray;
 use test_database::TestDatabase;
@@ -106,6 +107,7 @@ fn manager(db: &TestDatabase, folder: &std::path::Path) -> Manager {
         partition: PartitionSettings { kept_days: 90, restored_kept_days: 7 },
         offline_after_s: 720,
         chunk_rows: 5,
+        pace: Pace::FULL_SPEED,
         lock_max: Duration::from_secs(600),
     };
     Manager::new(db.store().clone(), archives, settings, None)
@@ -271,7 +273,7 @@ async fn what_hands_do_is_put_right() {
 async fn while_the_store_is_away_partitions_are_made_and_nothing_is_dropped() {
     let site = Site::with_days(91..=92).await;
     let archive = site.folder.path().join("archive");
-    std::fs::remove_dir_all(&archive).unwrap();
+    // It is made when it is first used.
     std::fs::write(&archive, b"in the way").unwrap();
     for failures in 1..=2 {
         let report = site.run().await;
@@ -297,6 +299,35 @@ async fn of_two_managers_one_works() {
     for day in [91, 92, 93].map(days_ago) {
         assert_eq!(site.state(day).await, PartitionState::Dropped);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_day_is_forgotten_before_its_time_and_no_other_day_nor_a_row_that_is_not_archived() {
+    let site = Site::with_days(90..=91).await;
+    let day = days_ago(91);
+    let before = site.content(day).await;
+    site.runs_well().await;
+    for (of, says) in [(day, "dropped, not restored"), (days_ago(90), "settled, not restored"), (days_ago(300), "not recorded")] {
+        let refused = site.manager.forget(of, now(), &()).await.unwrap_err().to_string();
+        assert!(refused.contains(says), "{of}: {refused}");
+    }
+    site.manager.restore(day, now(), &()).await.unwrap();
+    let forgotten = site.manager.forget(day, now(), &()).await.unwrap();
+    assert_eq!((forgotten.state, forgotten.restored_until, site.hot_rows(day).await), (PartitionState::Dropped, None, 0));
+    // Its archive is read back before: a damaged one keeps the table.
+    site.manager.restore(day, now(), &()).await.unwrap();
+    let whole = site.archive_of(day);
+    flip(&site.file(day));
+    assert!(site.manager.forget(day, now(), &()).await.unwrap_err().is_damage());
+    assert_eq!(site.hot_rows(day).await, ROWS as i64);
+    put_back(&whole);
+    site.runs_well().await;
+    site.manager.restore(day, now(), &()).await.unwrap();
+    assert_eq!(site.content(day).await, before);
+    site.insert(day, HEARTBEATS, 1).await;
+    let refused = site.manager.forget(day, now(), &()).await.unwrap_err().to_string();
+    assert!(refused.contains("rows came since"), "{refused}");
+    assert_eq!(site.hot_rows(day).await, ROWS as i64 + DEVICES);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -387,6 +418,18 @@ async fn a_damaged_archive_of_a_day_that_has_its_table_is_set_aside_and_written_
     site.insert(day, HEARTBEATS, 1).await;
     let record = site.manager.archive(day, now(), &()).await.unwrap();
     assert_eq!((record.state, record.archive.unwrap().rows, aside()), (PartitionState::Verified, ROWS + DEVICES as u64, 4));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_day_that_is_archived_again_by_hand_has_the_rows_that_came_since() {
+    let site = Site::with_days(90..=90).await;
+    let day = days_ago(90);
+    let first = site.manager.archive(day, now(), &()).await.unwrap().archive.unwrap();
+    let again = site.manager.archive(day, now(), &()).await.unwrap().archive.unwrap();
+    assert_eq!(again, first, "nothing came");
+    site.insert(day, HEARTBEATS, 1).await;
+    let record = site.manager.archive(day, now(), &()).await.unwrap();
+    assert_eq!((record.state, record.archive.unwrap().rows), (PartitionState::Verified, ROWS + DEVICES as u64));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

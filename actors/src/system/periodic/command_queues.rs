@@ -13,6 +13,7 @@ use futures_util::future::{BoxFuture, join_all};
 use link::messages::PendingCommand;
 use ractor::ActorRef;
 use store::OpenCommandScope;
+use tokio::time::Instant;
 
 use crate::device::DeviceMsg;
 use crate::ownership::Ownership;
@@ -88,6 +89,7 @@ impl CommandQueues {
         let devices: Vec<(DeviceId, ActorRef<DeviceMsg>)> =
             self.directory.iter().map(|entry| (*entry.key(), entry.value().clone())).collect();
         for asked in devices.chunks(ASKED_AT_ONCE) {
+            let asked_at = Instant::now();
             let answers = asked.iter().map(|(id, actor)| {
                 let stored = open.remove(id).unwrap_or_default();
                 async move { (*id, actor, compare_one(actor, stored).await) }
@@ -108,7 +110,7 @@ impl CommandQueues {
                     forget(actor, device, over).into_iter().for_each(|drift| record.note(drift));
                 }
             }
-            tokio::time::sleep(self.settings.pause).await;
+            self.records.pacer.rest_at_least(self.settings.pause, asked_at.elapsed(), asked.len() as u64).await;
         }
         Ok(())
     }
