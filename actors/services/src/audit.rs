@@ -1,5 +1,7 @@
 //! The audit trail, for people: searched, exported as a table, and checked as a chain.
 
+mod archived;
+
 use archive::{ArchiveName, Archives};
 use bytes::Bytes;
 use chrono::SecondsFormat;
@@ -45,8 +47,10 @@ pub struct AuditPage {
     pub entries: Vec<ChainedEntry>,
     /// Cursor of the next page; `None`: this is the last one.
     pub next: Option<i64>,
-    /// Older entries, which no search finds: they are in archives.
+    /// Older entries, which only a search of archives finds.
     pub archived: Option<ArchivedEntries>,
+    /// Files of archives that were read for this page; `None`: none was asked for, or the database had enough.
+    pub archives_read: Option<u64>,
 }
 
 /// Where entries are that are no longer in the database.
@@ -65,37 +69,57 @@ pub struct AuditService {
     clock: Clock,
     store: Store,
     tables: TablePools,
+    archives: Archives,
 }
 
 impl AuditService {
-    /// The service over a store.
-    pub fn new(clock: Clock, store: Store, tables: TablePools) -> Self {
-        Self { clock, store, tables }
+    /// The service over a store and its archives.
+    pub fn new(clock: Clock, store: Store, tables: TablePools, archives: Archives) -> Self {
+        Self { clock, store, tables, archives }
     }
 
-    /// A page of entries that match, the newest first, behind the one at `older_than`.
+    /// A page of entries that match, the newest first, behind the one at `older_than`. With `archived` those in archives follow the ones in the
+    /// database: as far as one read of archives reaches, so that a page may have fewer entries than the limit, or none, and yet a next one.
     ///
     /// # Errors
-    /// Forbidden, or a value is out of its limits.
+    /// Forbidden, a value is out of its limits, or an archive takes more bytes or longer than one read may, or is not there.
     pub async fn page(
         &self,
         principal: &Principal,
         filter: AuditFilter,
         older_than: Option<i64>,
         limit: i64,
+        archived: bool,
     ) -> Result<AuditPage, ServiceError> {
         principal.require(Permission::ViewAudit)?;
         let limit = in_range("limit", limit, 1, PAGE_MAX)?;
         let filter = filter.checked()?;
-        let _permit = self.tables.read(principal).await?;
+        let permit = self.tables.read(principal).await?;
         let mut entries = self.store.audit_page(&filter, older_than, limit + 1).await?;
         let more = entries.len() as i64 > limit;
         entries.truncate(limit as usize);
-        let next = if more { entries.last().map(|row| row.entry.seq) } else { None };
-        let archived = self.store.newest_audit_archive().await?;
-        let archived =
-            archived.map(|archive| ArchivedEntries { last_seq: *archive.range.end(), last_at: archive.last_at, newest: archive.name });
-        Ok(AuditPage { entries, next, archived })
+        let mut next = if more { entries.last().map(|row| row.entry.seq) } else { None };
+        let recorded = self.store.audit_archives(0).await?;
+        drop(permit);
+        let mut archives_read = None;
+        if archived && !more {
+            // Entries that are on their way out of the database are in both: those that it has found are not looked for again.
+            let before = entries.last().map(|oldest| oldest.entry.seq).or(older_than).unwrap_or(i64::MAX);
+            let left = (limit as usize).saturating_sub(entries.len());
+            if left > 0 {
+                let found = archived::search(&self.archives, &recorded, &filter, before, left).await?;
+                entries.extend(found.entries);
+                (next, archives_read) = (found.next, Some(found.files));
+            } else if !recorded.is_empty() {
+                next = Some(before);
+            }
+        }
+        let archived = recorded.last().map(|archive| ArchivedEntries {
+            last_seq: *archive.range.end(),
+            last_at: archive.last_at,
+            newest: archive.name.clone(),
+        });
+        Ok(AuditPage { entries, next, archived, archives_read })
     }
 
     /// The newest entry's place and hash, to be noted where nobody can change it.

@@ -5,6 +5,7 @@ use domain::command::{CommandOutcome, Report, ResultPayload};
 use domain::{CommandId, DeviceId, ServiceError};
 use link::messages::DeviceRequest;
 use store::{CommandReport, CommandReportOutcome, Reporter};
+use tracing::Instrument;
 
 use super::AgentService;
 
@@ -86,6 +87,7 @@ impl AgentService {
     fn notify_owner(&self, device: DeviceId, id: CommandId, finished: bool, succeeded: Option<bool>) {
         let router = self.router.clone();
         // An owner that does not hear of it sends the command once more; the device knows it.
-        tokio::spawn(async move { router.request(device, DeviceRequest::CommandUpdated { id, finished, succeeded }).await });
+        let told = async move { router.request(device, DeviceRequest::CommandUpdated { id, finished, succeeded }).await };
+        tokio::spawn(told.in_current_span());
     }
 }

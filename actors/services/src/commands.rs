@@ -19,6 +19,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use store::{AuditEntry, CommandReport, CommandReportOutcome, IdempotencyRecord, InsertOutcome, NewCommands, Reporter, Store};
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use super::command_params::{ParamsText, params_text};
 use super::detached::run_detached;
@@ -173,7 +174,8 @@ impl CommandService {
                             expires_at: new.expires_at,
                         };
                         let router = router.clone();
-                        tokio::spawn(async move { router.request(device, DeviceRequest::Command(Box::new(command))).await });
+                        let told = async move { router.request(device, DeviceRequest::Command(Box::new(command))).await };
+                        tokio::spawn(told.in_current_span());
                     }
                 }
                 _ => {}
@@ -271,7 +273,7 @@ impl CommandService {
     pub(super) fn notify_finished(&self, device: DeviceId, id: CommandId) -> JoinHandle<()> {
         let router = self.router.clone();
         let finished = DeviceRequest::CommandUpdated { id, finished: true, succeeded: None };
-        tokio::spawn(async move { drop(router.request(device, finished).await) })
+        tokio::spawn(async move { drop(router.request(device, finished).await) }.in_current_span())
     }
 }
 

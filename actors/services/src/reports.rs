@@ -141,16 +141,16 @@ impl ReportService {
             Some(date) => Period::of(kind, date),
             None => newest_period(kind, newest, today),
         };
-        let mut report = self.store.report(period, group, self.groups_max).await?;
+        let mut report = self.store.for_reading().report(period, group, self.groups_max).await?;
         if let (None, Some(newest), true) = (date, newest, report.days.is_empty()) {
             period = Period::of(kind, newest);
-            report = self.store.report(period, group, self.groups_max).await?;
+            report = self.store.for_reading().report(period, group, self.groups_max).await?;
         }
         let groups = match group {
             None => report.groups.iter().map(|(name, _)| name.clone()).collect(),
             Some(_) => {
                 let most = i64::try_from(self.groups_max).unwrap_or(i64::MAX);
-                self.store.report_groups(period.first, period.last(), most).await?.into_iter().map(|(name, _)| name).collect()
+                self.store.for_reading().report_groups(period.first, period.last(), most).await?.into_iter().map(|(name, _)| name).collect()
             }
         };
         if !principal.may(Permission::ViewAlerts) {

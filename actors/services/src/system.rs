@@ -258,7 +258,7 @@ fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSi
             runtime.notifier.clone(),
         )),
         reports: ReportService::new(clock.clone(), store.clone(), tables.clone(), limits.reports.groups_max),
-        audit: AuditService::new(clock.clone(), store.clone(), tables.clone()),
+        audit: AuditService::new(clock.clone(), store.clone(), tables.clone(), runtime.archives.clone()),
         filters: FilterService::new(clock.clone(), store.clone()),
         storage: Arc::new(StorageService::new(StorageParts {
             clock: clock.clone(),

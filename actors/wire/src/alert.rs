@@ -283,6 +283,8 @@ pub struct AlertRule {
     pub label: String,
     /// What it means that it fires.
     pub meaning: String,
+    /// Path of its runbook in the documentation: what to look at, and what to do.
+    pub runbook: String,
     /// Kind of what it is about.
     #[schema(value_type = crate::names::AlertSubjectKind)]
     pub subject: String,

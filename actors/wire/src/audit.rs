@@ -11,8 +11,11 @@ pub struct AuditPage {
     pub items: Vec<AuditEntry>,
     /// Cursor of the next page; null if this is the last page.
     pub next_cursor: Option<String>,
-    /// Older entries, which are in archives and which no search finds; null if there are none.
+    /// Older entries, which are in archives and which only a search with `archived=true` finds; null if there are none.
     pub archived: Option<AuditArchived>,
+    /// Files of archives that were read for this page; null where `archived=true` was not asked for, or the database had enough.
+    #[serde(default)]
+    pub archives_read: Option<u64>,
 }
 
 /// Entries of the audit trail that are in archives.

@@ -10,6 +10,9 @@ pub struct Storage {
     pub heartbeats_kept_days: u32,
     /// Where archives are kept, without credentials.
     pub archive_url: String,
+    /// Why the node that answers cannot use it; null while nothing is known against it.
+    #[serde(default)]
+    pub archive_problem: Option<String>,
     /// Days by state; states without one are left out.
     pub partitions: Vec<PartitionCount>,
     /// Sizes now.

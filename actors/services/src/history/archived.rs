@@ -10,7 +10,6 @@ use domain::history::{Slot, SlotBuilder};
 use domain::{DeviceId, ServiceError};
 use futures_util::TryStreamExt;
 use tokio::sync::SemaphorePermit;
-use tokio::time::timeout;
 
 use super::HistoryService;
 use super::sources::Run;
@@ -27,9 +26,7 @@ impl HistoryService {
     /// # Errors
     /// None came free for as long as a read may take.
     pub(super) async fn archive_turn(&self) -> Result<ArchiveTurn<'_>, ServiceError> {
-        let turn = timeout(self.archives.settings().read_timeout, self.archive_reads.acquire()).await;
-        // It is never closed.
-        let permit = turn.ok().and_then(Result::ok).ok_or(ServiceError::Overloaded("archive.reads_max"))?;
+        let permit = self.archives.turn().await.ok_or(ServiceError::Overloaded("archive.reads_max"))?;
         Ok(ArchiveTurn { _permit: permit, budget: self.archives.read_budget() })
     }
 

@@ -133,7 +133,7 @@ impl HistoryService {
             async move {
                 let Some(from) = from else { return Ok(None) };
                 let _permit = service.tables.read(&reader).await?;
-                let batch = service.store.device_batch(id, from, to, BATCH).await?;
+                let batch = service.store.for_reading().device_batch(id, from, to, BATCH).await?;
                 let last = batch.rows().checked_sub(1).and_then(|row| batch.column("bucket_at").map(|column| column.cell(row)));
                 let next = match last {
                     Some(Cell::Timestamp(at)) if batch.rows() as i64 == BATCH => Some(at + TimeDelta::microseconds(1)),

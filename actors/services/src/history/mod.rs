@@ -19,7 +19,6 @@ use domain::invalid::in_range;
 use domain::query::PAGE_MAX;
 use domain::{DeviceId, ServiceError, Timestamp};
 use store::Store;
-use tokio::sync::Semaphore;
 
 use actors::fleet_view::FleetView;
 
@@ -77,8 +76,6 @@ pub struct HistoryService {
     policy: DevicePolicy,
     tables: TablePools,
     archives: Archives,
-    /// Turns at reading archives, which take memory and the store's bandwidth.
-    archive_reads: Semaphore,
     /// Retention of hourly aggregates.
     hours_kept: TimeDelta,
 }
@@ -98,8 +95,7 @@ impl HistoryService {
     /// The service over a store, its archives and the fleet.
     pub(crate) fn new(parts: HistoryParts) -> Self {
         let HistoryParts { clock, store, view, policy, tables, archives, hours_kept } = parts;
-        let archive_reads = Semaphore::new(archives.settings().reads_max);
-        Self { clock, store, view, policy, tables, archives, archive_reads, hours_kept }
+        Self { clock, store, view, policy, tables, archives, hours_kept }
     }
 
     /// History of a device, as evenly spaced points. Also of a device that was deleted, for
@@ -145,7 +141,7 @@ impl HistoryService {
         if !plan.from_aggregates {
             return self.exact(id, from, plan.to, plan.slot_s()).await;
         }
-        let mut slots = self.store.hour_slots(id, from, plan.to).await?;
+        let mut slots = self.store.for_reading().hour_slots(id, from, plan.to).await?;
         slots.retain(|slot| sources.has_hours(slot.at.date_naive()));
         for (begin, end) in sources.heartbeat_runs(plan, from) {
             slots.extend(self.exact(id, begin, end, HOUR_S).await?);
@@ -155,7 +151,7 @@ impl HistoryService {
 
     async fn exact(&self, id: DeviceId, from: Timestamp, to: Timestamp, slot_s: i64) -> Result<Vec<Slot>, ServiceError> {
         let offline_after_s = i32::try_from(self.policy.offline_after.num_seconds()).unwrap_or(i32::MAX);
-        Ok(self.store.heartbeat_slots(id, from, to, slot_s, offline_after_s).await?)
+        Ok(self.store.for_reading().heartbeat_slots(id, from, to, slot_s, offline_after_s).await?)
     }
 
     /// Events of a device, newest first; only those of `kinds` if any are named. Also of a

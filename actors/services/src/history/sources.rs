@@ -93,7 +93,7 @@ impl HistoryService {
         let from = plan.from - margin(self.policy.offline_after, slot_s) - TimeDelta::seconds(plan.step_s.max(HOUR_S));
         let archived = self.archived_days(from, plan.to).await?;
         let mut aggregated: HashSet<NaiveDate> =
-            self.store.aggregated_days(from.date_naive(), plan.to.date_naive()).await?.into_iter().collect();
+            self.store.for_reading().aggregated_days(from.date_naive(), plan.to.date_naive()).await?.into_iter().collect();
         if !plan.from_aggregates {
             if aggregated.is_empty() {
                 return Ok((plan, Sources { archived, aggregated }));

@@ -62,6 +62,8 @@ pub struct StorageOverview {
     pub kept_days: u32,
     /// Where archives are kept.
     pub archive_url: String,
+    /// Why this node cannot use it; `None`: nothing is known against it.
+    pub archive_problem: Option<String>,
     /// The newest days, oldest first.
     pub partitions: Vec<PartitionRecord>,
     /// All days by state; states without one are left out.
@@ -141,6 +143,7 @@ impl StorageService {
             at,
             kept_days: parts.view.kept_days,
             archive_url: parts.view.archive_url.clone(),
+            archive_problem: parts.partitions.archives().problem(),
             partitions: drawn,
             counts,
             sizes: Sizes {

@@ -35,6 +35,8 @@ pub enum WorkRequest {
     Verify(NaiveDate),
     /// Bring this day back.
     Restore(NaiveDate),
+    /// Drop this restored day before its time.
+    Forget(NaiveDate),
 }
 
 impl WorkRequest {
@@ -44,13 +46,14 @@ impl WorkRequest {
             Self::Archive(_) => WorkKind::Archive,
             Self::Verify(_) => WorkKind::Verify,
             Self::Restore(_) => WorkKind::Restore,
+            Self::Forget(_) => WorkKind::Forget,
         }
     }
 
     fn day(self) -> Option<NaiveDate> {
         match self {
             Self::Run => None,
-            Self::Archive(day) | Self::Verify(day) | Self::Restore(day) => Some(day),
+            Self::Archive(day) | Self::Verify(day) | Self::Restore(day) | Self::Forget(day) => Some(day),
         }
     }
 
@@ -60,6 +63,7 @@ impl WorkRequest {
             Self::Archive(_) => AuditAction::PartitionArchived,
             Self::Verify(_) => AuditAction::PartitionVerified,
             Self::Restore(_) => AuditAction::PartitionRestored,
+            Self::Forget(_) => AuditAction::PartitionForgotten,
         }
     }
 
@@ -78,6 +82,9 @@ impl WorkRequest {
             Self::Restore(_) if record.archive.is_none() => Err(ServiceError::WrongState("it has no archive to restore it from")),
             Self::Restore(_) if !is_gone && record.state != PartitionState::Restoring => {
                 Err(ServiceError::WrongState("its table is there: there is nothing to restore"))
+            }
+            Self::Forget(_) if record.state != PartitionState::Restored => {
+                Err(ServiceError::WrongState("it is no restored day: only those are dropped before their time"))
             }
             _ => Ok(()),
         }
@@ -177,6 +184,10 @@ async fn carry_out(manager: &Manager, request: WorkRequest, now: Timestamp, obse
             let record = manager.restore(day, now, observed).await?;
             let until = record.restored_until.map_or_else(String::new, |until| format!(", kept until {}", until.format("%Y-%m-%d %H:%MZ")));
             Ok(format!("Restored {} of {day}{until}.", archived_rows(&record)))
+        }
+        WorkRequest::Forget(day) => {
+            let record = manager.forget(day, now, observed).await?;
+            Ok(format!("Dropped the restored table of {day}; the archive has its {}.", archived_rows(&record)))
         }
     }
 }
@@ -338,6 +349,7 @@ mod tests {
         use PartitionState::{Dropped, Lost, Open, Restored, Restoring, Settled, Verified};
         let settled = settles_at(day());
         let (archive, verify, restore) = (WorkRequest::Archive(day()), WorkRequest::Verify(day()), WorkRequest::Restore(day()));
+        let forget = WorkRequest::Forget(day());
         for (request, record, allowed) in [
             (archive, Some(record(Settled, false)), true),
             (archive, Some(record(Verified, true)), true),
@@ -353,6 +365,10 @@ mod tests {
             (restore, Some(record(Restored, true)), false),
             (restore, Some(record(Verified, true)), false),
             (restore, Some(record(Lost, false)), false),
+            (forget, Some(record(Restored, true)), true),
+            (forget, Some(record(Verified, true)), false),
+            (forget, Some(record(Dropped, true)), false),
+            (forget, None, false),
             (WorkRequest::Run, None, true),
         ] {
             let checked = request.check(record.as_ref(), settled);
@@ -365,7 +381,7 @@ mod tests {
     fn a_run_in_which_a_step_failed_is_no_success() {
         use actors::partition::{StepDone, StepFailed};
         let done = StepDone { day: day(), action: Action::Archive, rows: 1, bytes: 1, seconds: 0.1, is_as_planned: true };
-        let failed = StepFailed { day: day(), action: Action::Verify, error: "digest differs".into() };
+        let failed = StepFailed { day: day(), action: Action::Verify, error: "digest differs".into(), is_locked: false };
         let of = |done: &[StepDone], failed: &[StepFailed], is_cut_short| {
             run_outcome(&RunReport { done: done.to_vec(), failed: failed.to_vec(), is_cut_short }).map_err(|error| error.to_string())
         };
