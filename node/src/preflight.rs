@@ -5,33 +5,79 @@ use anyhow::Context;
 use domain::Timestamp;
 
 use crate::config::{self, Advice, Config};
-use crate::database::given_url;
+use crate::database::{given_url, read_url};
 use crate::http::tls::Validity;
-use crate::{cluster, http, notify_files, secrets};
+use crate::{cluster, http, notify_files, secret_files, secrets};
+
+/// A check of the configuration, under the name of what it is about. Its error names the setting or file, and the problem.
+pub(crate) type Check = (&'static str, fn(&Config) -> anyhow::Result<()>);
+
+/// Every check, in their order.
+pub(crate) const CHECKS: [Check; 11] = [
+    ("data folder", data_dir),
+    ("keys", secrets::check),
+    ("database URL", database_urls),
+    ("HTTPS certificate", http::tls::check),
+    ("cluster certificate", cluster::check),
+    ("notifications", notifications),
+    ("push account", push_account),
+    ("APK store", apk_store),
+    ("backup passphrase", backup_passphrase),
+    ("archive store", archive_store),
+    ("proxies", proxies),
+];
 
 /// Checks what can be known before anything is started.
 ///
 /// # Errors
-/// Names the setting or file, and the problem.
+/// Those of the first check that fails.
 pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
+    CHECKS.iter().try_for_each(|(_, check)| check(config))
+}
+
+fn data_dir(config: &Config) -> anyhow::Result<()> {
     if config.data_dir.exists() && !config.data_dir.is_dir() {
         anyhow::bail!("data_dir {}: not a folder", config.data_dir.display());
     }
-    secrets::check(config)?;
+    Ok(())
+}
+
+fn database_urls(config: &Config) -> anyhow::Result<()> {
     given_url(config)?;
-    http::tls::check(config)?;
-    cluster::check(config)?;
+    read_url(config)?;
+    secret_files::given("admin.initial_password", &config.admin.initial_password, &config.admin.initial_password_file)?;
+    Ok(())
+}
+
+fn notifications(config: &Config) -> anyhow::Result<()> {
     let mut settings = config.settings().runtime;
     notify_files::read(config, &mut settings.notify)?;
-    notify::check_authorities(&settings.notify)?;
-    if let Some(fcm) = &settings.fcm {
+    Ok(notify::check_authorities(&settings.notify)?)
+}
+
+fn push_account(config: &Config) -> anyhow::Result<()> {
+    if let Some(fcm) = &config.settings().runtime.fcm {
         push::PushSender::check(fcm)?;
     }
-    apk::ApkLibrary::check(&settings.apks)?;
+    Ok(())
+}
+
+fn apk_store(config: &Config) -> anyhow::Result<()> {
+    Ok(apk::ApkLibrary::check(&config.settings().runtime.apks)?)
+}
+
+fn backup_passphrase(config: &Config) -> anyhow::Result<()> {
     if config.backup.is_scheduled() {
         backup::read_passphrase_file(&config.backup.passphrase_file).context("backup.passphrase_file")?;
     }
-    config.archive_settings().check()?;
+    Ok(())
+}
+
+fn archive_store(config: &Config) -> anyhow::Result<()> {
+    Ok(config.archive_settings().check()?)
+}
+
+fn proxies(config: &Config) -> anyhow::Result<()> {
     config.http.trusted_networks().context("http.trusted_proxies")?;
     Ok(())
 }
@@ -93,6 +139,8 @@ mod tests {
             (vec![(ca, absent), (pem, &a_pem), (key, &a_key)], "cluster.ca_file"),
             (vec![(ca, &a_pem), (pem, &a_pem), (key, &b_key)], "cluster.certificate_key_file"),
             (vec![("NEXMDM__CLUSTER__NAME", "No Name")], "cluster.name"),
+            (vec![("NEXMDM__DATABASE__READ_URL", "mysql://a/b")], "database.read_url"),
+            (vec![("NEXMDM__DATABASE__READ_URL", "postgres://a,,b/c")], "database.read_url"),
             (vec![("NEXMDM__APKS__STORE_URL", "ftp://x")], "apks.store_url"),
             (vec![("NEXMDM__APKS__STORE_URL", &text)], "apks.store_url"),
             (vec![("NEXMDM__NOTIFY__CA_FILE", absent)], "notify.ca_file"),
