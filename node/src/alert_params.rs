@@ -213,6 +213,7 @@ pub(crate) fn rule(view: RuleView) -> alert::AlertRule {
         effective: effective(view.rule, &view.effective),
         label: spec.label.to_owned(),
         meaning: spec.meaning.to_owned(),
+        runbook: format!("docs/runbooks/{}.md", view.rule.as_str()),
         subject: spec.subject.as_str().to_owned(),
         settings: view.settings.into_iter().map(setting).collect(),
         fired_30d: view.fired,

@@ -71,6 +71,18 @@ pub(crate) enum Command {
         /// Timeout, seconds.
         #[arg(long, default_value_t = 60)]
         wait_seconds: u64,
+        /// Seconds to wait once it owns none, so that balancers stop sending to it before it is stopped.
+        #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=600))]
+        settle_seconds: u64,
+    },
+    /// Ask the node of this configuration whether it is ready to serve. Exit code 0 if it is. For containers and scripts on its machine.
+    Healthcheck {
+        /// Only whether the process answers.
+        #[arg(long)]
+        live: bool,
+        /// Timeout, milliseconds.
+        #[arg(long, value_name = "MS", default_value_t = 4000, value_parser = clap::value_parser!(u64).range(10..=600_000))]
+        timeout_ms: u64,
     },
     /// API client: manage the fleet from a terminal or a script.
     Ctl(Box<CtlArgs>),
@@ -78,6 +90,13 @@ pub(crate) enum Command {
     Partitions {
         #[command(subcommand)]
         command: PartitionsCommand,
+    },
+    /// Examine this node's surroundings: database, clock, limits, disk, certificates, peers, push, mail, archives and backups. Changes and sends
+    /// nothing. Exit code 0 if nothing failed, else 1.
+    Doctor {
+        /// Output format.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
     },
     /// Run only the private PostgreSQL until Ctrl-C; prints its URL.
     Database {
@@ -187,6 +206,9 @@ pub(crate) enum PartitionsCommand {
         /// With --today: also beside a live node.
         #[arg(long, requires = "today")]
         force: bool,
+        /// Read without rests, whoever waits, instead of at the pace of [pace].
+        #[arg(long)]
+        full_speed: bool,
         /// Output format.
         #[arg(long, value_enum, default_value_t)]
         output: Output,
@@ -211,6 +233,15 @@ pub(crate) enum PartitionsCommand {
     },
     /// Bring a dropped day back from its archive, for history.restored_kept_days.
     Restore {
+        /// The day.
+        #[arg(value_name = "YYYY-MM-DD")]
+        day: NaiveDate,
+        /// Output format.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Drop the table of a restored day before its time; the archive is read back first.
+    Forget {
         /// The day.
         #[arg(value_name = "YYYY-MM-DD")]
         day: NaiveDate,
@@ -256,6 +287,8 @@ pub(crate) enum ClusterCommand {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Make the keys of this configuration those of the cluster, after jwt_key or cluster_key were replaced; every node is stopped meanwhile.
+    Rekey,
 }
 
 /// Subcommands for the configuration.

@@ -8,15 +8,16 @@ use std::time::Duration;
 use actors::placement::ClusterOptions;
 use actors::{ClusterStart, NetworkStart, Secrets};
 use anyhow::{Context, bail};
+use domain::access::Principal;
 use link::LinkSettings;
 use link::tls::{LinkTls, NodeCertificate};
 use rustix::fs::{FlockOperation, flock};
 use secrecy::{ExposeSecret, SecretBox};
-use store::Store;
+use store::{Rekeyed, Store};
 use tokio::net::TcpListener;
 
 use crate::config::Config;
-use crate::database::none_here;
+use crate::database::{Database, none_here};
 use crate::secrets;
 
 /// The lock on a data folder: one node at a time. The kernel lets go of it when the process ends,
@@ -68,6 +69,7 @@ pub(crate) async fn start(config: &Config, secrets: &Secrets, store: Store, lock
             version: crate::http::build_id(),
             lock_identity: lock.identity.clone(),
             key_fingerprint: secrets::fingerprint(secrets, tls.authority()),
+            master_digest: secrets::master_digest(secrets),
             lease_ttl: ms(cluster.lease_ms),
             renew_interval: ms(cluster.renew_interval_ms),
             fence_after: ms(cluster.fence_after_ms),
@@ -185,6 +187,43 @@ pub(crate) fn issue(config: &Config, name: &str, out: &Path) -> anyhow::Result<(
         println!("{}", path.display());
     }
     println!("Configure {name} with them: cluster.ca_file, cluster.certificate_file and cluster.certificate_key_file.");
+    Ok(())
+}
+
+/// `nexmdm cluster rekey`: makes the keys of this configuration those of the cluster, while no node runs.
+///
+/// # Errors
+/// There is no such cluster, a node runs, or the master key is another one.
+pub(crate) async fn rekey(config: &Config, by: &Principal) -> anyhow::Result<()> {
+    let secrets = secrets::load_existing(config)?;
+    let tls = LinkTls::new(&config.cluster.name, &certificate(config)?)?;
+    let (fingerprint, master) = (secrets::fingerprint(&secrets, tls.authority()), secrets::master_digest(&secrets));
+    let database = Database::open_existing(config).await?;
+    let rekeyed = async {
+        let now = database.clock().await?.now();
+        Ok::<_, anyhow::Error>(database.store.rekey_cluster(&config.cluster.name, &fingerprint, &master, by, now).await?)
+    };
+    let rekeyed = rekeyed.await;
+    database.close().await?;
+    match rekeyed? {
+        Rekeyed::Replaced => println!("The keys of this configuration are those of the cluster {} from now on.", config.cluster.name),
+        Rekeyed::Unchanged => println!("These are the keys of the cluster {} already.", config.cluster.name),
+        Rekeyed::NoCluster => bail!("this database has no cluster yet: the first start of a node makes it"),
+        Rekeyed::OtherCluster(found) => {
+            bail!("cluster.name is {:?}, but this database belongs to the cluster {found:?}", config.cluster.name)
+        }
+        Rekeyed::OtherMasterKey => {
+            bail!("secrets.master_key is not that of the cluster: it cannot be replaced, since the keys of all devices are derived from it")
+        }
+        Rekeyed::MasterKeyUnknown => {
+            bail!("the database does not know the cluster's master key yet: start a node of this build once with the keys of before")
+        }
+        Rekeyed::LiveNodes(nodes) => {
+            bail!(
+                "{nodes} nodes of the cluster run with the keys of before: stop all of them first; the lease of one that was killed ends within seconds"
+            )
+        }
+    }
     Ok(())
 }
 

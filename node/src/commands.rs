@@ -18,7 +18,7 @@ use crate::cli::{AuditCommand, TokenCommand, UserCommand};
 use crate::config::{Advice, Config};
 use crate::database::{Database, ensure_exists, for_console, none_here, start_embedded};
 use crate::http::tls::Validity;
-use crate::{http, preflight, secrets, serve};
+use crate::{cluster, http, preflight, secrets, serve};
 
 /// `nexmdm config check`: reading it was the check.
 ///
@@ -56,6 +56,11 @@ pub(crate) async fn migrate(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// `nexmdm cluster rekey`.
+pub(crate) async fn rekey(config: &Config) -> anyhow::Result<()> {
+    cluster::rekey(config, &console_user()).await
+}
+
 /// `nexmdm database`.
 pub(crate) async fn database(config: Config, create: bool) -> anyhow::Result<()> {
     if !create && !embedded_postgres::exists(&config.data_dir) {
@@ -69,13 +74,26 @@ pub(crate) async fn database(config: Config, create: bool) -> anyhow::Result<()>
     Ok(())
 }
 
+/// Waits of `nexmdm drain`.
+#[derive(Clone, Copy)]
+pub(crate) struct DrainWaits {
+    /// The longest until the node owns no shard.
+    pub(crate) until_empty: Duration,
+    /// Time behind it, in which balancers learn that the node goes.
+    pub(crate) settle: Duration,
+}
+
 /// `nexmdm drain`.
-pub(crate) async fn drain(config: Config, name: Option<String>, cancel: bool, wait_seconds: u64) -> anyhow::Result<()> {
+pub(crate) async fn drain(config: Config, name: Option<String>, cancel: bool, waits: DrainWaits) -> anyhow::Result<()> {
     let name = name.unwrap_or_else(|| config.node_name());
     let database = Database::open_existing(&config).await?;
-    let result = drain_over(&database, &name, cancel, Duration::from_secs(wait_seconds)).await;
+    let result = drain_over(&database, &name, cancel, waits.until_empty).await;
     database.close().await?;
-    result
+    result?;
+    if !cancel {
+        tokio::time::sleep(waits.settle).await;
+    }
+    Ok(())
 }
 
 async fn drain_over(database: &Database, name: &str, cancel: bool, patience: Duration) -> anyhow::Result<()> {

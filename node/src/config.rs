@@ -40,6 +40,7 @@ mod smtp;
 mod socket;
 mod storage;
 mod telemetry;
+mod traces;
 mod unified_push;
 
 pub(crate) use advice::{Advice, advice};
@@ -48,7 +49,7 @@ pub(crate) use metrics::{DocsAccess, MetricsAccess};
 pub(crate) use rate_limits::RouteClass;
 pub(crate) use sections::{
     AgentUpdates, Alerts, Apks, Archive, Auth, Cluster, Commands, Config, Dashboard, Database, Deployments, Enrollment, Fcm, Heartbeat,
-    Hidden, Http, Log, LogFormat, RateLimits, Smtp, Socket, Telemetry, UnifiedPush,
+    Hidden, Http, LogFormat, RateLimits, Smtp, Socket, Telemetry, UnifiedPush,
 };
 
 /// The commented defaults, part of the binary.
@@ -102,15 +103,18 @@ impl Config {
         self.dashboard.check_ranges("dashboard")?;
         self.rate_limits.check_ranges("rate_limits")?;
         self.backup.check_ranges("backup")?;
+        self.pace.check_ranges("pace")?;
         self.partition.check_ranges("partition")?;
         self.reconcile.check_ranges("reconcile")?;
         self.reconciliation.check_ranges("reconciliation")?;
         self.cluster.check_ranges("cluster")?;
         self.shutdown.check_ranges("shutdown")?;
+        self.tracing.check_ranges("tracing")?;
         self.check_thresholds()?;
         self.alerts.check()?;
         self.http.check()?;
         self.metrics.check()?;
+        self.tracing.check()?;
         self.auth.check()?;
         self.enrollment.check()?;
         self.telemetry.opted_in()?;
@@ -161,6 +165,7 @@ impl Config {
                     kept_days: self.history.heartbeats_kept_days,
                     restored_kept_days: self.history.restored_kept_days,
                 },
+                pace: self.pace_settings(),
                 archive: self.archive_settings(),
                 clock_offset_max: TimeDelta::milliseconds(self.cluster.clock_offset_max_ms),
                 reconcile: ReconcileSettings {

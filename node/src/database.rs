@@ -5,13 +5,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use chrono::TimeDelta;
 use clock::Clock;
 use domain::ServiceError;
 use embedded_postgres::{EmbeddedOptions, EmbeddedPostgres, ServerSettings};
-use store::{PoolOptions, Store};
+use store::{NarrowRows, PoolOptions, Store};
 use tokio::sync::Mutex;
 
 use crate::config::Config;
+use crate::secret_files;
+
+/// What a server tells of itself, for whoever judges it.
+pub(crate) use store::{DurabilitySettings, ServerConnections};
 
 /// A connected, migrated database.
 pub(crate) struct Database {
@@ -22,6 +27,8 @@ pub(crate) struct Database {
     embedded: Option<Mutex<EmbeddedPostgres>>,
 }
 
+/// Longest wait for a connection to the standby: the primary is there as well.
+const REPLICA_WITHIN: Duration = Duration::from_millis(500);
 /// Check interval of the private PostgreSQL.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -30,9 +37,15 @@ const SPARE_CONNECTIONS: u32 = 160;
 /// How long a polite stop of the private PostgreSQL may take; it must fit into a node's own.
 const EMBEDDED_STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The URL may hold a password: messages do not repeat it.
-fn unreadable() -> anyhow::Error {
-    anyhow::anyhow!("the database URL (DATABASE_URL, database.url) does not read as postgres://...")
+/// Connections of a node beside its pools: its listener, and work that runs once per cluster.
+const CONNECTIONS_BESIDE: i64 = 4;
+/// What to do where the server takes too few.
+pub(crate) const CONNECTIONS_REMEDY: &str =
+    "raise max_connections of PostgreSQL, or lower database.pool_max_connections and cluster.pool_max_connections";
+
+/// Most connections that a node of this configuration opens.
+pub(crate) fn connections_per_node(config: &Config) -> i64 {
+    i64::from(config.database.pool_max_connections) + i64::from(config.cluster.pool_max_connections) + CONNECTIONS_BESIDE
 }
 
 /// The URL of the database, unless it is the private one.
@@ -44,14 +57,34 @@ pub(crate) fn given_url(config: &Config) -> anyhow::Result<Option<String>> {
         Err(VarError::NotUnicode(_)) => bail!("DATABASE_URL is not UTF-8"),
         variable => variable.ok().filter(|url| !url.is_empty()),
     };
-    let Some(url) = variable.or_else(|| config.database.url.get().map(str::to_owned)) else { return Ok(None) };
+    let given = match variable {
+        Some(url) => Some(url),
+        None => secret_files::given("database.url", &config.database.url, &config.database.url_file)?,
+    };
+    let Some(url) = given else { return Ok(None) };
+    check_url("DATABASE_URL (database.url, database.url_file)", &url)?;
+    Ok(Some(url))
+}
+
+/// The URL of the standby for reads, if there is one.
+///
+/// # Errors
+/// It is no URL of PostgreSQL.
+pub(crate) fn read_url(config: &Config) -> anyhow::Result<Option<&str>> {
+    let Some(url) = config.database.read_url.get() else { return Ok(None) };
+    check_url("database.read_url", url)?;
+    Ok(Some(url))
+}
+
+/// Checks what can be known of a URL; messages do not repeat it, as it may hold a password.
+fn check_url(field: &str, url: &str) -> anyhow::Result<()> {
     if let Some(c) = url.chars().find(|c| c.is_control() || c.is_whitespace()) {
-        bail!("the database URL (DATABASE_URL, database.url) has a blank or control character (U+{:04X})", u32::from(c));
+        bail!("{field}: has a blank or control character (U+{:04X})", u32::from(c));
     }
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        return Err(unreadable());
+        bail!("{field}: does not read as postgres://...");
     }
-    Ok(Some(url))
+    Ok(Store::check_url(field, url)?)
 }
 
 /// Starts the private PostgreSQL if no database is given.
@@ -170,9 +203,22 @@ impl Database {
             statement_timeout: Duration::from_millis(config.database.statement_timeout_ms),
             answer_grace: Duration::from_millis(config.database.answer_grace_ms),
         };
-        let store = Store::new(&url, options).map_err(|_| unreadable())?;
+        let narrow = NarrowRows {
+            enabled: config.history.narrow_rows,
+            sessions_max: config.history.sessions_max,
+            cached_max: config.history.sessions_cached_max,
+        };
+        let mut store = Store::new(&url, options)?.with_narrow_rows(narrow);
+        if let Some(read_url) = read_url(config)? {
+            let replica = PoolOptions {
+                max_connections: u32::try_from(config.database.read_connections()).unwrap_or(u32::MAX),
+                acquire_timeout: options.acquire_timeout.min(REPLICA_WITHIN),
+                ..options
+            };
+            store = store.with_replica(read_url, replica, Duration::from_millis(config.database.read_max_lag_ms))?;
+        }
         let options = PoolOptions { max_connections: config.cluster.pool_max_connections, ..options };
-        let cluster_store = store.beside(&url, options).map_err(|_| unreadable())?;
+        let cluster_store = store.beside(&url, options)?;
         Ok(Self { store, cluster_store, embedded: embedded.map(Mutex::new) })
     }
 
@@ -184,7 +230,29 @@ impl Database {
                 "the restore of the backup {backup} into this database did not end well, so that it is not whole: repeat `nexmdm backup restore`"
             );
         }
-        self.store.migrate().await.context("the database migration failed")
+        self.store.migrate().await.context("the database migration failed")?;
+        if let Some(cause) = self.store.check_replica().await.context("the standby cannot be used")? {
+            let remedy = "reads come from the primary until the server of database.read_url answers as a standby";
+            tracing::warn!(event = "database.replica_unavailable", cause, remedy);
+        }
+        Ok(())
+    }
+
+    /// Refuses a machine whose clock is far off from the database's: certificates, logs and whatever else goes by it would be wrong.
+    ///
+    /// # Errors
+    /// It is off by more than `max`, or the database does not tell its time.
+    pub(crate) async fn refuse_wrong_clock(&self, clock: &Clock, max: TimeDelta) -> anyhow::Result<()> {
+        let offset = actors::database_time::machine_offset(&self.store, clock).await.context("the database does not tell its time")?;
+        if offset.abs() <= max {
+            return Ok(());
+        }
+        let (seconds, direction) = (offset.num_seconds().abs(), if offset > TimeDelta::zero() { "ahead of" } else { "behind" });
+        bail!(
+            "the clock of this machine is {seconds} s {direction} that of the database's server, more than cluster.clock_offset_refused_ms \
+             ({} ms): compare both with the time (timedatectl, chronyc tracking), and let NTP set the one that is wrong",
+            max.num_milliseconds()
+        )
     }
 
     /// A clock that goes by the database's.

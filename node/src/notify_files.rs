@@ -4,7 +4,7 @@ use anyhow::Context;
 use notify::NotifySettings;
 
 use crate::config::Config;
-use crate::secrets;
+use crate::secret_files;
 
 /// Adds what stands in files.
 ///
@@ -16,7 +16,7 @@ pub(crate) fn read(config: &Config, settings: &mut NotifySettings) -> anyhow::Re
         Some(password) => Some(password.to_owned()),
         None if smtp.password_file.as_os_str().is_empty() => None,
         None => {
-            let text = secrets::read(&smtp.password_file).context("smtp.password_file")?;
+            let text = secret_files::read(&smtp.password_file).context("smtp.password_file")?;
             Some(text.trim_end_matches(['\r', '\n']).to_owned())
         }
     };

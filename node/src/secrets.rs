@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use actors::Secrets;
@@ -11,6 +11,7 @@ use secrecy::SecretBox;
 
 use crate::config::{Config, Hidden};
 use crate::database::none_here;
+use crate::secret_files::read;
 
 /// Shortest key, in bytes.
 const KEY_MIN_BYTES: usize = 32;
@@ -96,6 +97,14 @@ pub(crate) fn fingerprint(secrets: &Secrets, authority: &str) -> Vec<u8> {
     both.chain_update(digest(&secrets.jwt_key)).chain_update(authority).finalize().to_vec()
 }
 
+/// The same of the master key alone.
+pub(crate) fn master_digest(secrets: &Secrets) -> Vec<u8> {
+    use secrecy::ExposeSecret;
+    use sha2::{Digest, Sha256};
+    let key = Sha256::digest(secrets.master_key.expose_secret());
+    Sha256::new().chain_update("nexmdm-master-key-v1").chain_update(key).finalize().to_vec()
+}
+
 /// Checks the keys that are given or there, and makes none.
 ///
 /// # Errors
@@ -173,18 +182,6 @@ fn looks_random(bytes: &[u8]) -> bool {
     distinct(&mut bytes.iter().copied()) >= DISTINCT_MIN && distinct(&mut steps) >= DISTINCT_MIN
 }
 
-/// Reads a file that holds a secret.
-///
-/// # Errors
-/// It cannot be read, or is open to other users.
-pub(crate) fn read(file: &Path) -> anyhow::Result<String> {
-    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    if fs::metadata(file)?.permissions().mode() & 0o077 != 0 {
-        bail!("{} is open to other users: chmod 600 it", file.display());
-    }
-    Ok(text)
-}
-
 /// The key that was made here, if there is one.
 fn read_own(file: &Path) -> anyhow::Result<Option<String>> {
     match read(file) {
@@ -219,6 +216,8 @@ fn own_key(file: &Path) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

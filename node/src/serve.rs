@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use chrono::TimeDelta;
 use clock::Clock;
 use secrecy::SecretString;
 use services::System;
@@ -21,12 +22,15 @@ use tokio_util::sync::CancellationToken;
 use crate::certificates;
 use crate::cluster::{self, NodeLock};
 use crate::config::{Advice, Config, MetricsAccess};
-use crate::database::{Database, for_console, refuse_unfinished};
+use crate::database::{CONNECTIONS_REMEDY, Database, connections_per_node, for_console, refuse_unfinished};
 use crate::disk;
 use crate::http::{self, App, HttpService, Observability};
 use crate::notify_files;
 use crate::preflight;
+use crate::secret_files;
 use crate::secrets;
+use crate::service_manager::{self, State};
+use crate::traces::Traces;
 
 /// How long actors and writers may take to finish once requests are done.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -35,7 +39,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// Something does not start; what was started before is stopped again.
-pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
+pub(crate) async fn run(config: Config, traces: Traces) -> anyhow::Result<()> {
     raise_file_limit();
     preflight::check(&config)?;
     // With the usual mode: a private PostgreSQL that runs as another user has to pass through.
@@ -45,14 +49,15 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     disk::warn_if_low(&config);
     let secrets = secrets::load(&config)?;
     let database = Database::open(&config).await?;
-    let served = serve(&config, secrets, &database, &lock).await;
+    let served = serve(&config, secrets, &database, &lock, &traces).await;
+    traces.stop().await;
     database.close().await?;
     served?;
     tracing::info!(event = "node.stopped");
     Ok(())
 }
 
-async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, lock: &NodeLock) -> anyhow::Result<()> {
+async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, lock: &NodeLock, traces: &Traces) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.http.listen).await.with_context(|| format!("http.listen {}", config.http.listen))?;
     let metrics_listener = match config.metrics_access() {
         MetricsAccess::Listener(address) => Some(TcpListener::bind(address).await.with_context(|| format!("metrics.listen {address}"))?),
@@ -62,9 +67,11 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
         tracing::warn!(event = "config.unsafe", setting, problem);
     }
     let observability = Observability::new()?;
+    traces.register(&observability.registry)?;
     let cluster = cluster::start(config, &secrets, database.cluster_store.clone(), lock).await?;
     // Large, and awaited once.
     let clock = database.clock().await?;
+    database.refuse_wrong_clock(&clock, TimeDelta::milliseconds(config.cluster.clock_offset_refused_ms)).await?;
     let (mut settings, metrics) = (config.settings(), observability.services.clone());
     notify_files::read(config, &mut settings.runtime.notify)?;
     (settings.runtime.backup.keys, settings.runtime.backup.version) = (secrets::for_backup(config)?, http::build_id());
@@ -84,12 +91,14 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
     }
     let server = tokio::spawn(http::serve(listener, service));
     announce(config, database.psql_command().await, password.as_deref())?;
+    service_manager::notify(&State::Ready { url: &config.public_url() });
     tracing::info!(event = "node.ready", listen = %config.http.listen);
 
     tokio::select! {
         signal = stop_signal() => signal?,
         () = database.supervise(config) => {}
     }
+    service_manager::notify(&State::Stopping);
     tracing::info!(event = "node.stopping");
     // Other nodes own the devices before this one closes: whoever is turned away finds them there.
     let handed_over = system.hand_over(FLUSH_TIMEOUT).await;
@@ -101,19 +110,16 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
     Ok(())
 }
 
-/// Connections of a node beside its pools: its listener, and work that runs once per cluster.
-const CONNECTIONS_BESIDE: i64 = 4;
-
 /// Logs a warning where the nodes that use the database may open more connections than it takes, each having as many as this one.
 async fn warn_of_connections(config: &Config, database: &Database) {
-    let per_node = i64::from(config.database.pool_max_connections) + i64::from(config.cluster.pool_max_connections) + CONNECTIONS_BESIDE;
+    let per_node = connections_per_node(config);
     match database.store.server_connections().await {
         Ok(found) if found.nodes * per_node > found.most => tracing::warn!(
             event = "database.connections_short",
             nodes = found.nodes,
             per_node,
             most = found.most,
-            remedy = "raise max_connections of PostgreSQL, or lower database.pool_max_connections and cluster.pool_max_connections",
+            remedy = CONNECTIONS_REMEDY,
         ),
         Ok(_) => {}
         Err(cause) => tracing::warn!(event = "database.connections_not_read", %cause),
@@ -122,8 +128,9 @@ async fn warn_of_connections(config: &Config, database: &Database) {
 
 /// Makes the account "admin" on the first start. Answers its password when that was made up here.
 async fn first_admin(system: &System, config: &Config) -> anyhow::Result<Option<String>> {
-    let (password, made_up) = match config.admin.initial_password.get() {
-        Some(password) => (password.to_owned(), false),
+    let given = secret_files::given("admin.initial_password", &config.admin.initial_password, &config.admin.initial_password_file)?;
+    let (password, made_up) = match given {
+        Some(password) => (password, false),
         None => (services::crypto::random_token().map_err(for_console)?, true),
     };
     let added = system.accounts.add_first_admin("admin", &SecretString::from(password.clone())).await;

@@ -11,13 +11,27 @@ use crate::present::time;
 
 /// Storage at a glance.
 pub(crate) fn overview(overview: StorageOverview) -> shown::Storage {
-    let StorageOverview { kept_days, archive_url, counts, sizes, sample, growth, forecast, manager, next_run_at, work, .. } = overview;
+    let StorageOverview {
+        kept_days,
+        archive_url,
+        archive_problem,
+        counts,
+        sizes,
+        sample,
+        growth,
+        forecast,
+        manager,
+        next_run_at,
+        work,
+        ..
+    } = overview;
     let disk = sample.and_then(|sample| {
         Some(shown::StorageDisk { bytes: sample.disk_bytes?, free_bytes: sample.disk_free_bytes?, at: time(sample.at) })
     });
     shown::Storage {
         heartbeats_kept_days: kept_days,
         archive_url,
+        archive_problem,
         partitions: counts
             .into_iter()
             .map(|count| shown::PartitionCount {

@@ -1,8 +1,9 @@
-//! `[archive]`: where archives are kept, and what reading and writing them may take.
+//! `[archive]`: where archives are kept, and what reading and writing them may take; `[pace]`: how fast.
 
 use std::time::Duration;
 
 use archive::{ArchiveSettings, default_store};
+use domain::pace::Pace;
 
 use super::apks::store_options;
 use super::{Archive, Config};
@@ -22,6 +23,16 @@ impl Config {
             read_timeout: Duration::from_millis(self.archive.read_timeout_ms),
             reads_max: self.archive.reads_max,
             footer_cache_bytes: self.archive.footer_cache_limit_bytes,
+        }
+    }
+
+    /// Pace of work that goes through many rows.
+    pub(super) fn pace_settings(&self) -> Pace {
+        Pace {
+            share_pct: self.pace.share_of_core_pct,
+            unhurried: Duration::from_millis(self.pace.heartbeat_ms),
+            rest_max: Duration::from_millis(self.pace.rest_max_ms),
+            rows_per_second_min: self.pace.rows_per_second_min,
         }
     }
 }

@@ -52,6 +52,7 @@ section!(
         alerts: Alerts,
         history: History,
         archive: Archive,
+        pace: PaceOfWork,
         reports: Reports,
         socket: Socket,
         notify: Notify,
@@ -72,6 +73,7 @@ section!(
         cluster: Cluster,
         shutdown: Shutdown,
         log: Log,
+        tracing: Tracing,
     }
 );
 section!(
@@ -112,6 +114,9 @@ section!(
     /// `[database]`
     Database {
         url: Hidden,
+        url_file: PathBuf,
+        read_url: Hidden,
+        read_max_lag_ms: u64 where 2_000..=86_400_000,
         pool_max_connections: u32 where 2..=1000,
         reads_pct: u8 where 10..=90,
         reads_per_principal_pct: u8 where 1..=100,
@@ -127,7 +132,7 @@ section!(
 );
 section!(
     /// `[admin]`
-    Admin { initial_password: Hidden, }
+    Admin { initial_password: Hidden, initial_password_file: PathBuf, }
 );
 section!(
     /// `[secrets]`
@@ -251,6 +256,9 @@ section!(
         audit_kept_days: i64 where 30..=36_500,
         heartbeats_kept_days: u32 where 1..=3650,
         restored_kept_days: u32 where 1..=3650,
+        narrow_rows: bool,
+        sessions_max: u32 where 0..=1_000_000_000,
+        sessions_cached_max: usize where 100..=100_000_000,
         interval_seconds: u64 where 1..=86_400,
     }
 );
@@ -266,6 +274,15 @@ section!(
         read_timeout_ms: u64 where 100..=600_000,
         reads_max: usize where 1..=1000,
         footer_cache_limit_bytes: u64 where 0..=1 << 40,
+    }
+);
+section!(
+    /// `[pace]`
+    PaceOfWork {
+        share_of_core_pct: u8 where 1..=100,
+        heartbeat_ms: u64 where 1..=10_000,
+        rest_max_ms: u64 where 0..=60_000,
+        rows_per_second_min: u64 where 0..=10_000_000,
     }
 );
 section!(
@@ -500,6 +517,7 @@ section!(
         peer_queue_max: usize where 100..=1_000_000,
         peer_batch_max: usize where 1..=200,
         clock_offset_max_ms: i64 where 10..=600_000,
+        clock_offset_refused_ms: i64 where 1_000..=31_536_000_000,
     }
 );
 section!(
@@ -509,6 +527,17 @@ section!(
 section!(
     /// `[log]`
     Log { filter: String, format: LogFormat, repeats_per_minute_max: u32, }
+);
+section!(
+    /// `[tracing]`
+    Tracing {
+        otlp_url: String,
+        sampled_per_million: u32 where 0..=1_000_000,
+        queue_spans_max: usize where 1..=1_000_000,
+        batch_spans_max: usize where 1..=65_536,
+        flush_ms: u64 where 50..=600_000,
+        timeout_ms: u64 where 10..=600_000,
+    }
 );
 
 /// Format of log lines.

@@ -75,6 +75,7 @@ const RULES: &[Column] = &[
 const RULE: &[Column] = &[
     ("Rule", "/rule"),
     ("Meaning", "/meaning"),
+    ("Runbook", "/runbook"),
     ("On", "/enabled"),
     ("Set for", "/enabled_from"),
     ("Severity", "/severity"),

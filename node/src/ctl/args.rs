@@ -465,6 +465,9 @@ pub(super) enum AuditCommand {
         /// End time
         #[arg(long)]
         to: Option<String>,
+        /// Also search the archives of entries that left the database; each page reads as much of them as one request may
+        #[arg(long)]
+        archived: bool,
         /// Maximum number of entries; 0: all
         #[arg(long, default_value_t = 100)]
         limit: usize,

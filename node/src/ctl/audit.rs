@@ -18,7 +18,7 @@ const ENTRIES: &[Column] = &[
 /// `ctl audit ...`.
 pub(super) async fn run(ctl: &mut Ctl, command: AuditCommand) -> anyhow::Result<()> {
     match command {
-        AuditCommand::List { actor, action, target, request_id, text, from, to, limit } => {
+        AuditCommand::List { actor, action, target, request_id, text, from, to, archived, limit } => {
             let given = [
                 ("actor", actor),
                 ("action", action),
@@ -27,6 +27,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: AuditCommand) -> anyhow::Result<
                 ("text", text),
                 ("from", from),
                 ("to", to),
+                ("archived", archived.then(|| "true".to_owned())),
             ];
             let query: Vec<_> = given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
             let entries = ctl.api.list("/v1/audit", &query, limit).await?;

@@ -46,6 +46,8 @@ pub(super) enum PartitionCommand {
     Verify(Day),
     /// Bring an archived day back into the database
     Restore(Day),
+    /// Drop the table of a restored day before its time
+    Forget(Day),
 }
 
 /// A day to work on.
@@ -68,6 +70,7 @@ const STORAGE: &[Column] = &[
     ("Bytes per archived", "/sizes/bytes_per_archived_heartbeat"),
     ("Kept days", "/heartbeats_kept_days"),
     ("Archive", "/archive_url"),
+    ("Archive problem", "/archive_problem"),
     ("Disk free bytes", "/disk/free_bytes"),
     ("Growth bytes a day", "/growth/bytes_per_day"),
     ("Forecast", "/forecast/kind"),
@@ -139,6 +142,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: PartitionCommand) -> anyhow::Res
         PartitionCommand::Archive(day) => start(ctl, day, "archive").await,
         PartitionCommand::Verify(day) => start(ctl, day, "verify").await,
         PartitionCommand::Restore(day) => start(ctl, day, "restore").await,
+        PartitionCommand::Forget(day) => start(ctl, day, "forget").await,
     }
 }
 

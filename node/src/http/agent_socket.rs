@@ -15,11 +15,13 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use domain::permits::{Claim, Class};
 use link::messages::SocketPush;
+use link::trace::TARGET;
 use permits::Permit;
 use serde_json::Value;
 use services::ResultFormat;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
+use tracing::Instrument;
 use wire::command::ActionResult;
 use wire::deployment::DeploymentStatus;
 use wire::device_body::{self, UnusableFields};
@@ -204,7 +206,8 @@ impl Session {
         };
         self.app.observability.count_unusable(&incoming.status.telemetry);
         let agent = &self.app.system.agent;
-        match agent.store_heartbeat(self.credentials, self.entry.as_ref(), incoming).await {
+        let span = tracing::trace_span!(target: TARGET, "socket.heartbeat", otel.kind = "server");
+        match agent.store_heartbeat(self.credentials, self.entry.as_ref(), incoming).instrument(span).await {
             Ok(acknowledged) => {
                 let (next, owner) = (agent.next_heartbeat_s(), present::owner(&acknowledged));
                 self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: Some(next), owner: Some(owner) }).await?;

@@ -41,6 +41,9 @@ pub(crate) struct AuditQuery {
     from: Option<String>,
     /// Not later than this.
     to: Option<String>,
+    /// Also in archives: as far as one read of them reaches, so that a page may have few entries or none and yet a next one.
+    #[serde(default, deserialize_with = "flag")]
+    archived: bool,
     limit: Option<i64>,
     cursor: Option<String>,
 }
@@ -78,7 +81,7 @@ impl ExportQuery {
     }
 }
 
-/// Lists audit entries, newest first. Older ones are in archives, as `archived` tells.
+/// Lists audit entries, newest first. Older ones are in archives, as `archived` tells, and listed with `archived=true`.
 #[utoipa::path(
     get, path = "/v1/audit", tag = "audit", security(("person" = ["audit:read"])),
     params(AuditQuery),
@@ -90,10 +93,10 @@ pub(crate) async fn list(
     query: Result<Query<AuditQuery>, QueryRejection>,
 ) -> Result<Json<AuditPage>, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
-    let AuditQuery { actor, action, target, request_id, text, from, to, limit, cursor } = query;
+    let AuditQuery { actor, action, target, request_id, text, from, to, archived, limit, cursor } = query;
     let filter = ExportQuery { actor, action, target, request_id, text, from, to, bom: false }.parse()?;
     let older_than = cursor.map(|cursor| cursor.parse().map_err(|_| Invalid::new("cursor", "not a cursor of this list"))).transpose()?;
-    let page = app.system.audit.page(&principal, filter, older_than, limit.unwrap_or(PAGE_DEFAULT)).await?;
+    let page = app.system.audit.page(&principal, filter, older_than, limit.unwrap_or(PAGE_DEFAULT), archived).await?;
     let archived = page.archived.map(|archived| AuditArchived {
         last_seq: archived.last_seq,
         last_at: archived.last_at.to_rfc3339_opts(SecondsFormat::Micros, true),
@@ -103,6 +106,7 @@ pub(crate) async fn list(
         items: page.entries.into_iter().map(entry).collect(),
         next_cursor: page.next.map(|seq| seq.to_string()),
         archived,
+        archives_read: page.archives_read,
     }))
 }
 

@@ -66,6 +66,9 @@ pub(crate) async fn own_listener(State(app): State<Arc<App>>) -> Response {
 fn exposition(app: &App) -> Response {
     let observability = &app.observability;
     observability.show_database_connections(&app.system.store().connection_figures());
+    if let Some(reads) = app.system.store().replica_use() {
+        observability.show_replica_use(reads);
+    }
     let stats = app.system.devices.counts();
     // A part of the fleet would be taken for a loss of the rest.
     let counts = [

@@ -189,7 +189,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Limits within a node or between nodes, which nobody who calls is answered with.
-    const INTERNAL: [&str; 29] = [
+    const INTERNAL: [&str; 36] = [
         "agent_updates.verify_failures_max",
         "alerts.flap_limit",
         "alerts.per_minute_max",
@@ -209,16 +209,23 @@ mod tests {
         "commands.batch_per_second",
         "database.answer_grace_ms",
         "database.pool_max_connections",
+        "database.read_max_lag_ms",
         "fcm.queue_max",
         "heartbeat.batch_rows_max",
         "heartbeat.writer_queue_max",
+        "history.sessions_cached_max",
+        "history.sessions_max",
         "log.repeats_per_minute_max",
         "notify.answer_limit_bytes",
         "notify.per_channel_max",
+        "pace.rest_max_ms",
+        "pace.rows_per_second_min",
         "rate_limits.addresses_max",
         "reconcile.backoff_max_seconds",
         "reports.groups_max",
         "socket.reconnect_after_max_ms",
+        "tracing.batch_spans_max",
+        "tracing.queue_spans_max",
     ];
 
     fn defaults() -> Value {

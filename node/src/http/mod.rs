@@ -295,6 +295,7 @@ fn api_routes() -> [(Option<RouteClass>, OpenApiRouter<Arc<App>>); 5] {
         .routes(routes!(storage::archive))
         .routes(routes!(storage::verify))
         .routes(routes!(storage::restore))
+        .routes(routes!(storage::forget))
         .routes(routes!(storage::work))
         .routes(routes!(cluster::overview))
         .routes(routes!(cluster::drain))

@@ -8,22 +8,27 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use domain::access::{Origin, Principal};
-use domain::connections::ConnectionFigures;
+use domain::connections::{ConnectionFigures, ReplicaUse};
 use domain::telemetry::Telemetry;
+use link::trace::{self, TARGET};
 use prometheus::{
     GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, register_gauge_vec_with_registry,
     register_histogram_vec_with_registry, register_int_counter_vec_with_registry, register_int_counter_with_registry,
     register_int_gauge_with_registry,
 };
 use services::metrics::Metrics;
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 use wire::device_body::UnusableFields;
 
 use super::App;
 use super::extract::{Caller, Known, client_of};
+use super::host::Arrival;
 use crate::api_error::{RefusalKind, RefusalProblem};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Context of the trace that a request is part of (W3C Trace Context).
+const TRACEPARENT: &str = "traceparent";
 /// Longest request id taken over from a caller.
 const REQUEST_ID_MAX_CHARS: usize = 64;
 
@@ -51,6 +56,8 @@ pub(crate) struct Observability {
     database_connections: IntGauge,
     database_idle_connections: IntGauge,
     database_connections_given_up: IntCounter,
+    /// Reads that may lag, by where they went.
+    database_replica_reads: IntCounterVec,
     database_waiting: IntGauge,
     database_wait: GaugeVec,
     database_timed_out: IntCounter,
@@ -74,7 +81,8 @@ impl Observability {
             "nexmdm_http_request_seconds",
             "Duration of HTTP requests",
             &["route"],
-            vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.06, 0.1, 0.25, 0.5, 1.0, 5.0],
+            // 0.15 and 0.3 are the limits of the service level.
+            vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.06, 0.1, 0.15, 0.25, 0.3, 0.5, 1.0, 5.0],
             registry
         )?;
         Ok(Self {
@@ -122,6 +130,12 @@ impl Observability {
                 "Connections given up because the database did not answer in time",
                 registry
             )?,
+            database_replica_reads: register_int_counter_vec_with_registry!(
+                "nexmdm_database_replica_reads_total",
+                "Reads that may lag (database.read_url): by the standby (replica), or by the primary because it lagged (too_old) or did not answer (unavailable)",
+                &["by"],
+                registry
+            )?,
             database_waiting: register_int_gauge_with_registry!(
                 "nexmdm_database_connection_waiters",
                 "Callers that wait for a connection of the pool",
@@ -159,6 +173,14 @@ impl Observability {
         // Two readings at once may count the newest twice, which says no less.
         self.database_connections_given_up.inc_by(given_up.saturating_sub(self.database_connections_given_up.get()));
         self.database_timed_out.inc_by(timed_out.saturating_sub(self.database_timed_out.get()));
+    }
+
+    /// Shows where reads that may lag went.
+    pub(crate) fn show_replica_use(&self, reads: ReplicaUse) {
+        for (by, count) in [("replica", reads.by_replica), ("too_old", reads.too_old), ("unavailable", reads.unavailable)] {
+            let counter = self.database_replica_reads.with_label_values(&[by]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
     }
 
     /// Counts what was unusable of a heartbeat.
@@ -202,9 +224,11 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     request.extensions_mut().insert(origin.clone());
     let caller = Caller::default();
     request.extensions_mut().insert(caller.clone());
-    let mut response = next.run(request).await;
     // Pages of the dashboard have no route of their own.
     let route = path.as_ref().map_or("other", MatchedPath::as_str);
+    let span = span_of(&request, route, method_label(&method));
+    let mut response = next.run(request).instrument(span.clone()).await;
+    span.record("http.response.status_code", response.status().as_u16());
     // What is refused to a page of the dashboard is recorded where that is decided.
     if response.status() == StatusCode::FORBIDDEN
         && let Some(problem) = response.extensions().get().map(|RefusalProblem(problem)| problem.clone())
@@ -227,6 +251,25 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     }
     response.headers_mut().insert(&REQUEST_ID, id);
     response
+}
+
+/// The span of a request, of its caller's trace where a trusted proxy tells one: anybody else could have all of its requests recorded.
+fn span_of(request: &Request, route: &str, method: &str) -> Span {
+    let span = tracing::trace_span!(
+        target: TARGET,
+        "http.request",
+        otel.kind = "server",
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = tracing::field::Empty,
+    );
+    if !span.is_disabled()
+        && request.extensions().get::<Arrival>().is_some_and(|arrival| arrival.by_proxy)
+        && let Some(traceparent) = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok())
+    {
+        trace::continue_from(&span, traceparent);
+    }
+    span
 }
 
 /// The caller's id if it is a sane one, else a new one.

@@ -167,6 +167,20 @@ pub(crate) async fn restore(
     start(&app, &principal, &day, WorkRequest::Restore).await
 }
 
+/// Starts to drop the table of a restored day before its time, in the background, once its archive was read back.
+#[utoipa::path(
+    post, path = "/v1/partitions/{day}/forget", tag = "storage", security(("person" = ["cluster:manage"])),
+    params(("day" = String, Path, description = "The day, UTC, as in 2026-11-21")),
+    responses((status = 202, body = PartitionWork), ConflictRefusal, NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn forget(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(day): PathId,
+) -> Result<(StatusCode, Json<PartitionWork>), ApiError> {
+    start(&app, &principal, &day, WorkRequest::Forget).await
+}
+
 /// Returns work on partitions that was started, with its progress.
 #[utoipa::path(
     get, path = "/v1/partition-work/{id}", tag = "storage", security(("person" = ["cluster:read"])),

@@ -11,6 +11,7 @@ use anyhow::bail;
 use archive::Archives;
 use chrono::{NaiveDate, NaiveTime};
 use domain::Timestamp;
+use domain::pace::Pace;
 
 use crate::cli::{Output, PartitionsCommand};
 use crate::config::Config;
@@ -20,6 +21,8 @@ use watch::Terminal;
 
 /// Longest time of a command. A process that ends lets its lock go.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// Rows that one statement reads at full speed, at least.
+const FULL_SPEED_ROWS: usize = 8192;
 
 /// Runs a subcommand.
 ///
@@ -35,7 +38,10 @@ pub(crate) async fn run(config: Config, command: PartitionsCommand) -> anyhow::R
 async fn over(config: &Config, database: &Database, command: PartitionsCommand) -> anyhow::Result<()> {
     let settings = config.settings().runtime;
     let archives = Archives::open(settings.archive.clone())?;
-    let settings = ManagerSettings { lock_max: LONGEST, ..settings.partition_manager() };
+    let mut settings = ManagerSettings { lock_max: LONGEST, ..settings.partition_manager() };
+    if matches!(command, PartitionsCommand::Run { full_speed: true, .. }) {
+        (settings.pace, settings.chunk_rows) = (Pace::FULL_SPEED, settings.chunk_rows.max(FULL_SPEED_ROWS));
+    }
     let manager = Manager::new(database.store.clone(), archives, settings, None);
     let now = database.clock().await?.now();
     let terminal = Terminal::new();
@@ -47,7 +53,7 @@ async fn over(config: &Config, database: &Database, command: PartitionsCommand) 
                 Output::Table => print_days(&days),
             }
         }
-        PartitionsCommand::Run { dry_run, today, force, output } => {
+        PartitionsCommand::Run { dry_run, today, force, full_speed: _, output } => {
             let now = match today {
                 None => now,
                 Some(today) => {
@@ -77,6 +83,11 @@ async fn over(config: &Config, database: &Database, command: PartitionsCommand) 
             let restored = manager.restore(day, now, &terminal).await;
             terminal.end();
             shown(&manager, restored?.day, now, output).await
+        }
+        PartitionsCommand::Forget { day, output } => {
+            let forgotten = manager.forget(day, now, &terminal).await;
+            terminal.end();
+            shown(&manager, forgotten?.day, now, output).await
         }
         PartitionsCommand::Export { day, devices, output } => export::export(manager.archives(), day, &devices, output).await,
     }
