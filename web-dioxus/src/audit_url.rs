@@ -60,6 +60,8 @@ pub(crate) struct AuditUrl {
     pub(crate) from: Option<NaiveDate>,
     /// Last day, UTC.
     pub(crate) to: Option<NaiveDate>,
+    /// Whether archives are searched as well.
+    pub(crate) archived: bool,
 }
 
 impl AuditUrl {
@@ -108,6 +110,7 @@ impl From<&str> for AuditUrl {
                 "within" => url.within = TimeRange::parse(&value),
                 "from" => url.from = value.parse().ok(),
                 "to" => url.to = value.parse().ok(),
+                "archived" => url.archived = value == "1",
                 _ => {}
             }
         }
@@ -124,7 +127,8 @@ impl fmt::Display for AuditUrl {
         query.pair("q", self.text.as_deref())?;
         query.pair("within", self.within.map(TimeRange::as_str))?;
         query.pair("from", self.from.map(|day| day.to_string()).as_deref())?;
-        query.pair("to", self.to.map(|day| day.to_string()).as_deref())
+        query.pair("to", self.to.map(|day| day.to_string()).as_deref())?;
+        query.pair("archived", self.archived.then_some("1"))
     }
 }
 
@@ -142,6 +146,7 @@ mod tests {
             within: Some(TimeRange::Week),
             from: NaiveDate::from_ymd_opt(2026, 11, 1),
             to: NaiveDate::from_ymd_opt(2026, 11, 2),
+            archived: true,
         };
         assert_eq!(AuditUrl::from(url.to_string().as_str()), url);
         assert_eq!(AuditUrl::from("within=9y&from=x&who=&other=1"), AuditUrl::default());

@@ -17,6 +17,7 @@ mod routes;
 mod rule;
 mod rule_form;
 mod rules;
+mod runbook;
 mod silence;
 mod silences;
 mod subscriptions;

@@ -12,6 +12,7 @@ use super::preview::Preview;
 use super::remediation::Remediation;
 use super::rule_form::{ResetRule, SetRule};
 use super::rules::fired_text;
+use super::runbook::Runbook;
 use super::{NotAllowed, Tab};
 use crate::alerts_url::AlertsUrl;
 use crate::components::alert_widgets::{severity_badge, threshold_text};
@@ -110,6 +111,7 @@ fn One(rule: Rule) -> Element {
         if !rule.remedies().is_empty() {
             Remediation { rule }
         }
+        Runbook { rule }
         match dialog() {
             None => rsx! {},
             Some(OpenDialog::Set(known)) => rsx! { SetRule { rule, known, ondone: done, onclose: move |()| dialog.set(None) } },

@@ -19,7 +19,7 @@ use crate::components::{EmptyState, Glyph, LocalTime, PageHeader, Problem, Route
 use crate::context::use_session;
 use crate::format;
 use crate::navigation::use_title;
-use crate::polling::use_polling;
+use crate::polling::use_paced_polling;
 use crate::route::Route;
 
 use difference::difference;
@@ -31,18 +31,34 @@ const PAGE: i64 = 50;
 /// Most entries on the page.
 const SHOWN_MAX: i64 = 1000;
 
-/// What the page shows: entries, whether there are more, and those that are in archives.
-type Shown = (Vec<ChainedEntry>, bool, Option<ArchivedEntries>);
+/// How often a list is read again that archives have a part in: what is in them stays.
+const ARCHIVED_INTERVAL: Duration = Duration::from_secs(3600);
 
-async fn read(system: Arc<System>, principal: Principal, filter: AuditFilter, wanted: i64) -> Result<Shown, ServiceError> {
+/// What the page shows.
+struct Shown {
+    entries: Vec<ChainedEntry>,
+    more: bool,
+    /// Entries that are in archives.
+    archived: Option<ArchivedEntries>,
+    /// Files of archives that were read for this; `None`: none was asked for.
+    archives_read: Option<u64>,
+}
+
+/// How soon a list is read again.
+fn interval_for(shown: &Shown) -> Duration {
+    if shown.archives_read.is_some_and(|files| files > 0) { ARCHIVED_INTERVAL } else { POLL_INTERVAL }
+}
+
+async fn read(system: Arc<System>, principal: Principal, filter: AuditFilter, wanted: i64, archived: bool) -> Result<Shown, ServiceError> {
     let (mut entries, mut next) = (Vec::new(), None);
     loop {
         let limit = (wanted - entries.len() as i64).min(PAGE_MAX);
-        let page = system.audit.page(&principal, filter.clone(), next, limit).await?;
+        let page = system.audit.page(&principal, filter.clone(), next, limit, archived).await?;
         entries.extend(page.entries);
         next = page.next;
-        if next.is_none() || entries.len() as i64 >= wanted {
-            return Ok((entries, next.is_some(), page.archived));
+        // One read of archives for each look.
+        if next.is_none() || entries.len() as i64 >= wanted || page.archives_read.is_some() {
+            return Ok(Shown { entries, more: next.is_some(), archived: page.archived, archives_read: page.archives_read });
         }
     }
 }
@@ -57,7 +73,7 @@ pub(crate) fn Audit(query: AuditUrl) -> Element {
             EmptyState { glyph: Glyph::Key, title: "Only for admins", text: "Your role does not allow this. Ask an admin of this server." }
         };
     }
-    let export = Route::Audit { query: query.clone() }.to_string().replace("/audit", "/export/audit.csv");
+    let export = Route::Audit { query: AuditUrl { archived: false, ..query.clone() } }.to_string().replace("/audit", "/export/audit.csv");
     rsx! {
         PageHeader { title: "Audit", lead: "All changes with actor, action, target and time. Entries are never changed; old ones move to the archive.",
             a { class: "button", href: export, download: "audit.csv", "data-testid": "export-audit", {icon(Glyph::Download)} "Download CSV" }
@@ -86,6 +102,7 @@ fn Search(query: AuditUrl) -> Element {
             within: some_of(&event, "within").and_then(|name| TimeRange::parse(&name)),
             from: date("from"),
             to: date("to"),
+            archived: some_of(&event, "archived").is_some(),
         };
         navigator.push(Route::Audit { query });
     };
@@ -119,6 +136,10 @@ fn Search(query: AuditUrl) -> Element {
                 Input { name: "from", label: "From day (UTC)", value: day(query.from), kind: "date" }
                 Input { name: "to", label: "To day (UTC)", value: day(query.to), kind: "date" }
             }
+            label { class: "choice-row",
+                input { r#type: "checkbox", name: "archived", value: "1", initial_checked: query.archived, "data-testid": "search-archived" }
+                span { strong { "Also in the archive" } span { class: "muted", "entries that have left the database" } }
+            }
             div { class: "audit-actions",
                 button { class: "button primary", "data-testid": "search-audit", {icon(Glyph::Search)} "Search" }
                 if query != AuditUrl::default() {
@@ -149,9 +170,11 @@ fn Input(
 fn Entries(query: AuditUrl) -> Element {
     let mut wanted = use_signal(|| PAGE);
     let mut open = use_signal(|| None::<i64>);
-    let list = use_polling((query.clone(), wanted()), POLL_INTERVAL, |system, principal, (query, wanted)| async move {
+    let searches_archives = query.archived;
+    let list = use_paced_polling((query.clone(), wanted()), interval_for, |system, principal, (query, wanted)| async move {
+        let archived = query.archived;
         let filter = query.filter(system.clock.now());
-        read(system, principal, filter, wanted).await
+        read(system, principal, filter, wanted, archived).await
     });
     let reading = list.read();
     let now = use_session().clock.now();
@@ -161,11 +184,12 @@ fn Entries(query: AuditUrl) -> Element {
                 Problem { text: problem.clone(), onretry: move |()| list.again() }
             }
             match reading.value.as_deref() {
-                Some((entries, _, archived)) if entries.is_empty() => rsx! {
+                Some(Shown { entries, more, archived, archives_read }) if entries.is_empty() => rsx! {
                     EmptyState { glyph: Glyph::Search, title: "No entry matches", text: "Change or clear the search." }
-                    Archived { archived: archived.clone() }
+                    Archived { archived: archived.clone(), searched: searches_archives }
+                    ArchivesRead { files: *archives_read, more: *more }
                 },
-                Some((entries, more, archived)) => rsx! {
+                Some(Shown { entries, more, archived, archives_read }) => rsx! {
                     div { class: "scroll-x", tabindex: "0", role: "region", aria_label: "Audit trail",
                         table { class: "plain audit-table", "data-testid": "audit-table",
                             thead { tr {
@@ -187,8 +211,9 @@ fn Entries(query: AuditUrl) -> Element {
                         p { class: "muted more", "Only the newest {SHOWN_MAX} are shown. Narrow the search, or download all of them." }
                     }
                     if !*more {
-                        Archived { archived: archived.clone() }
+                        Archived { archived: archived.clone(), searched: searches_archives }
                     }
+                    ArchivesRead { files: *archives_read, more: *more }
                 },
                 None if reading.problem.is_none() => rsx! { Skeleton {} },
                 None => rsx! {},
@@ -199,12 +224,26 @@ fn Entries(query: AuditUrl) -> Element {
 
 /// Where older entries are.
 #[component]
-fn Archived(archived: Option<ArchivedEntries>) -> Element {
+fn Archived(archived: Option<ArchivedEntries>, searched: bool) -> Element {
     let Some(ArchivedEntries { last_seq, last_at, newest }) = archived else { return rsx! {} };
     rsx! {
         p { class: "muted more", "data-testid": "audit-archived",
             "Entries 1 to {last_seq}, up to " {local_time(last_at, LocalTime::Minute)} ", are in the archive; the newest of its files is "
             code { "{newest}.parquet" } "."
+            if !searched { " This search did not look there." }
+        }
+    }
+}
+
+/// How far archives were searched.
+#[component]
+fn ArchivesRead(files: Option<u64>, more: bool) -> Element {
+    let Some(files) = files else { return rsx! {} };
+    let files = format::count(usize::try_from(files).unwrap_or(usize::MAX), "file", "files");
+    rsx! {
+        p { class: "muted more", "data-testid": "archives-read",
+            "Read {files} of the archive."
+            if more { " Older ones were not read: narrow the days to search those." }
         }
     }
 }

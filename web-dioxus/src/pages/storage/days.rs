@@ -33,6 +33,9 @@ pub(super) fn startable(record: &PartitionRecord, now: Timestamp) -> Vec<StartKi
         if is_gone || record.state == PartitionState::Restoring {
             kinds.push(StartKind::Restore);
         }
+        if record.state == PartitionState::Restored {
+            kinds.push(StartKind::Forget);
+        }
     }
     kinds
 }
@@ -154,7 +157,7 @@ mod tests {
     #[test]
     fn only_what_is_possible_is_offered() {
         use PartitionState::{Dropped, Lost, Open, Restored, Restoring, Verified};
-        use StartKind::{Archive, Restore, Verify};
+        use StartKind::{Archive, Forget, Restore, Verify};
         let day = NaiveDate::from_ymd_opt(2026, 9, 1).unwrap();
         let over = settles_at(day);
         let archive = ArchiveRecord {
@@ -175,7 +178,7 @@ mod tests {
         assert_eq!(offered(Verified, true, over), [Archive, Verify]);
         assert_eq!(offered(Dropped, true, over), [Verify, Restore]);
         assert_eq!(offered(Restoring, true, over), [Verify, Restore]);
-        assert_eq!(offered(Restored, true, over), [Archive, Verify]);
+        assert_eq!(offered(Restored, true, over), [Archive, Verify, Forget]);
         assert_eq!(offered(Lost, false, over), []);
     }
 }

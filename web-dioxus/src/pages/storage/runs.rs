@@ -54,6 +54,9 @@ fn Manager(shown: Shared) -> Element {
                             div { dt { "Kept" } dd { {format::count(overview.kept_days as usize, "day", "days")} " in the database" } }
                             div { dt { "Archive" } dd { class: "wrap", "{overview.archive_url}" } }
                         }
+                        if let Some(problem) = &overview.archive_problem {
+                            div { class: "notice bad", "data-testid": "archive-problem", {icon(Glyph::Alert)} span { "The archive cannot be used: {problem}" } }
+                        }
                         if let Some(cause) = &status.last_error {
                             div { class: "notice bad", {icon(Glyph::Alert)} span { "{cause}" } }
                         }

@@ -78,6 +78,7 @@ pub(super) fn work(work: &PartitionWork) -> String {
         WorkKind::Archive => of("Archive"),
         WorkKind::Verify => of("Verify"),
         WorkKind::Restore => of("Restore"),
+        WorkKind::Forget => of("Drop the restored"),
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) enum StartKind {
     Archive,
     Verify,
     Restore,
+    Forget,
 }
 
 impl StartKind {
@@ -34,6 +35,7 @@ impl StartKind {
             Self::Archive => "archive-day",
             Self::Verify => "verify-day",
             Self::Restore => "restore-day",
+            Self::Forget => "forget-day",
         }
     }
 
@@ -42,6 +44,7 @@ impl StartKind {
             Self::Archive => "Archive",
             Self::Verify => "Verify",
             Self::Restore => "Restore",
+            Self::Forget => "Drop",
         }
     }
 
@@ -50,6 +53,7 @@ impl StartKind {
             Self::Archive => WorkRequest::Archive(day),
             Self::Verify => WorkRequest::Verify(day),
             Self::Restore => WorkRequest::Restore(day),
+            Self::Forget => WorkRequest::Forget(day),
         }
     }
 
@@ -60,6 +64,9 @@ impl StartKind {
             }
             Self::Verify => {
                 "The archive is read back from the store: file, rows and their digests are compared with what was recorded. Nothing is changed."
+            }
+            Self::Forget => {
+                "The archive is read back, and the table that was restored from it is dropped now instead of when its time is over. The rows stay in the archive; the day can be restored again."
             }
             Self::Restore => {
                 "Its rows come back from the archive into the database, where they take the room that they took before. The table is dropped again after the time for which restored days are kept."
