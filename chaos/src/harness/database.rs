@@ -1,8 +1,8 @@
 //! Shared PostgreSQL in a process of its own (`nexmdm database`), which can be stopped and started while nodes run.
 
+use std::fmt::Display;
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddrV4;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::node::clear_settings;
-use super::{Psql, find_postmaster};
+use super::{IdleSession, Postmaster, Psql, find_postmaster};
 use crate::network::Target;
 
 /// Connections for a small cluster.
@@ -117,10 +117,27 @@ impl DatabaseServer {
         Ok(UrlParts::of(&self.url)?.target())
     }
 
-    /// Database URL through another address.
-    pub fn url_by(&self, address: SocketAddrV4) -> Result<String> {
+    /// Database URL through another host and port.
+    pub fn url_by(&self, (host, port): (impl Display, u16)) -> Result<String> {
         let UrlParts { user, database, .. } = UrlParts::of(&self.url)?;
-        Ok(format!("postgres://{user}@{address}/{database}?sslmode=disable"))
+        Ok(format!("postgres://{user}@{host}:{port}/{database}?sslmode=disable"))
+    }
+
+    /// A session that asks nothing, beside proxies; `None` when no connection is left.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses it for another reason.
+    pub async fn idle_session(&self) -> Result<Option<IdleSession>> {
+        let UrlParts { user, database, .. } = UrlParts::of(&self.url)?;
+        IdleSession::open(&self.target()?, &user, &database).await
+    }
+
+    /// The server's first process.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn postmaster(&self) -> Result<Postmaster> {
+        find_postmaster(&self.folder).context("PostgreSQL does not run")
     }
 
     fn kill(&mut self) {

@@ -60,6 +60,16 @@ impl Postmaster {
         same_folder && test_kill_process(pid).is_ok()
     }
 
+    /// SIGKILL: no shutdown at all. Its children notice, and end.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill9(&self) -> std::io::Result<()> {
+        let running = Pid::from_raw(self.pid).filter(|_| self.is_running());
+        let pid = running.ok_or_else(|| std::io::Error::new(std::io::ErrorKind::NotFound, "PostgreSQL does not run"))?;
+        Ok(kill_process(pid, Signal::KILL)?)
+    }
+
     /// Stops it: a fast shutdown first, an immediate one when that takes too long.
     pub fn stop(&self) {
         for signal in [Signal::INT, Signal::QUIT] {

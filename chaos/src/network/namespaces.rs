@@ -17,8 +17,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
+use super::loss::{self, Impairment};
 use super::{Mode, Modes};
 
 /// Set in a process that was moved into namespaces of its own.
@@ -96,6 +97,7 @@ impl Namespaces {
             let _ = run("ip", &["-n", &namespace, "neigh", "del", &peer.to_string(), "dev", &device]);
             match mode {
                 Mode::Pass | Mode::Cut => {}
+                Mode::Lossy { .. } => bail!("cables lose packets for a node as a whole"),
                 Mode::Blackhole => {
                     run(
                         "ip",
@@ -114,19 +116,38 @@ impl Namespaces {
         let state = if modes.forward == Mode::Cut || modes.backward == Mode::Cut { "down" } else { "up" };
         run("ip", &["-n", &name(a), "link", "set", &to(b), state])
     }
+
+    /// Lets all cables of a node lose this share of the packets in each direction, and deliver them late where the kernel can.
+    ///
+    /// # Errors
+    /// A limit is exceeded, or the kernel can do neither.
+    pub fn impair(&self, node: usize, loss_pct: u8, latency: Duration) -> Result<Impairment> {
+        ensure!(node < self.nodes, "there is no such node");
+        loss::begin(node, self.nodes, loss_pct, latency)
+    }
+
+    /// Ends what [`Self::impair`] has begun.
+    pub fn repair(&self, node: usize) {
+        loss::heal(node, self.nodes);
+    }
 }
 
 /// Name of a node's namespace.
-fn name(node: usize) -> String {
+pub(super) fn name(node: usize) -> String {
     format!("node-{}", node + 1)
 }
 
+/// This process's end of the cable to a node.
+pub(super) fn hub_device(node: usize) -> String {
+    format!("hub-{}", node + 1)
+}
+
 /// The end of a cable that leads to another node.
-fn to(node: usize) -> String {
+pub(super) fn to(node: usize) -> String {
     format!("to-{}", node + 1)
 }
 
-/// This process's end of the cable to a node.
+/// Address of this process's end of the cable to a node.
 pub fn hub_address(node: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 200, node as u8 + 1, 1)
 }

@@ -1,6 +1,8 @@
 //! A cluster of real node processes over one PostgreSQL, with a proxy of ours
 //! in front of each link between two nodes and of each node's database.
 
+mod admin;
+mod facilities;
 mod layout;
 mod links;
 
@@ -10,17 +12,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use hyper::Method;
-use serde_json::Value;
 
+pub use self::facilities::{NetworkMeans, ShardCounts};
 use self::layout::{Secrets, distinct_ports, node_name, secrets};
 pub use self::links::Network;
 use self::links::{Links, link_of};
-use super::{Console, DatabaseServer, Node, NodeOptions, Psql, TempDir, free_port};
-use crate::client::Client;
-use crate::http::Call;
+use super::certificates::LONG as CERTIFICATE_LIFETIME;
+use super::names::DATABASE_NAME;
+use super::shared::SharedDatabase;
+use super::{
+    Console, DatabaseKind, LinkCertificates, Node, NodeClock, NodeNames, NodeOptions, Patroni, Psql, SmallDisk, TempDir, free_port,
+};
+use crate::clock::now;
 use crate::network::namespaces::{SERVICES_ADDRESS, enter, hub_address, node_address};
-use crate::network::{Modes, Proxy};
+use crate::network::{Modes, Proxy, Target};
 
 /// Nodes that can be added later; their links are created in advance.
 const SPARE_NODES: usize = 4;
@@ -44,6 +49,18 @@ pub struct ClusterOptions {
     pub ready_within: Duration,
     /// Deadline of a node's stop.
     pub stop_within: Duration,
+    /// Whether devices and people reach each node through a proxy, whose connections can be reset, slowed and given other addresses.
+    pub doors: bool,
+    /// Whether the clocks of nodes can be set.
+    pub movable_clocks: bool,
+    /// Whether nodes reach the database by a name, which can be made unknown to each of them; requires root.
+    pub names: bool,
+    /// Whether the certificates of the link are files, which can run out.
+    pub certificates: bool,
+    /// Size of a disk that PostgreSQL has for itself, which can be filled; requires root.
+    pub database_disk_bytes: Option<u64>,
+    /// Servers of PostgreSQL. Several are reached without proxies.
+    pub database: DatabaseKind,
 }
 
 impl ClusterOptions {
@@ -58,6 +75,12 @@ impl ClusterOptions {
             network: Network::Proxies,
             ready_within: Duration::from_secs(90),
             stop_within: Duration::from_secs(45),
+            doors: false,
+            movable_clocks: false,
+            names: false,
+            certificates: false,
+            database_disk_bytes: None,
+            database: DatabaseKind::Single,
         }
     }
 
@@ -74,6 +97,10 @@ pub struct Member {
     node: Node,
     /// Proxy in front of its PostgreSQL.
     database: Option<Proxy>,
+    /// Proxy in front of its HTTP port.
+    door: Option<Proxy>,
+    clock: Option<NodeClock>,
+    names: Option<NodeNames>,
 }
 
 /// Node processes, their database and links; stopped on drop.
@@ -85,7 +112,9 @@ pub struct Cluster {
     /// Ports of the links between nodes, spare nodes included.
     ports: Vec<u16>,
     links: Links,
-    database: DatabaseServer,
+    certificates: Option<LinkCertificates>,
+    database: SharedDatabase,
+    database_disk: Option<SmallDisk>,
     folder: PathBuf,
     temporary: Option<TempDir>,
 }
@@ -102,11 +131,15 @@ impl Cluster {
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let folder = fs::canonicalize(folder)?;
         let secrets = secrets(&folder)?;
-        let database = DatabaseServer::start(&options.binary, &folder.join("database"), &options.env).await?;
+        let database_dir = folder.join("database");
+        let database_disk = options.database_disk_bytes.map(|bytes| SmallDisk::mount(&database_dir, bytes)).transpose()?;
+        let database = SharedDatabase::start(options.database, &database_dir, &options.binary, &options.env).await?;
         let ports = distinct_ports(options.nodes + SPARE_NODES)?;
         let nodes = options.nodes;
         let links = Links::create(options.network, &ports).await?;
-        let mut cluster = Self { options, secrets, members: Vec::new(), ports, links, database, folder, temporary };
+        let certificates = options.certificates.then(|| LinkCertificates::create(&folder.join("certificates"), now())).transpose()?;
+        let members = Vec::new();
+        let mut cluster = Self { options, secrets, members, ports, links, certificates, database, database_disk, folder, temporary };
         // The first node alone, as it creates the tables and the admin account.
         for n in 0..nodes {
             cluster.spawn_next().await?;
@@ -124,14 +157,23 @@ impl Cluster {
         let index = self.members.len();
         let Some(cluster_port) = self.ports.get(index) else { bail!("cannot add a node: the limit is {index}") };
         let name = node_name(index);
-        let database = match self.options.network {
-            Network::Plain => None,
-            Network::Proxies => Some(Proxy::start(self.database.target()?).await?),
-            Network::Namespaces => Some(Proxy::start_on(hub_address(index), self.database.target()?).await?),
+        let database = match (self.options.network, self.database.target()?) {
+            (Network::Plain, _) | (Network::Proxies, None) => None,
+            (Network::Proxies, Some(target)) => Some(Proxy::start(target).await?),
+            (Network::Namespaces, Some(target)) => Some(Proxy::start_on(hub_address(index), target).await?),
+            (Network::Namespaces, None) => bail!("several servers of PostgreSQL are not reached from network namespaces"),
         };
+        let folder = self.folder.join(&name);
+        let names = match &database {
+            Some(proxy) if self.options.names => Some(NodeNames::create(&folder.join("names"), *proxy.address().ip())?),
+            None if self.options.names => bail!("names lead through proxies: the network of the cluster is plain"),
+            _ => None,
+        };
+        let clock = self.options.movable_clocks.then(|| NodeClock::create(&folder.join("clock"))).transpose()?;
         let database_url = match &database {
-            Some(proxy) => self.database.url_by(proxy.address())?,
-            None => self.database.url().to_owned(),
+            Some(proxy) if names.is_some() => self.database.url_by((DATABASE_NAME, proxy.address().port()))?,
+            Some(proxy) => self.database.url_by((proxy.address().ip(), proxy.address().port()))?,
+            None => self.database.node_url().to_owned(),
         };
         let peers: Vec<String> = (index + 1..self.ports.len())
             .filter_map(|peer| Some(format!("{}={}", node_name(peer), self.links.address(index, peer, self.ports[peer])?)))
@@ -143,11 +185,22 @@ impl Cluster {
             options.env.push(("NEXMDM__CLUSTER__ADVERTISE".into(), format!("{}:{cluster_port}", node_address(index))));
         }
         options.env.push(("NEXMDM__CLUSTER__PEER_ADDRESSES".into(), peers.join(",")));
-        options.kept_dir = Some(self.folder.join(&name));
+        options.kept_dir = Some(folder);
+        options.enter.extend(names.iter().flat_map(NodeNames::enter));
+        options.env.extend(clock.as_ref().map(NodeClock::env).transpose()?.unwrap_or_default());
+        if let Some(certificates) = &self.certificates {
+            certificates.issue(&name, now(), now() + CERTIFICATE_LIFETIME)?;
+            options.env.extend(certificates.env(&name));
+        }
         // The variables of the caller take precedence.
         options.env.extend(self.options.env.clone());
+        let host = options.host;
         let node = Node::spawn(options).with_context(|| name.clone())?;
-        self.members.push(Member { name, node, database });
+        let door = match self.options.doors {
+            true => Some(Proxy::start(Target::Tcp((host, node.port()).into())).await?),
+            false => None,
+        };
+        self.members.push(Member { name, node, database, door, clock, names });
         Ok(index)
     }
 
@@ -171,7 +224,7 @@ impl Cluster {
     /// Options of a foreign node called `name` on the same database, with a folder and a port of its own, which is not a member of
     /// this cluster.
     pub fn foreign_node_options(&self, name: &str) -> Result<NodeOptions> {
-        let mut options = self.node_options(name, free_port()?, self.database.url().to_owned());
+        let mut options = self.node_options(name, free_port()?, self.database.node_url().to_owned());
         options.env.extend(self.options.env.clone());
         Ok(options)
     }
@@ -189,7 +242,7 @@ impl Cluster {
         let folder = self.folder.join("console");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let mut env = self.foreign_node_options("console")?.env;
-        env.push(("DATABASE_URL".into(), self.database.url().to_owned()));
+        env.push(("DATABASE_URL".into(), self.database.node_url().to_owned()));
         env.push(("NEXMDM__DATA_DIR".into(), folder.display().to_string()));
         Ok(Console::new(&self.options.binary, folder, env))
     }
@@ -261,10 +314,19 @@ impl Cluster {
     /// Starts PostgreSQL again.
     pub async fn start_database(&mut self) -> Result<()> {
         self.database.start_again().await?;
+        let Some(target) = self.database.target()? else { return Ok(()) };
         for proxy in self.members.iter().filter_map(|member| member.database.as_ref()) {
-            proxy.set_target(self.database.target()?);
+            proxy.set_target(target.clone());
         }
         Ok(())
+    }
+
+    /// The servers of PostgreSQL by Patroni.
+    ///
+    /// # Errors
+    /// The cluster has a single server.
+    pub fn patroni_mut(&mut self) -> Result<&mut Patroni> {
+        self.database.patroni_mut()
     }
 
     /// Whether PostgreSQL was started and not stopped.
@@ -284,7 +346,7 @@ impl Cluster {
 
     /// Restores all links between processes.
     pub fn heal_links(&self) -> Result<()> {
-        for proxy in self.members.iter().filter_map(|member| member.database.as_ref()) {
+        for proxy in self.members.iter().flat_map(|member| [&member.database, &member.door]).flatten() {
             proxy.set(Modes::default());
         }
         self.links.heal()
@@ -305,41 +367,6 @@ impl Cluster {
         if let Some(temporary) = self.temporary.take() {
             temporary.keep();
         }
-    }
-
-    /// `GET /v1/cluster` of one node.
-    pub async fn view_of(&self, name: &str) -> Result<Value> {
-        let (client, token) = self.admin(name).await?;
-        client.get_json("/v1/cluster", &token).await
-    }
-
-    /// `POST /v1/cluster/nodes/{name}/drain` or `/resume`, sent to any running node.
-    pub async fn drain_or_resume(&mut self, name: &str, what: &str) -> Result<()> {
-        let requested = self.members.iter_mut().filter_map(|member| member.node.is_running().then(|| member.name.clone()));
-        // The other nodes first, as a drained node may be stopping.
-        let mut requested: Vec<String> = requested.collect();
-        requested.sort_by_key(|other| other == name);
-        let mut trouble = anyhow::anyhow!("no node is running");
-        for other in requested {
-            let outcome = async {
-                let (client, token) = self.admin(&other).await?;
-                let path = format!("/v1/cluster/nodes/{name}/{what}");
-                let answer = client.send(Call::new(Method::POST, &path).bearer(&token)).await?;
-                ensure!(answer.status == 204, "POST {path} on {other} answered {}: {}", answer.status, answer.detail());
-                anyhow::Ok(())
-            };
-            match outcome.await {
-                Ok(()) => return Ok(()),
-                Err(error) => trouble = error,
-            }
-        }
-        Err(trouble)
-    }
-
-    async fn admin(&self, name: &str) -> Result<(Client, String)> {
-        let client = Client::new(&self.member(name)?.url())?;
-        let token = client.access_token("admin", &self.secrets.admin_password).await?;
-        Ok((client, token))
     }
 }
 
@@ -362,9 +389,9 @@ impl Member {
         &self.name
     }
 
-    /// URL for devices and people.
+    /// URL for devices and people: that of its door, if there is one.
     pub fn url(&self) -> String {
-        self.node.url()
+        self.door.as_ref().map_or_else(|| self.node.url(), |door| format!("http://{}", door.address()))
     }
 
     /// Process of the node.
