@@ -217,6 +217,7 @@ impl fmt::Display for Schedule {
                 Mode::Cut => "is cut".to_owned(),
                 Mode::Blackhole => "is silent".to_owned(),
                 Mode::Delay(delay) => format!("is {delay:?} late"),
+                Mode::Lossy { delay, loss_pct } => format!("is {delay:?} late and loses {loss_pct} %"),
             };
             writeln!(f, "  {:>6.1} s to {:>6.1} s  the way of the agents to node-{} {what}", s(at), s(until), node + 1)?;
         }

@@ -365,7 +365,7 @@ fn recovery_check(agents: &[ScheduledAgent], summary: &HostAgentsSummary, unfini
     halted.dedup();
     let ended = summary.unexpected_ends.iter().map(|end| format!("exited unexpectedly: {end}"));
     let died = died.into_iter().map(|name| format!("{name} exited unexpectedly; see its log"));
-    let violation = |what| Violation { promise: "end", device: String::new(), what };
+    let violation = |what: String| Violation::new("end", "", what);
     Check {
         promise: "end",
         looked_at: format!(

@@ -10,16 +10,15 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::builder::TypedValueParser;
 use clap::{Args, ValueEnum};
-use serde_json::json;
 use tokio::time::Instant;
 
+use crate::drills::{Drills, Report, Shown, drills_of};
 use crate::limits::allow_connections;
-use crate::oracle::Verdict;
 use crate::signals::{Stop, unless_stopped};
 
 pub(crate) use fleets::Fleets;
 pub(crate) use messages::until_settled;
-pub(crate) use setup::{AlertTimes, SINKS, Sinks, alert_env};
+pub(crate) use setup::{AlertTimes, MAIL, SINKS, Sinks, alert_env};
 
 /// Connections of proxies and of the fleet to all nodes.
 const CONNECTIONS: u64 = 4_096;
@@ -56,8 +55,8 @@ impl AlertDrill {
 #[derive(Debug, Clone, Args)]
 pub struct AlertDrillArgs {
     /// Drill, or `all`; repeatable or comma-separated
-    #[arg(long, value_name = "NAME|all", required = true, value_delimiter = ',', value_parser = drills_of)]
-    pub drill: Vec<AlertDrills>,
+    #[arg(long, value_name = "NAME|all", required = true, value_delimiter = ',', value_parser = drills_of::<AlertDrill>)]
+    pub drill: Vec<Drills<AlertDrill>>,
     /// Simulated devices
     #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(8..=20_000).map(|n| n as usize))]
     pub devices: usize,
@@ -81,24 +80,19 @@ pub struct AlertDrillArgs {
     pub json: Option<PathBuf>,
 }
 
-/// Selection of drills.
-#[derive(Debug, Clone)]
-pub struct AlertDrills(Vec<AlertDrill>);
-
-fn drills_of(text: &str) -> Result<AlertDrills, String> {
-    if text == "all" {
-        return Ok(AlertDrills(AlertDrill::value_variants().to_vec()));
-    }
-    let names = || AlertDrill::value_variants().iter().map(|drill| drill.name()).collect::<Vec<_>>().join(", ");
-    let drill = AlertDrill::from_str(text, false);
-    drill.map(|drill| AlertDrills(vec![drill])).map_err(|_| format!("unknown drill `{text}`; expected all, {}", names()))
-}
-
 /// Runs the drills, each on a cluster of its own; true when each had the expected result and P9 was kept.
 ///
 /// # Errors
 /// A cluster cannot be started, or the run was interrupted.
 pub async fn run(args: AlertDrillArgs, stop: Stop) -> Result<bool> {
+    Ok(report(args, stop).await?.is_well())
+}
+
+/// Runs the drills, each on a cluster of its own; what came of each.
+///
+/// # Errors
+/// The run was interrupted, or an argument is out of its limits.
+pub(crate) async fn report(args: AlertDrillArgs, stop: Stop) -> Result<Report> {
     anyhow::ensure!(
         args.silent > 0 && args.silent * 2 < args.devices,
         "--silent: {} is not between 1 and half of {}",
@@ -109,43 +103,14 @@ pub async fn run(args: AlertDrillArgs, stop: Stop) -> Result<bool> {
     unless_stopped(&stop, Box::pin(run_all(&args))).await.context("interrupted")?
 }
 
-async fn run_all(args: &AlertDrillArgs) -> Result<bool> {
-    let (mut all_well, mut report) = (true, Vec::new());
+async fn run_all(args: &AlertDrillArgs) -> Result<Report> {
+    let mut report = Report::default();
     for drill in args.drill.iter().flat_map(|drills| &drills.0) {
-        let (name, started) = (drill.name(), Instant::now());
+        let started = Instant::now();
         let outcome = Box::pin(drills::run_drill(args, *drill)).await;
-        let took_s = started.elapsed().as_secs_f64();
-        match outcome {
-            Ok((shown, check)) => {
-                let verdict = Verdict { checks: vec![check] };
-                let kept = verdict.violations() == 0;
-                all_well &= kept;
-                println!("\n{name}: {} ({took_s:.0} s): {shown}\n{verdict}", if kept { "ok" } else { "BROKEN" });
-                report.push(json!({"drill": name, "ok": kept, "seconds": took_s, "shown": shown, "verdict": verdict}));
-            }
-            Err(error) => {
-                all_well = false;
-                println!("\n{name}: FAILED ({took_s:.0} s): {error:#}");
-                report.push(json!({"drill": name, "ok": false, "seconds": took_s, "error": format!("{error:#}")}));
-            }
-        }
+        let shown = outcome.map(|(what, check)| Shown { what, checks: vec![check], ..Shown::default() });
+        report.add(drill.name(), started.elapsed(), shown);
     }
-    if let Some(path) = &args.json {
-        std::fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(all_well)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn drills_are_named_one_by_one_or_all_at_once() {
-        assert_eq!(drills_of("all").unwrap().0.len(), AlertDrill::value_variants().len());
-        for drill in AlertDrill::value_variants() {
-            assert_eq!(drills_of(drill.name()).unwrap().0, [*drill]);
-        }
-        assert!(drills_of("flood").unwrap_err().contains("coordinator_killed"));
-    }
+    report.write(args.json.as_deref())?;
+    Ok(report)
 }

@@ -12,10 +12,10 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::deployment_api::Api;
+use crate::drills::{Drills, Report, Shown, drills_of};
 use crate::faults::Faults;
 use crate::harness::{Cluster, ClusterOptions, nexmdm_path};
 use crate::limits::allow_connections;
-use crate::oracle::Verdict;
 use crate::signals::{Stop, unless_stopped};
 use drill_run::Environment;
 
@@ -62,8 +62,8 @@ impl Drill {
 #[derive(Debug, Clone, Args)]
 pub struct DeployDrillArgs {
     /// Drill, or `all`; repeatable or comma-separated
-    #[arg(long, value_name = "NAME|all", required = true, value_delimiter = ',', value_parser = drills_of)]
-    pub drill: Vec<Drills>,
+    #[arg(long, value_name = "NAME|all", required = true, value_delimiter = ',', value_parser = drills_of::<Drill>)]
+    pub drill: Vec<Drills<Drill>>,
     /// Simulated devices per drill
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u16).range(8..=5_000).map(usize::from))]
     pub devices: usize,
@@ -90,28 +90,25 @@ pub struct DeployDrillArgs {
     pub json: Option<PathBuf>,
 }
 
-/// Selection of drills.
-#[derive(Debug, Clone)]
-pub struct Drills(Vec<Drill>);
-
-fn drills_of(text: &str) -> Result<Drills, String> {
-    if text == "all" {
-        return Ok(Drills(Drill::value_variants().to_vec()));
-    }
-    let names = || Drill::value_variants().iter().map(|drill| drill.name()).collect::<Vec<_>>().join(", ");
-    Drill::from_str(text, false).map(|drill| Drills(vec![drill])).map_err(|_| format!("unknown drill `{text}`; expected all, {}", names()))
-}
-
 /// Runs the drills; true when each had the expected result and every promise was kept.
 ///
 /// # Errors
 /// The cluster cannot be started, or the run was interrupted.
 pub async fn run(args: DeployDrillArgs, stop: Stop) -> Result<bool> {
+    Ok(report(args, stop).await?.is_well())
+}
+
+/// Runs the drills; what came of each.
+///
+/// # Errors
+/// The cluster cannot be started, or the run was interrupted.
+pub(crate) async fn report(args: DeployDrillArgs, stop: Stop) -> Result<Report> {
     allow_connections(args.devices as u64 + CONNECTIONS).map_err(anyhow::Error::msg)?;
     let Some(environment) = unless_stopped(&stop, Box::pin(start(&args))).await else { anyhow::bail!("interrupted") };
     let mut environment = environment?;
     let outcome = unless_stopped(&stop, Box::pin(run_all(&mut environment, &args))).await;
-    if !matches!(outcome, Some(Ok(true))) && args.data_dir.is_none() {
+    let is_well = matches!(&outcome, Some(Ok(report)) if report.is_well());
+    if !is_well && args.data_dir.is_none() {
         println!("logs, records and database stay in {}", environment.cluster.folder().display());
         environment.cluster.keep_folder();
     }
@@ -132,46 +129,15 @@ async fn start(args: &DeployDrillArgs) -> Result<Environment> {
     Ok(Environment { cluster, api, apk, faults: Faults::new() })
 }
 
-async fn run_all(environment: &mut Environment, args: &DeployDrillArgs) -> Result<bool> {
-    let (mut all_well, mut report) = (true, Vec::new());
+async fn run_all(environment: &mut Environment, args: &DeployDrillArgs) -> Result<Report> {
+    let mut report = Report::default();
     for drill in args.drill.iter().flat_map(|drills| &drills.0) {
-        let (name, started) = (drill.name(), Instant::now());
+        let started = Instant::now();
         let outcome = Box::pin(drills::run_drill(environment, args, *drill)).await;
-        let took_s = started.elapsed().as_secs_f64();
-        match outcome {
-            Ok((shown, result)) => {
-                let verdict = Verdict { checks: result.checks };
-                let kept = verdict.violations() == 0;
-                all_well &= kept;
-                println!("\n{name}: {} ({took_s:.0} s): {shown}\n{verdict}", if kept { "ok" } else { "BROKEN" });
-                report.push(
-                    json!({"drill": name, "ok": kept, "seconds": took_s, "shown": shown, "verdict": verdict, "fleet": result.summary}),
-                );
-            }
-            Err(error) => {
-                all_well = false;
-                println!("\n{name}: FAILED ({took_s:.0} s): {error:#}");
-                report.push(json!({"drill": name, "ok": false, "seconds": took_s, "error": format!("{error:#}")}));
-            }
-        }
+        let shown = outcome.map(|(what, result)| Shown { what, checks: result.checks, fleet: json!(result.summary) });
+        report.add(drill.name(), started.elapsed(), shown);
         drills::restore(environment, *drill).await.context("cleaning up after a drill")?;
     }
-    if let Some(path) = &args.json {
-        std::fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(all_well)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn drills_are_named_one_by_one_or_all_at_once() {
-        assert_eq!(drills_of("all").unwrap().0.len(), 9);
-        for drill in Drill::value_variants() {
-            assert_eq!(drills_of(drill.name()).unwrap().0, [*drill]);
-        }
-        assert!(drills_of("flood").unwrap_err().contains("node_killed"));
-    }
+    report.write(args.json.as_deref())?;
+    Ok(report)
 }

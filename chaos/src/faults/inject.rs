@@ -82,6 +82,10 @@ async fn begin(cluster: &mut Cluster, fault: &Fault) -> Result<Option<String>> {
             cluster.set_database_link(node, Modes { forward: Mode::Delay(*delay), backward: Mode::Pass })?;
         }
         Fault::StopDatabase => cluster.stop_database().await?,
+        Fault::KillPrimary { part } => {
+            let killed = cluster.patroni_mut()?.kill_primary(*part).await?;
+            say(&format!("{killed} was the primary"));
+        }
         Fault::AddNode => return cluster.add_node().await.map(Some),
         Fault::Drain { node } => cluster.drain_or_resume(node, "drain").await?,
     }
@@ -101,6 +105,7 @@ async fn end(cluster: &mut Cluster, fault: &Fault) -> Result<()> {
         Fault::Isolate { node } => cluster.set_links_of(node, Modes::default()),
         Fault::CutDatabase { node } | Fault::SlowDatabase { node, .. } => cluster.set_database_link(node, Modes::default()),
         Fault::StopDatabase => cluster.start_database().await,
+        Fault::KillPrimary { .. } => cluster.patroni_mut()?.make_whole().await,
         Fault::Drain { node } => cluster.drain_or_resume(node, "resume").await,
         Fault::Restart { .. } | Fault::AddNode => Ok(()),
     }

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 pub use inject::Faults;
 
+use crate::harness::PrimaryPart;
+
 /// Fault of a cluster; nodes are given by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -85,6 +87,11 @@ pub enum Fault {
     },
     /// PostgreSQL is stopped for all nodes; healed by a start.
     StopDatabase,
+    /// SIGKILL of the primary of several PostgreSQL servers; healed by starting its Patroni, if that was killed.
+    KillPrimary {
+        /// What of it is killed.
+        part: PrimaryPart,
+    },
     /// A node is added and stays.
     AddNode,
     /// A node is drained; healed by resuming it.
@@ -109,6 +116,7 @@ impl fmt::Display for Fault {
             Self::CutDatabase { node } => write!(f, "cut {node} from PostgreSQL"),
             Self::SlowDatabase { node, delay } => write!(f, "slow PostgreSQL for {node} by {delay:?} per statement"),
             Self::StopDatabase => f.write_str("stop PostgreSQL under all nodes"),
+            Self::KillPrimary { part } => write!(f, "kill -9 {}", part.text()),
             Self::AddNode => f.write_str("add a node"),
             Self::Drain { node } => write!(f, "drain {node}"),
         }

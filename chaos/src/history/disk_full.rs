@@ -6,9 +6,8 @@ use anyhow::{Context, Result, ensure};
 use tokio::time::{Instant, sleep};
 
 use super::HistoryDrillArgs;
-use super::disk::SmallDisk;
 use super::drill::{DONE_WITHIN, Drill, PAST_DAYS};
-use crate::harness::TempDir;
+use crate::harness::{SmallDisk, TempDir};
 use crate::oracle::Verdict;
 
 /// Size of the disk of PostgreSQL: its tables, and some segments of its log.

@@ -35,8 +35,16 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 pub(super) struct SoakAlerts {
     stop: watch::Sender<bool>,
     devices: JoinHandle<Result<Fleets>>,
-    sinks: JoinHandle<Sinks>,
+    sinks: RunningSinks,
     psql: Psql,
+}
+
+/// Sinks of a soak.
+enum RunningSinks {
+    /// They fail for a while at random.
+    Failing(JoinHandle<Sinks>),
+    /// They fail when they are made to.
+    Steady(Sinks),
 }
 
 /// What the oracle needs to know of them.
@@ -54,7 +62,7 @@ pub(super) struct FinishedAlerts {
 
 impl SoakAlerts {
     /// Makes the channels, and begins.
-    pub(super) async fn start(cluster: &Cluster, devices: usize, seed: u64) -> Result<Self> {
+    pub(super) async fn start(cluster: &Cluster, devices: usize, seed: u64, failing_sinks: bool) -> Result<Self> {
         let api = Api::new(cluster.members().iter().map(|member| member.url()).collect(), cluster.admin_password())?;
         let sinks = Sinks::set_up(&api, cluster.services_address()).await.context("channels of alerts")?;
         let fleets = Fleets::of(cluster, &cluster.folder().join("coming"), seed);
@@ -63,16 +71,30 @@ impl SoakAlerts {
         Ok(Self {
             stop,
             devices: tokio::spawn(Box::pin(come_and_go(fleets, (devices / COMING_SHARE).max(5), seed, stop_devices))),
-            sinks: tokio::spawn(Box::pin(fail_at_times(sinks, seed, stop_sinks))),
+            sinks: match failing_sinks {
+                true => RunningSinks::Failing(tokio::spawn(Box::pin(fail_at_times(sinks, seed, stop_sinks)))),
+                false => RunningSinks::Steady(sinks),
+            },
             psql: cluster.psql(),
         })
+    }
+
+    /// Sinks that fail only when they are made to.
+    pub(super) fn sinks_mut(&mut self) -> Option<&mut Sinks> {
+        match &mut self.sinks {
+            RunningSinks::Steady(sinks) => Some(sinks),
+            RunningSinks::Failing(_) => None,
+        }
     }
 
     /// Lets everything return and work, and waits until all is settled.
     pub(super) async fn finish(self) -> Result<FinishedAlerts> {
         self.stop.send_replace(true);
         let mut fleets = self.devices.await.context("the devices that come and go")??;
-        let sinks = self.sinks.await.context("the sinks")?;
+        let sinks = match self.sinks {
+            RunningSinks::Failing(sinks) => sinks.await.context("the sinks")?,
+            RunningSinks::Steady(sinks) => sinks,
+        };
         let left = until_settled(&self.psql, SETTLED_WITHIN).await?;
         fleets.stop_all().await?;
         Ok(FinishedAlerts {

@@ -13,9 +13,10 @@ use clap::Args;
 
 use crate::duration::{self, Interval};
 use crate::fleet::{AgentArgs, Behaviours, TransportChoice};
-use crate::harness::Network;
+use crate::harness::{DatabaseKind, Network};
 
 pub use run::run;
+pub(crate) use run::{Disturbance, Ground, allow_fleet, cluster_options, run_disturbed};
 pub(crate) use schedule::random_fault;
 pub use schedule::{Kind, ScenarioStep, Step, scenario, seeded};
 
@@ -58,6 +59,9 @@ pub struct SoakArgs {
     /// Network between nodes
     #[arg(long, value_enum, default_value_t = Network::Proxies)]
     pub network: Network,
+    /// PostgreSQL of the cluster
+    #[arg(long, value_enum, default_value_t = DatabaseKind::Single)]
+    pub database: DatabaseKind,
     /// Send no commands
     #[arg(long)]
     pub no_commands: bool,
@@ -89,6 +93,9 @@ pub struct SoakArgs {
     /// Share of commands accompanied by forged, replayed and misdirected ones
     #[arg(long, value_name = "0..1", default_value_t = 0.1)]
     pub hostile_share: f64,
+    /// Share of heartbeats that are sent twice
+    #[arg(long, value_name = "0..1", default_value_t = 0.005)]
+    pub duplicate_share: f64,
     /// Persistent data folder [default: a new one, kept only after a violation]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -16,15 +19,16 @@ use super::alerts::{FinishedAlerts, SoakAlerts};
 use super::midnights::{FinishedMidnights, SoakMidnights};
 use super::quiescence::Follower;
 use super::schedule::{Step, scenario, seeded};
-use crate::alerts::{AlertTimes, alert_env};
+use crate::alerts::{AlertTimes, Sinks, alert_env};
 use crate::deployment_api::TIMEOUT;
 use crate::faults::Faults;
+use crate::fcm::FakeFcm;
 use crate::fleet::{self, FleetArgs, Summary};
 use crate::harness::{Cluster, ClusterOptions, nexmdm_path};
 use crate::limits::allow_connections;
 use crate::operator::deployments::{self, Deployer, DeployerPlan, versions_in};
 use crate::operator::{self, ActionMix, OperatorPlan};
-use crate::oracle::{self, Check, History, Verdict, Violation};
+use crate::oracle::{self, Check, History, Violation};
 use crate::signals::{Stop, unless_stopped};
 
 /// Time limit of enrollment and first heartbeats.
@@ -68,18 +72,79 @@ pub async fn run(args: SoakArgs, stop: Stop) -> Result<bool> {
 }
 
 async fn start(args: &SoakArgs) -> Result<Cluster> {
-    // Devices and proxies run in this process.
-    allow_connections(args.devices as u64 + PROXY_CONNECTIONS).map_err(anyhow::Error::msg)?;
+    allow_fleet(args.devices)?;
+    Cluster::start(cluster_options(args)?).await
+}
+
+/// Raises the limit of open files to what devices and proxies need, which run in this process.
+pub(crate) fn allow_fleet(devices: usize) -> Result<()> {
+    allow_connections(devices as u64 + PROXY_CONNECTIONS).map_err(anyhow::Error::msg)
+}
+
+/// Options of the cluster of a soak.
+pub(crate) fn cluster_options(args: &SoakArgs) -> Result<ClusterOptions> {
     let mut options = ClusterOptions::new(args.nexmdm.clone().map_or_else(nexmdm_path, Ok)?, args.nodes);
     options.data_dir.clone_from(&args.data_dir);
     options.network = args.network;
+    options.database = args.database;
     for (name, value) in CHEAP_HASHING {
         options = options.env(name, value);
     }
     if !args.no_alerts {
         options.env.extend(alert_env(AlertTimes::soak()));
     }
-    Cluster::start(options).await
+    Ok(options)
+}
+
+/// What a disturbance works on.
+pub(crate) struct Ground<'a> {
+    /// Nodes.
+    pub(crate) cluster: &'a mut Cluster,
+    /// Faults of nodes, links and the database.
+    pub(crate) faults: &'a mut Faults,
+    /// Sinks of alerts that fail only when they are made to.
+    pub(crate) sinks: Option<&'a mut Sinks>,
+}
+
+/// What happens to a cluster while a fleet and its work go on.
+pub(crate) trait Disturbance: Send {
+    /// Whether the sinks of alerts fail at random.
+    fn has_failing_sinks(&self) -> bool;
+    /// What comes first, when every device was acknowledged.
+    fn before<'a>(&'a mut self, ground: Ground<'a>) -> BoxFuture<'a, Result<()>>;
+    /// The disturbance itself.
+    fn disturb<'a>(&'a mut self, ground: Ground<'a>) -> BoxFuture<'a, Result<()>>;
+    /// Healing of what is still in force; also after a failure.
+    fn heal<'a>(&'a mut self, ground: Ground<'a>) -> BoxFuture<'a, Result<()>>;
+    /// What comes last, when every device was acknowledged again.
+    fn after<'a>(&'a mut self, ground: Ground<'a>) -> BoxFuture<'a, Result<()>>;
+}
+
+/// Faults at their times.
+struct Scheduled<'a> {
+    steps: &'a [Step],
+}
+
+impl Disturbance for Scheduled<'_> {
+    fn has_failing_sinks(&self) -> bool {
+        true
+    }
+
+    fn before<'a>(&'a mut self, _ground: Ground<'a>) -> BoxFuture<'a, Result<()>> {
+        ready(Ok(())).boxed()
+    }
+
+    fn disturb<'a>(&'a mut self, ground: Ground<'a>) -> BoxFuture<'a, Result<()>> {
+        run_faults(ground.cluster, ground.faults, self.steps).boxed()
+    }
+
+    fn heal<'a>(&'a mut self, ground: Ground<'a>) -> BoxFuture<'a, Result<()>> {
+        ground.faults.heal_all(ground.cluster).boxed()
+    }
+
+    fn after<'a>(&'a mut self, _ground: Ground<'a>) -> BoxFuture<'a, Result<()>> {
+        ready(Ok(())).boxed()
+    }
 }
 
 /// What is known when all faults were healed.
@@ -87,6 +152,10 @@ async fn start(args: &SoakArgs) -> Result<Cluster> {
 struct Recovered {
     /// What has not recovered.
     unsettled: Option<String>,
+    /// Why it was not gone through to the end.
+    problem: Option<String>,
+    /// Time from the last healing until every device was heard.
+    recovered_in: Option<Duration>,
     /// Nodes that exited unexpectedly.
     died: Vec<String>,
     deployer: Option<Deployer>,
@@ -94,35 +163,78 @@ struct Recovered {
     midnights: Option<FinishedMidnights>,
 }
 
+/// What is known of a disturbed run.
+pub(crate) struct Finished {
+    /// What the oracle judges.
+    pub(crate) history: History,
+    /// Whether all have recovered.
+    pub(crate) calm: Check,
+    /// What the fleet has counted.
+    pub(crate) summary: Summary,
+    /// Time from the last healing until every device was heard.
+    pub(crate) recovered_in: Option<Duration>,
+    /// Why it was not gone through to the end.
+    pub(crate) problem: Option<String>,
+}
+
 async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Stop) -> Result<bool> {
+    let length = steps.iter().map(|step| step.until).max().unwrap_or_default();
+    let mut faults = Faults::new();
+    let finished = run_disturbed(args, length, cluster, &mut faults, &mut Scheduled { steps }, None, stop).await?;
+    let mut verdict = oracle::judge(&finished.history);
+    verdict.add(finished.calm);
+    println!("{verdict}");
+    if let Some(path) = &args.json {
+        let report = json!({"seed": args.seed, "faults": faults.spans(), "fleet": finished.summary, "verdict": verdict,
+                            "violations": verdict.violations()});
+        std::fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(verdict.violations() == 0)
+}
+
+/// Runs a fleet and its work on a cluster that is disturbed; `length` is the time over which midnights are spread.
+pub(crate) async fn run_disturbed(
+    args: &SoakArgs,
+    length: Duration,
+    cluster: &mut Cluster,
+    faults: &mut Faults,
+    disturbance: &mut dyn Disturbance,
+    push: Option<Arc<FakeFcm>>,
+    stop: &Stop,
+) -> Result<Finished> {
     let (record, requests) = (cluster.folder().join("record.jsonl"), cluster.folder().join("requests.jsonl"));
     let (end_fleet, fleet_stop) = watch::channel(false);
-    let fleet: JoinHandle<Result<Summary>> = tokio::spawn(Box::pin(fleet::run(fleet_args(args, cluster, &record)?, fleet_stop)));
-    let mut faults = Faults::new();
+    let mut fleet_args = fleet_args(args, cluster, &record)?;
+    fleet_args.push = push.is_some();
+    let fleet: JoinHandle<Result<Summary>> = match push {
+        Some(push) => tokio::spawn(Box::pin(fleet::run_with_push(fleet_args, fleet_stop, push))),
+        None => tokio::spawn(Box::pin(fleet::run(fleet_args, fleet_stop))),
+    };
     let disturbed = async {
         let mut follower = Follower::of(&record).await?;
         if let Some(trouble) = follower.until_quiescent(args.devices, FIRST_QUIESCENCE_WITHIN).await? {
             anyhow::bail!("before any fault: {trouble}");
         }
         println!("all {} devices were acknowledged", args.devices);
+        disturbance.before(Ground { cluster, faults, sinks: None }).await?;
         let running_deployer = match deployer_plan(args, cluster)? {
             Some(plan) => Some(deployments::start(plan).await?),
             None => None,
         };
-        let alerts = match args.no_alerts {
+        let mut alerts = match args.no_alerts {
             true => None,
-            false => Some(SoakAlerts::start(cluster, args.devices, args.seed).await?),
+            false => Some(SoakAlerts::start(cluster, args.devices, args.seed, disturbance.has_failing_sinks()).await?),
         };
         let midnights = match args.midnights {
             0 => None,
-            count => {
-                let length = steps.iter().map(|step| step.until).max().unwrap_or_default().max(MIDNIGHTS_OVER);
-                Some(SoakMidnights::start(cluster, count, length, args.seed).await?)
-            }
+            count => Some(SoakMidnights::start(cluster, count, length.max(MIDNIGHTS_OVER), args.seed).await?),
         };
         let operator = (!args.no_commands).then(|| operator::start(operator_plan(args, cluster), &requests)).transpose()?;
-        run_faults(cluster, &mut faults, steps).await?;
-        faults.heal_all(cluster).await?;
+        let sinks = alerts.as_mut().and_then(SoakAlerts::sinks_mut);
+        let problem = disturbance.disturb(Ground { cluster, faults, sinks }).await.err().map(|error| format!("{error:#}"));
+        let sinks = alerts.as_mut().and_then(SoakAlerts::sinks_mut);
+        disturbance.heal(Ground { cluster, faults, sinks }).await?;
+        let healed = Instant::now();
         let died = restart_ended_nodes(cluster).await?;
         if let Some(operator) = operator {
             println!("{}", operator.finish().await?);
@@ -134,6 +246,8 @@ async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Sto
             deployer = Some(finished);
         }
         let unsettled = follower.until_quiescent(args.devices, args.calm_within).await?;
+        let recovered_in = unsettled.is_none().then(|| healed.elapsed());
+        disturbance.after(Ground { cluster, faults, sinks: None }).await?;
         let alerts = match alerts {
             Some(alerts) => alerts.finish().await?,
             None => FinishedAlerts::default(),
@@ -146,34 +260,35 @@ async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Sto
             println!("{}", midnights.summary);
         }
         let unsettled = unsettled.or(alerts.left.clone()).or(midnights.as_ref().and_then(|midnights| midnights.left.clone()));
-        anyhow::Ok(Recovered { unsettled, died, deployer, alerts, midnights })
+        anyhow::Ok(Recovered { unsettled, problem, recovered_in, died, deployer, alerts, midnights })
     };
     let found = unless_stopped(stop, Box::pin(disturbed)).await;
     end_fleet.send_replace(true);
     let summary = fleet.await.context("the fleet has failed")??;
     println!("\n{summary}\n");
-    let Recovered { unsettled, died, deployer, alerts, midnights } = match found.context("interrupted")? {
-        Ok(found) => found,
+    let ground = Ground { cluster, faults, sinks: None };
+    let Recovered { unsettled, problem, recovered_in, died, deployer, alerts, midnights } = match found {
+        Some(Ok(found)) => found,
+        None => {
+            disturbance.heal(ground).await?;
+            anyhow::bail!("interrupted");
+        }
         // The record so far is checked all the same.
-        Err(error) => {
-            let healed = faults.heal_all(cluster).await;
-            Recovered { unsettled: Some(format!("{error:#}; healed afterwards: {healed:?}")), ..Recovered::default() }
+        Some(Err(error)) => {
+            let healed = disturbance.heal(ground).await;
+            let problem = format!("{error:#}; healed afterwards: {healed:?}");
+            Recovered { unsettled: Some(problem.clone()), problem: Some(problem), ..Recovered::default() }
         }
     };
     let actions = actions_file(cluster);
     let past = midnights.map(|midnights| midnights.record);
     let records = [Some(record), requests.exists().then_some(requests), actions.exists().then_some(actions), past];
-    let mut verdict = judge(cluster, &faults, records.into_iter().flatten(), deployer.as_ref(), alerts).await?;
+    let history = history_of(cluster, faults, records.into_iter().flatten(), deployer.as_ref(), alerts).await?;
     let died = died.into_iter().map(|name| format!("{name} exited unexpectedly; see its log"));
     let ended = summary.host_agents.unexpected_ends.iter().map(|end| format!("the host agent {end}"));
-    verdict.add(recovery_check(unsettled, died.chain(ended)));
-    println!("{verdict}");
-    if let Some(path) = &args.json {
-        let report =
-            json!({"seed": args.seed, "faults": faults.spans(), "fleet": summary, "verdict": verdict, "violations": verdict.violations()});
-        std::fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(verdict.violations() == 0)
+    let unsettled = unsettled.or(problem.clone());
+    let calm = recovery_check(unsettled, died.chain(ended));
+    Ok(Finished { history, calm, summary, recovered_in, problem })
 }
 
 fn fleet_args(args: &SoakArgs, cluster: &Cluster, record: &Path) -> Result<FleetArgs> {
@@ -196,6 +311,7 @@ fn fleet_args(args: &SoakArgs, cluster: &Cluster, record: &Path) -> Result<Fleet
         ("--roam-share", "0.03".into()),
         ("--commands", args.commands.to_string()),
         ("--hostile-share", args.hostile_share.to_string()),
+        ("--duplicate-share", args.duplicate_share.to_string()),
         ("--deploy-fail", "install_failed=0.05,checksum_mismatch=0.02,not_permitted=0.02,in_call=0.03".into()),
         ("--deploy-hang", "0.02".into()),
         ("--deploy-reboot", "0.05".into()),
@@ -283,13 +399,13 @@ async fn restart_ended_nodes(cluster: &mut Cluster) -> Result<Vec<String>> {
     Ok(died)
 }
 
-async fn judge(
+async fn history_of(
     cluster: &Cluster,
     faults: &Faults,
     records: impl Iterator<Item = PathBuf>,
     deployer: Option<&Deployer>,
     alerts: FinishedAlerts,
-) -> Result<Verdict> {
+) -> Result<History> {
     let mut history = History { requested_are_all: true, alerts: alerts.facts, ..History::default() };
     for record in records.chain(alerts.records) {
         history.read_record(&record)?;
@@ -303,12 +419,12 @@ async fn judge(
     }
     oracle::read_rows(&mut history, &cluster.psql()).await?;
     oracle::read_archives(&mut history, &cluster.psql(), &cluster.archive_dir()).await?;
-    Ok(oracle::judge(&history))
+    Ok(history)
 }
 
 /// Check that the system has recovered by itself after all faults were healed.
 fn recovery_check(unsettled: Option<String>, ended: impl Iterator<Item = String>) -> Check {
-    let violation = |what| Violation { promise: "calm", device: String::new(), what };
+    let violation = |what: String| Violation::new("calm", "", what);
     Check {
         promise: "calm",
         looked_at: "all nodes run and every device is heard when all is healed".into(),

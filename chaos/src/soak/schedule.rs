@@ -10,6 +10,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::duration;
 use crate::faults::Fault;
+use crate::harness::PrimaryPart;
 
 /// Time before the first fault.
 const FIRST_AT: Duration = Duration::from_secs(20);
@@ -51,9 +52,18 @@ pub enum Kind {
     Add,
     /// `drain`
     Drain,
+    /// `primary`
+    Primary,
+    /// `failover`
+    Failover,
+    /// `manager`
+    Manager,
 }
 
-/// Every kind with its name.
+/// Kinds with their names that need several servers of PostgreSQL; none comes by chance.
+const PRIMARY_KINDS: [(Kind, &str); 3] = [(Kind::Primary, "primary"), (Kind::Failover, "failover"), (Kind::Manager, "manager")];
+
+/// Every other kind with its name.
 const KINDS: [(Kind, &str); 14] = [
     (Kind::Kill, "kill"),
     (Kind::Suspend, "suspend"),
@@ -103,8 +113,8 @@ impl FromStr for ScenarioStep {
             Some((word, lasts)) => (word, Some(duration::parse(lasts)?)),
             None => (text.trim(), None),
         };
-        let known = || KINDS.map(|(_, word)| word).join(", ");
-        let kind = KINDS.iter().find(|(_, known)| *known == word).map(|(kind, _)| *kind);
+        let known = || KINDS.iter().chain(&PRIMARY_KINDS).map(|(_, word)| *word).collect::<Vec<_>>().join(", ");
+        let kind = KINDS.iter().chain(&PRIMARY_KINDS).find(|(_, known)| *known == word).map(|(kind, _)| *kind);
         Ok(Self { kind: kind.ok_or_else(|| format!("unknown fault `{word}`; expected {}", known()))?, lasts })
     }
 }
@@ -198,6 +208,9 @@ pub(crate) fn random_fault(kind: Kind, nodes: usize, rng: &mut SmallRng) -> Faul
         Kind::Database => Fault::StopDatabase,
         Kind::Add => Fault::AddNode,
         Kind::Drain => Fault::Drain { node },
+        Kind::Primary => Fault::KillPrimary { part: PrimaryPart::Postgres },
+        Kind::Failover => Fault::KillPrimary { part: PrimaryPart::Machine },
+        Kind::Manager => Fault::KillPrimary { part: PrimaryPart::Manager },
     }
 }
 
