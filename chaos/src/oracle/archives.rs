@@ -6,9 +6,11 @@ use std::path::Path;
 
 use anyhow::Result;
 use chrono::{DateTime, NaiveDate};
+use serde::{Deserialize, Serialize};
 
+use super::dump::pairs;
 use super::rows::columns;
-use super::{Check, History, Violation};
+use super::{Check, Evidence, History, Violation};
 use crate::archives::{self, ArchivedDay};
 use crate::harness::Psql;
 
@@ -26,7 +28,7 @@ const TABLES: &str = "
      WHERE i.inhparent = 'heartbeats'::regclass AND pg_get_expr(c.relpartbound, c.oid) <> 'DEFAULT'";
 
 /// What is recorded of a day.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedDay {
     /// `open`, `settled`, `archived`, `verified`, `dropped`, ...
     pub state: String,
@@ -37,7 +39,7 @@ pub struct RecordedDay {
 }
 
 /// What there is of a day's archive.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoundArchive {
     /// SHA-256 of the bytes that are there.
     pub file_sha256: String,
@@ -50,7 +52,7 @@ pub struct FoundArchive {
 }
 
 /// Days and their archives.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct ArchiveFacts {
     /// Whether they were looked at.
     pub known: bool,
@@ -61,8 +63,10 @@ pub struct ArchiveFacts {
     /// Archives, or why one cannot be read.
     pub archives: BTreeMap<NaiveDate, Result<FoundArchive, String>>,
     /// Archived rows per device and bucket (seconds).
+    #[serde(with = "pairs")]
     pub heartbeats: HashMap<(u32, i64), u32>,
     /// Newest time by the clock of the device, per device and bucket (seconds), of archived rows that have one.
+    #[serde(with = "pairs")]
     pub device_times_us: HashMap<(u32, i64), i64>,
 }
 
@@ -143,7 +147,7 @@ pub(super) fn check(history: &History) -> Check {
         match found {
             Ok(archived) => rows += archived,
             Err(what) => {
-                check.violations.push(Violation { promise: "P8", device: String::new(), what: format!("the dropped day {day} {what}") })
+                check.violations.push(Violation::new("P8", "", format!("the dropped day {day} {what}")).with(evidence(*day, facts)))
             }
         }
     }
@@ -152,6 +156,35 @@ pub(super) fn check(history: &History) -> Check {
         days => format!("{days} dropped days with {rows} archived rows, {} archives, {} tables", facts.archives.len(), facts.tables.len()),
     };
     check
+}
+
+/// Evidence of a day: what is recorded of it, and what is there.
+fn evidence(day: NaiveDate, facts: &ArchiveFacts) -> Evidence {
+    let day_text = day.to_string();
+    let (copies, state, sha256, rows) = match facts.recorded.get(&day) {
+        None => (0, String::new(), String::new(), String::new()),
+        Some(RecordedDay { state, file_sha256, rows }) => {
+            (1, state.clone(), file_sha256.clone().unwrap_or_default(), rows.map_or_else(String::new, |rows| rows.to_string()))
+        }
+    };
+    let columns: [(&str, &str); 4] = [("day", &day_text), ("state", &state), ("archive_sha256", &sha256), ("archive_rows", &rows)];
+    let evidence = Evidence::default().and_row("heartbeat_partition", copies, if copies == 0 { &columns[..1] } else { &columns[..] });
+    match facts.archives.get(&day) {
+        Some(Ok(found)) => {
+            let (rows, manifest_rows) = (found.rows.to_string(), found.manifest_rows.to_string());
+            evidence.and_row(
+                "archive file",
+                1,
+                &[
+                    ("sha256", &found.file_sha256),
+                    ("manifest_sha256", &found.manifest_sha256),
+                    ("rows", &rows),
+                    ("manifest_rows", &manifest_rows),
+                ],
+            )
+        }
+        _ => evidence.and_row("archive file", 0, &[("day", &day_text)]),
+    }
 }
 
 /// Whether an archive is what its manifest and the record say.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use wire::agent::Command;
 
 use super::history::clock_text;
-use super::{Check, History, Violation};
+use super::{Check, Evidence, History, Violation};
 use crate::agent_command::{DeviceKey, VERSION, expiry, is_signed};
 
 /// Time within which the order of a key change and a command is undetermined.
@@ -18,10 +18,11 @@ pub(super) fn check(history: &History) -> Check {
     let mut without_key = 0_u64;
     for ran in &history.executed {
         let fault = fault(history, ran.device, &ran.command, ran.at_us, &mut without_key).or_else(|| not_requested(history, &ran.command));
-        violations.extend(fault.map(|fault| Violation {
-            promise: "P3",
-            device: history.devices.text(ran.device).to_owned(),
-            what: format!("ran the command {} ({}) at {}: {fault}", ran.command.request_id, ran.command.action, clock_text(ran.at_us)),
+        violations.extend(fault.map(|fault| {
+            let id = ran.command.request_id.as_str();
+            let what = format!("ran the command {id} ({}) at {}: {fault}", ran.command.action, clock_text(ran.at_us));
+            let evidence = super::commands::command_row(history, id, Evidence::of_request(id).and_at("executed", ran.at_us));
+            Violation::new("P3", history.devices.text(ran.device), what).with(evidence)
         }));
     }
     // Refused attempts are listed to show that there was something to refuse.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::history::clock_text;
-use super::{Check, History, Violation};
+use super::{Check, Evidence, History, Violation};
 
 /// What a restored node has, and how it treats its devices.
 pub struct RestoredFacts {
@@ -30,7 +30,9 @@ impl RestoredFacts {
 pub fn check(history: &History, restored: &RestoredFacts) -> Check {
     let began = clock_text(restored.began_us);
     let mut violations = Vec::new();
-    let mut violation = |device: &str, what: String| violations.push(Violation { promise: "P13", device: device.to_owned(), what });
+    let mut violation = |device: &str, what: String| {
+        violations.push(Violation::new("P13", device, what).with(Evidence::at("backup began", restored.began_us)))
+    };
 
     // The newest heartbeat of a bucket that was acknowledged by then, if its time is known.
     let mut buckets: HashMap<(u32, i64), Option<i64>> = HashMap::new();

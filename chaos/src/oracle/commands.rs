@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::history::clock_text;
-use super::{Check, CommandRow, History, Violation};
+use super::history::{clock_text, utc_text};
+use super::{Check, CommandRow, Evidence, History, Violation};
 
 /// Time after its expiry within which a command is marked as expired.
 const EXPIRED_WITHIN_US: i64 = 60_000_000;
@@ -48,12 +48,16 @@ pub(super) fn check(history: &History) -> Check {
 
 /// Request ids that a device ran executed_twice.
 fn executed_twice(history: &History) -> Vec<Violation> {
-    let mut runs: HashMap<(u32, &str), u32> = HashMap::new();
+    let mut runs: HashMap<(u32, &str), Vec<i64>> = HashMap::new();
     for ran in &history.executed {
-        *runs.entry((ran.device, &ran.command.request_id)).or_default() += 1;
+        runs.entry((ran.device, &ran.command.request_id)).or_default().push(ran.at_us);
     }
-    let executed_twice = runs.into_iter().filter(|(_, times)| *times > 1);
-    executed_twice.map(|((device, id), times)| violation(history, device, format!("ran the command {id} {times} times"))).collect()
+    let executed_twice = runs.into_iter().filter(|(_, times)| times.len() > 1);
+    let found = executed_twice.map(|((device, id), times)| {
+        let evidence = times.iter().fold(Evidence::of_request(id), |evidence, at_us| evidence.and_at("executed", *at_us));
+        violation(history, device, format!("ran the command {id} {} times", times.len())).with(command_row(history, id, evidence))
+    });
+    found.collect()
 }
 
 /// Acknowledged outcome of each command.
@@ -63,7 +67,10 @@ fn acknowledged<'h>(history: &'h History, violations: &mut Vec<Violation>) -> BT
         let first = outcomes.entry((result.device, &result.request_id)).or_insert((&result.outcome, result.answered_us));
         if first.0 != result.outcome {
             let what = format!("was acknowledged both {} and {} of the command {}", first.0, result.outcome, result.request_id);
-            violations.push(violation(history, result.device, what));
+            let evidence = Evidence::of_request(&result.request_id)
+                .and_at(&format!("{} acknowledged", first.0), first.1)
+                .and_at(&format!("{} acknowledged", result.outcome), result.answered_us);
+            violations.push(violation(history, result.device, what).with(command_row(history, &result.request_id, evidence)));
         }
     }
     outcomes
@@ -86,7 +93,8 @@ fn results(
             }
             Some(_) => continue,
         };
-        violations.push(violation(history, *device, what));
+        let evidence = Evidence::of_request(request_id).and_at("result acknowledged", *answered_us);
+        violations.push(violation(history, *device, what).with(command_row(history, request_id, evidence)));
     }
 }
 
@@ -113,10 +121,20 @@ fn requests(history: &History, rows: &HashMap<String, CommandRow>, violations: &
             (None, None) => continue,
         };
         let accepted = format!("{name}, accepted by {} at {}", history.names.text(request.server), clock_text(request.answered_us));
-        match found[..] {
-            [row] => violations.extend(overdue(history, row).map(|how| violation(history, request.device, format!("{accepted}, {how}")))),
-            [] => violations.push(violation(history, request.device, format!("{accepted}, is missing"))),
-            _ => violations.push(violation(history, request.device, format!("{accepted}, exists {} times", found.len()))),
+        let what = match found[..] {
+            [row] => overdue(history, row),
+            [] => Some("is missing".to_owned()),
+            _ => Some(format!("exists {} times", found.len())),
+        };
+        if let Some(what) = what {
+            let id = request.request_id.as_deref().or(request.batch_id.as_deref()).unwrap_or_default();
+            let evidence = Evidence::of_request(id).and_at("accepted", request.answered_us);
+            let evidence = match found[..] {
+                [] if request.request_id.is_none() => evidence.and_row("command", 0, &[("batch_id", id), ("device_id", device_id)]),
+                [] => command_row(history, id, evidence),
+                _ => found.iter().fold(evidence, |evidence, row| and_row(evidence, id, row)),
+            };
+            violations.push(violation(history, request.device, format!("{accepted}, {what}")).with(evidence));
         }
     }
     for (device, requests) in requested {
@@ -157,7 +175,32 @@ fn states(rows: &HashMap<String, CommandRow>) -> String {
 }
 
 fn violation(history: &History, device: u32, what: String) -> Violation {
-    Violation { promise: "P2", device: history.devices.text(device).to_owned(), what }
+    Violation::new("P2", history.devices.text(device), what)
+}
+
+/// Evidence with the row of a command, or that it is missing; as it was where the server has no such table.
+pub(super) fn command_row(history: &History, request_id: &str, evidence: Evidence) -> Evidence {
+    match history.stored.commands.as_ref().map(|rows| rows.get(request_id)) {
+        Some(Some(row)) => and_row(evidence, request_id, row),
+        Some(None) => evidence.and_row("command", 0, &[("request_id", request_id)]),
+        None => evidence,
+    }
+}
+
+fn and_row(evidence: Evidence, request_id: &str, row: &CommandRow) -> Evidence {
+    let expires_at = utc_text(row.expires_us);
+    evidence.and_row(
+        "command",
+        1,
+        &[
+            ("request_id", request_id),
+            ("device_id", &row.device_id),
+            ("action", &row.action),
+            ("state", &row.state),
+            ("outcome", row.outcome.as_deref().unwrap_or("none")),
+            ("expires_at", &expires_at),
+        ],
+    )
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use wire::agent::Command;
 
+use super::dump::{AckRow, key_texts, pairs};
 use super::{AlertFacts, ArchiveFacts, Deployments, HostAgentFacts, HostAgentFiles};
 use crate::agent_command::DeviceKey;
 use crate::faults::{Fault, FaultSpan};
@@ -17,7 +18,8 @@ use crate::host_agent::state_dirs;
 use crate::identity::key_history;
 
 /// String interner: repeated texts as numbers.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<String>", into = "Vec<String>")]
 pub struct Names {
     texts: Vec<String>,
     numbers: HashMap<String, u32>,
@@ -57,7 +59,7 @@ impl Names {
 }
 
 /// Owner of the shard that decided about a heartbeat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecidingOwner {
     /// Number of the node name.
     pub owner: u32,
@@ -66,7 +68,8 @@ pub struct DecidingOwner {
 }
 
 /// Acknowledged heartbeat.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(from = "AckRow", into = "AckRow")]
 pub struct Ack {
     /// Number of the device.
     pub device: u32,
@@ -85,7 +88,7 @@ pub struct Ack {
 }
 
 /// Failed attempt of a device.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Failure {
     /// Number of the device.
     pub device: u32,
@@ -100,7 +103,7 @@ pub struct Failure {
 }
 
 /// Command received by a device.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReceivedCommand {
     /// Number of the device.
     pub device: u32,
@@ -111,7 +114,7 @@ pub struct ReceivedCommand {
 }
 
 /// Command executed by a device.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ExecutedCommand {
     /// Number of the device.
     pub device: u32,
@@ -122,7 +125,7 @@ pub struct ExecutedCommand {
 }
 
 /// Command result reported by a device.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReportedResult {
     /// Number of the device.
     pub device: u32,
@@ -139,7 +142,7 @@ pub struct ReportedResult {
 }
 
 /// Command for one device, requested through the API.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RequestedCommand {
     /// Number of the device.
     pub device: u32,
@@ -156,16 +159,17 @@ pub struct RequestedCommand {
 }
 
 /// Keys that a device accepts from a time on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct KeyPeriod {
     /// Start of the period.
     pub since_us: i64,
     /// One key, or two during a rotation.
+    #[serde(with = "key_texts")]
     pub keys: Vec<DeviceKey>,
 }
 
 /// A row of the table `command`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CommandRow {
     /// Id of the device.
     pub device_id: String,
@@ -184,7 +188,7 @@ pub struct CommandRow {
 }
 
 /// Claim of a shard, from `shard_move`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Claim {
     /// Shard id, 0..255.
     pub shard: u16,
@@ -197,11 +201,13 @@ pub struct Claim {
 }
 
 /// Rows of the database.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct StoredRows {
     /// Heartbeat rows per device and bucket (seconds).
+    #[serde(with = "pairs")]
     pub heartbeats: HashMap<(u32, i64), u32>,
     /// Newest time by the clock of the device, per device and bucket (seconds), of rows that have one.
+    #[serde(with = "pairs")]
     pub device_times_us: HashMap<(u32, i64), i64>,
     /// Bucket of the last status per device.
     pub last_status_s: HashMap<u32, i64>,
@@ -214,7 +220,7 @@ pub struct StoredRows {
 }
 
 /// Kinds of faults that the promises distinguish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FaultPeriodKind {
     /// A node was killed.
     Killed,
@@ -222,12 +228,14 @@ pub enum FaultPeriodKind {
     Stopped,
     /// PostgreSQL was stopped.
     NoDatabase,
+    /// The primary was killed, and comes back or is replaced by itself.
+    NoPrimary,
     /// Any other fault.
     Other,
 }
 
 /// A fault and the period in which it was in force.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FaultPeriod {
     /// Kind of the fault.
     pub kind: FaultPeriodKind,
@@ -248,7 +256,7 @@ pub struct FaultPeriod {
 }
 
 /// Everything known about a run.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct History {
     /// Devices of the run.
     pub devices: Names,
@@ -413,6 +421,7 @@ impl History {
                     Fault::Kill { .. } => FaultPeriodKind::Killed,
                     Fault::Stop { .. } => FaultPeriodKind::Stopped,
                     Fault::StopDatabase => FaultPeriodKind::NoDatabase,
+                    Fault::KillPrimary { .. } => FaultPeriodKind::NoPrimary,
                     _ => FaultPeriodKind::Other,
                 },
                 text: span.fault.to_string(),
@@ -430,6 +439,11 @@ impl History {
 /// Time of day of a timestamp, for messages.
 pub(super) fn clock_text(at_us: i64) -> String {
     DateTime::<Utc>::from_timestamp_micros(at_us).map_or_else(|| "?".into(), |at| at.format("%H:%M:%S%.6f").to_string())
+}
+
+/// Date and time of a timestamp, as in a table.
+pub(super) fn utc_text(at_us: i64) -> String {
+    DateTime::<Utc>::from_timestamp_micros(at_us).map_or_else(|| "?".into(), |at| at.format("%Y-%m-%d %H:%M:%S%.6f UTC").to_string())
 }
 
 #[cfg(test)]

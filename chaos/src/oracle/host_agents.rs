@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 use wire::agent::Command;
 
 use super::history::clock_text;
 use super::rows::columns;
-use super::{Check, CommandRow, History, Violation};
+use super::{Check, CommandRow, Evidence, History, Violation};
 use crate::harness::Psql;
 use crate::host_agent::{installed_version, read_actions, read_events};
 use crate::identity::key_history;
@@ -21,12 +22,12 @@ const QUEUE_ITEMS_MAX: u32 = 500;
 /// Limit of the database size of an agent, including its log: a queue of 10 MB, other data and free pages.
 const DATABASE_BYTES_MAX: u64 = 24 << 20;
 
-const QUEUE_DEPTHS: &str = "SELECT device_id, max(queue_depth) FROM heartbeats WHERE queue_depth IS NOT NULL GROUP BY 1";
+const QUEUE_DEPTHS: &str = "SELECT device_id, max(queue_depth) FROM heartbeats_unpacked WHERE queue_depth IS NOT NULL GROUP BY 1";
 const UPDATES: &str = "
     SELECT device_id, version_code, event FROM agent_update_outcome JOIN agent_build USING (build_id) WHERE event = 'installed'";
 
 /// Action that a platform performed for its agent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PerformedAction {
     /// Name of the action.
     pub action: String,
@@ -35,7 +36,7 @@ pub struct PerformedAction {
 }
 
 /// Conclusion of a command in the log of an agent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ConcludedCommand {
     /// Id of the command.
     pub request_id: String,
@@ -48,7 +49,7 @@ pub struct ConcludedCommand {
 }
 
 /// Facts about a host agent beside its record.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct HostAgentFacts {
     /// Number of the device.
     pub device: u32,
@@ -189,7 +190,13 @@ struct Findings<'h> {
 
 impl Findings<'_> {
     fn add(&mut self, what: String) {
-        self.violations.push(Violation { promise: "P14", device: self.history.devices.text(self.device).to_owned(), what });
+        self.violations.push(Violation::new("P14", self.history.devices.text(self.device), what));
+    }
+
+    fn add_of_command(&mut self, request_id: &str, at: Option<(&str, i64)>, what: String) {
+        let evidence = at.into_iter().fold(Evidence::of_request(request_id), |evidence, (name, at_us)| evidence.and_at(name, at_us));
+        let evidence = super::commands::command_row(self.history, request_id, evidence);
+        self.violations.push(Violation::new("P14", self.history.devices.text(self.device), what).with(evidence));
     }
 
     fn row(&self, request_id: &str) -> Option<&CommandRow> {
@@ -205,7 +212,7 @@ fn executed_once(facts: &HostAgentFacts, findings: &mut Findings<'_>) -> usize {
     }
     for (request_id, (command, times)) in &commands {
         if *times > 1 {
-            findings.add(format!("executed the command {request_id} ({}) {times} times", command.action));
+            findings.add_of_command(request_id, None, format!("executed the command {request_id} ({}) {times} times", command.action));
         }
     }
     // Equal actions cannot be distinguished: their number must not exceed that of the commands.
@@ -251,11 +258,12 @@ fn results(facts: &HostAgentFacts, findings: &mut Findings<'_>) {
         let id = ran.command.request_id.as_str();
         if seen.insert(id) && findings.row(id).is_none_or(|row| row.outcome.is_none()) {
             let state = findings.row(id).map_or("not in the table", |row| row.state.as_str());
-            unknown.push(format!(
+            let what = format!(
                 "executed the command {id} ({}) at {}, but its result never reached the server: it is {state}",
                 ran.command.action,
                 clock_text(ran.at_us)
-            ));
+            );
+            unknown.push((id, ("executed", ran.at_us), what));
         }
     }
     for end in facts.concluded.iter().filter(|end| survived(end.at_us)) {
@@ -265,18 +273,24 @@ fn results(facts: &HostAgentFacts, findings: &mut Findings<'_>) {
             Some(row) if row.outcome.is_some() && facts.database_damaged_us.is_some() && end.code.as_deref() == Some("memory_lost") => {}
             // Reported above.
             Some(row) if row.outcome.is_none() && seen.contains(end.request_id.as_str()) => {}
-            Some(row) => unknown.push(format!(
-                "concluded the command {} with {} at {}, but it has the outcome {} and is {} in the table",
-                end.request_id,
-                end.outcome,
-                clock_text(end.at_us),
-                row.outcome.as_deref().unwrap_or("none"),
-                row.state
-            )),
-            None => unknown.push(format!("concluded the command {} with {}, which is not in the table", end.request_id, end.outcome)),
+            Some(row) => {
+                let what = format!(
+                    "concluded the command {} with {} at {}, but it has the outcome {} and is {} in the table",
+                    end.request_id,
+                    end.outcome,
+                    clock_text(end.at_us),
+                    row.outcome.as_deref().unwrap_or("none"),
+                    row.state
+                );
+                unknown.push((end.request_id.as_str(), ("concluded", end.at_us), what));
+            }
+            None => {
+                let what = format!("concluded the command {} with {}, which is not in the table", end.request_id, end.outcome);
+                unknown.push((end.request_id.as_str(), ("concluded", end.at_us), what));
+            }
         }
     }
-    unknown.into_iter().for_each(|what| findings.add(what));
+    unknown.into_iter().for_each(|(id, at, what)| findings.add_of_command(id, Some(at), what));
     if let Some(version) = facts.updated_to.filter(|version| !facts.updates_reported.contains(version)) {
         findings.add(format!("was updated to {version}, but never reported it"));
     }
@@ -289,26 +303,22 @@ fn memory_loss(facts: &HostAgentFacts, findings: &mut Findings<'_>) {
         let device_id = findings.history.devices.text(facts.device);
         let rows = findings.history.stored.commands.iter().flatten();
         let lost = rows.filter(|(_, row)| row.device_id == device_id && row.code.as_deref() == Some("memory_lost"));
-        let lost: Vec<String> =
-            lost.map(|(id, _)| format!("refused the command {id} as memory_lost, although its state was not lost")).collect();
-        lost.into_iter().for_each(|what| findings.add(what));
+        let lost: Vec<&str> = lost.map(|(id, _)| id.as_str()).collect();
+        for id in lost {
+            findings.add_of_command(id, None, format!("refused the command {id} as memory_lost, although its state was not lost"));
+        }
         return;
     };
     // An agent that had received nothing lost nothing: earlier commands may run.
     let had_memory = findings.history.received.iter().any(|received| received.device == facts.device && received.at_us < damaged_us);
     let old = findings.history.executed.iter().filter(|ran| had_memory && ran.device == facts.device && ran.at_us > damaged_us);
     let old = old.filter(|ran| created_us(&ran.command.request_id).is_some_and(|created_us| created_us < damaged_us));
-    let old: Vec<String> = old
-        .map(|ran| {
-            format!(
-                "executed the command {} ({}) from before its database was lost at {}",
-                ran.command.request_id,
-                ran.command.action,
-                clock_text(damaged_us)
-            )
-        })
-        .collect();
-    old.into_iter().for_each(|what| findings.add(what));
+    for ran in old {
+        let id = ran.command.request_id.as_str();
+        let lost = clock_text(damaged_us);
+        let what = format!("executed the command {id} ({}) from before its database was lost at {lost}", ran.command.action);
+        findings.add_of_command(id, Some(("executed", ran.at_us)), what);
+    }
 }
 
 /// Creation time of a command, from its UUIDv7.

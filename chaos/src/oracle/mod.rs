@@ -7,6 +7,8 @@ mod backups;
 mod command;
 mod commands;
 mod deployments;
+mod dump;
+mod evidence;
 mod history;
 mod host_agents;
 mod ownership;
@@ -26,6 +28,7 @@ pub use deployments::{
     AttemptRow, DeploymentRow, Deployments, Limits, OperatorAction, Step, StopEvent, TaskRow, append_action, most_at_a_time,
     most_in_a_minute,
 };
+pub use evidence::{Evidence, Moment, Row};
 pub use history::{
     Ack, Claim, CommandRow, DecidingOwner, ExecutedCommand, Failure, FaultPeriod, FaultPeriodKind, History, KeyPeriod, Names,
     ReceivedCommand, ReportedResult, RequestedCommand, StoredRows,
@@ -46,6 +49,22 @@ pub struct Violation {
     pub device: String,
     /// Description.
     pub what: String,
+    /// What shows it.
+    pub evidence: Evidence,
+}
+
+impl Violation {
+    /// Violation without evidence beside its description.
+    pub fn new(promise: &'static str, device: &str, what: impl Into<String>) -> Self {
+        Self { promise, device: device.to_owned(), what: what.into(), evidence: Evidence::default() }
+    }
+
+    /// The same with evidence.
+    #[must_use]
+    pub fn with(mut self, evidence: Evidence) -> Self {
+        self.evidence = evidence;
+        self
+    }
 }
 
 /// Result of checking one promise.
@@ -134,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_verdict_names_promise_device_and_deed_and_does_not_flood() {
-        let violation = Violation { promise: "P1", device: "d-1".into(), what: "was lost".into() };
+        let violation = Violation::new("P1", "d-1", "was lost");
         let check = Check { promise: "P1", looked_at: "30 lines".into(), violations: vec![violation; 30], notes: vec!["a note".into()] };
         let text = Verdict { checks: vec![check] }.to_string();
         for part in ["P1   BROKEN 30 times: 30 lines", "d-1 was lost", "and 10 more", "a note", "30 VIOLATIONS"] {

@@ -6,8 +6,8 @@ use domain::DeviceId;
 use domain::shard::shard_of;
 use uuid::Uuid;
 
-use super::history::clock_text;
-use super::{Ack, Check, Claim, DecidingOwner, History, Violation};
+use super::history::{clock_text, utc_text};
+use super::{Ack, Check, Claim, DecidingOwner, Evidence, History, Violation};
 
 /// Claims of one shard by epoch.
 type ClaimsByEpoch = BTreeMap<u64, Claim>;
@@ -38,7 +38,11 @@ pub(super) fn check(history: &History) -> Check {
         if let Some(what) = what {
             let (owner, epoch, asked) = (history.names.text(by.owner), by.epoch, history.names.text(ack.server));
             let what = format!("shard {shard}, decided by {owner} in epoch {epoch}, asked {asked} at {}: {what}", clock_text(ack.sent_us));
-            violations.push(Violation { promise: "P4", device: history.devices.text(ack.device).to_owned(), what });
+            let times = Evidence::at("sent", ack.sent_us).and_at("answered", ack.answered_us);
+            let claims =
+                shards.get(&shard).into_iter().flat_map(|claims| claims.range(by.epoch.saturating_sub(1)..=by.epoch.saturating_add(1)));
+            let evidence = claims.fold(times, |evidence, (_, claim)| and_claim(evidence, history, claim));
+            violations.push(Violation::new("P4", history.devices.text(ack.device), what).with(evidence));
         }
     }
     Check {
@@ -72,6 +76,14 @@ fn ownership_fault(history: &History, ack: &Ack, by: DecidingOwner, claims: Opti
     Some(format!("deposed: {owner} had begun epoch {} at {began}", next.epoch))
 }
 
+/// Evidence with a claim.
+fn and_claim(evidence: Evidence, history: &History, claim: &Claim) -> Evidence {
+    let (shard, epoch, moved_at) = (claim.shard.to_string(), claim.epoch.to_string(), utc_text(claim.moved_us));
+    let columns: [(&str, &str); 4] =
+        [("shard_id", &shard), ("epoch", &epoch), ("to_node", history.names.text(claim.owner)), ("moved_at", &moved_at)];
+    evidence.and_at(&format!("epoch {epoch} claimed"), claim.moved_us).and_row("shard_move", 1, &columns)
+}
+
 /// Epochs of a shard that did not start in order.
 fn epoch_order_violations(history: &History, shards: &HashMap<u16, ClaimsByEpoch>) -> Vec<Violation> {
     let mut violations = Vec::new();
@@ -80,7 +92,9 @@ fn epoch_order_violations(history: &History, shards: &HashMap<u16, ClaimsByEpoch
             if later.moved_us < earlier.moved_us {
                 let (owner, began) = (history.names.text(later.owner), clock_text(later.moved_us));
                 let what = format!("shard {shard}: epoch {} of {owner} began at {began}, before epoch {}", later.epoch, earlier.epoch);
-                violations.push(Violation { promise: "P4", device: String::new(), what });
+                let evidence =
+                    [earlier, later].into_iter().fold(Evidence::default(), |evidence, claim| and_claim(evidence, history, claim));
+                violations.push(Violation::new("P4", "", what).with(evidence));
             }
         }
     }

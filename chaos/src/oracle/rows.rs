@@ -10,7 +10,7 @@ use crate::harness::Psql;
 /// Both tables in one statement, so that a concurrent heartbeat is in both or in neither.
 const STORED: &str = "
     SELECT 'row', device_id, extract(epoch FROM bucket_at)::bigint, count(*), coalesce((extract(epoch FROM max(device_time)) * 1000000)::bigint::text, '')
-      FROM heartbeats GROUP BY 2, 3
+      FROM heartbeats_unpacked GROUP BY 2, 3
     UNION ALL
     SELECT 'status', device_id, extract(epoch FROM bucket_at)::bigint, 1, '' FROM device_last_status";
 const HAS_CLAIMS: &str = "SELECT count(*) FROM pg_class WHERE relname = 'shard_move' AND relkind = 'r'";

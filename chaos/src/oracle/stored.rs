@@ -3,8 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::history::clock_text;
-use super::{Check, History, Violation};
+use super::history::{clock_text, utc_text};
+use super::{Check, Evidence, History, Violation};
 
 /// Checks acknowledged buckets against rows, and last statuses against the newest rows.
 pub(super) fn check(history: &History) -> Check {
@@ -22,11 +22,13 @@ pub(super) fn check(history: &History) -> Check {
         {
             let (stored, acked) = (clock_text(stored_us), clock_text(acked_us));
             let by = history.names.text(ack.server);
-            violations.push(violation(
-                history,
-                ack.device,
-                format!("has the heartbeat of {stored} in the bucket of {acked}, which {by} acknowledged"),
-            ));
+            let what = format!("has the heartbeat of {stored} in the bucket of {acked}, which {by} acknowledged");
+            let evidence =
+                heartbeat_row(history, (ack.device, bucket_s), Evidence::at("device time of the acknowledged heartbeat", acked_us))
+                    .and_at("device time of the stored heartbeat", stored_us)
+                    .and_at("sent", ack.sent_us)
+                    .and_at("acknowledged", ack.answered_us);
+            violations.push(violation(history, ack.device, what).with(evidence));
         }
         if !seen.insert((ack.device, bucket_s)) {
             continue;
@@ -36,7 +38,9 @@ pub(super) fn check(history: &History) -> Check {
             let (bucket, answered) = (clock_text(bucket_s * 1_000_000), clock_text(ack.answered_us));
             let by = history.names.text(ack.server);
             let what = format!("has {copies} rows of the bucket {bucket} that {by} acknowledged at {answered}");
-            violations.push(violation(history, ack.device, what));
+            let times = Evidence::at("bucket", bucket_s * 1_000_000).and_at("sent", ack.sent_us).and_at("acknowledged", ack.answered_us);
+            let evidence = heartbeat_row(history, (ack.device, bucket_s), times);
+            violations.push(violation(history, ack.device, what).with(evidence));
         }
     }
     let statuses = statuses(history, &mut violations);
@@ -76,16 +80,36 @@ fn statuses(history: &History, violations: &mut Vec<Violation>) -> usize {
             Some(status_s) if status_s == newest_s => {}
             Some(status_s) => {
                 let what = format!("has the status of {}, but a newer row of {newest}", clock_text(status_s * 1_000_000));
-                violations.push(violation(history, *device, what));
+                let evidence = Evidence::at("status", status_s * 1_000_000).and_at("newest row", newest_s * 1_000_000);
+                let evidence = status_row(history, *device, 1, &utc_text(status_s * 1_000_000), evidence);
+                violations.push(violation(history, *device, what).with(evidence));
             }
-            None => violations.push(violation(history, *device, format!("has no status, but a row of {newest}"))),
+            None => {
+                let evidence = status_row(history, *device, 0, "", Evidence::at("newest row", newest_s * 1_000_000));
+                violations.push(violation(history, *device, format!("has no status, but a row of {newest}")).with(evidence));
+            }
         }
     }
     devices.len()
 }
 
 fn violation(history: &History, device: u32, what: String) -> Violation {
-    Violation { promise: "P1", device: history.devices.text(device).to_owned(), what }
+    Violation::new("P1", history.devices.text(device), what)
+}
+
+/// Evidence with the row of a bucket, or that it is missing.
+fn heartbeat_row(history: &History, bucket: (u32, i64), evidence: Evidence) -> Evidence {
+    let copies = history.copies(bucket);
+    let at = utc_text(bucket.1 * 1_000_000);
+    let device_time = history.stored_device_time_us(bucket).map_or_else(|| "none".to_owned(), utc_text);
+    let columns: [(&str, &str); 3] = [("device_id", history.devices.text(bucket.0)), ("bucket_at", &at), ("device_time", &device_time)];
+    // A row that is missing has no device time.
+    evidence.and_row("heartbeats", copies, if copies == 0 { &columns[..2] } else { &columns[..] })
+}
+
+fn status_row(history: &History, device: u32, copies: u32, bucket_at: &str, evidence: Evidence) -> Evidence {
+    let columns = [("device_id", history.devices.text(device)), ("bucket_at", bucket_at)];
+    evidence.and_row("device_last_status", copies, if copies == 0 { &columns[..1] } else { &columns[..] })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::history::clock_text;
-use super::{Ack, Check, Failure, FaultPeriod, FaultPeriodKind, History, Violation};
+use super::{Ack, Check, Evidence, Failure, FaultPeriod, FaultPeriodKind, History, Violation};
 
 const SECOND_US: i64 = 1_000_000;
 /// Takeover time after a kill.
@@ -13,6 +13,8 @@ const KILLED_WITHIN_US: i64 = 5 * SECOND_US;
 const STOPPED_WITHIN_US: i64 = SECOND_US;
 /// Time after the healing during which a fault may still cause failures.
 const SETTLE_US: i64 = 10 * SECOND_US;
+/// Longest pause of service after the death of a primary.
+const PRIMARY_WITHIN_US: i64 = 30 * SECOND_US;
 /// Number of slowest devices to name.
 const SLOWEST: usize = 3;
 
@@ -35,25 +37,53 @@ pub(super) fn without_database(history: &History) -> Check {
             sent_us > period.in_force_us && known_us > period.in_force_us && ack.answered_us < period.healing_us
         })
     };
-    let violations = history
+    let mut violations: Vec<Violation> = history
         .acks
         .iter()
         .filter(inside)
-        .map(|ack| Violation {
-            promise: "P11",
-            device: history.devices.text(ack.device).to_owned(),
-            what: format!(
-                "was acknowledged by {} at {} while PostgreSQL was down",
-                history.names.text(ack.server),
-                clock_text(ack.answered_us)
-            ),
+        .map(|ack| {
+            let (by, at) = (history.names.text(ack.server), clock_text(ack.answered_us));
+            let times = Evidence::at("sent", ack.sent_us).and_at("acknowledged", ack.answered_us);
+            let inside = down.iter().find(|period| (period.in_force_us..period.healing_us).contains(&ack.answered_us));
+            let evidence = inside.into_iter().fold(times, |evidence, period| and_period(evidence, period));
+            Violation::new("P11", history.devices.text(ack.device), format!("was acknowledged by {by} at {at} while PostgreSQL was down"))
+                .with(evidence)
         })
         .collect();
-    let looked_at = match down.len() {
-        0 => "nothing to check: PostgreSQL was never stopped".to_owned(),
-        n => format!("{n} times without PostgreSQL"),
+    let (late, notes) = without_primary(history);
+    violations.extend(late);
+    let looked_at = match (down.len(), notes.len()) {
+        (0, 0) => "nothing to check: PostgreSQL was never stopped".to_owned(),
+        (n, 0) => format!("{n} times without PostgreSQL"),
+        (0, n) => format!("{n} times without a primary"),
+        (n, m) => format!("{n} times without PostgreSQL, {m} times without a primary"),
     };
-    Check { promise: "P11", looked_at, violations, notes: Vec::new() }
+    Check { promise: "P11", looked_at, violations, notes }
+}
+
+/// Whether new heartbeats go on being acknowledged in time after the death of a primary, and a note of the longest pause, for each.
+fn without_primary(history: &History) -> (Vec<Violation>, Vec<String>) {
+    let (mut violations, mut notes) = (Vec::new(), Vec::new());
+    for period in history.fault_periods.iter().filter(|period| period.kind == FaultPeriodKind::NoPrimary) {
+        // A repeat needs no database.
+        let new = history.acks.iter().filter(|ack| {
+            ack.sent_us > period.in_force_us && ack.bucket_s.is_some_and(|bucket_s| bucket_s * SECOND_US > period.in_force_us)
+        });
+        let mut answered: Vec<i64> = new.map(|ack| ack.answered_us).filter(|at_us| *at_us < period.healing_us).collect();
+        // Of one that was never healed the end is not known; it has to have an answer.
+        answered.extend([period.in_force_us, period.healing_us]);
+        answered.sort_unstable();
+        let pauses = answered.windows(2).filter_map(|pair| Some((pair.last()? - pair.first()?, *pair.first()?)));
+        let Some((pause_us, from_us)) = pauses.max() else { continue };
+        let (pause_s, limit_s) = (pause_us as f64 / SECOND_US as f64, PRIMARY_WITHIN_US / SECOND_US);
+        let what = format!("{} at {}", period.text, clock_text(period.began_us));
+        notes.push(format!("{what}: no new heartbeat was acknowledged for {pause_s:.2} s at most, from {} on", clock_text(from_us)));
+        if pause_us > PRIMARY_WITHIN_US {
+            let what = format!("{what}: no new heartbeat was acknowledged for {pause_s:.2} s, and {limit_s} s are allowed");
+            violations.push(Violation::new("P11", "", what).with(Evidence::default().and_at("last before", from_us)));
+        }
+    }
+    (violations, notes)
 }
 
 /// Checks that no attempt at a live node fails after the takeover time of a failed node, while no other fault is in force.
@@ -86,11 +116,9 @@ pub(super) fn check(history: &History) -> Check {
         check.violations.extend(failures.map(|failure| {
             let late_s = (failure.sent_us - period.in_force_us) as f64 / SECOND_US as f64;
             let (asked, error) = (history.names.text(failure.server), history.names.text(failure.error));
-            Violation {
-                promise: "P12",
-                device: history.devices.text(failure.device).to_owned(),
-                what: format!("asked {asked}, which lives, {late_s:.2} s after: {}; it failed with {error}", period.text),
-            }
+            let what = format!("asked {asked}, which lives, {late_s:.2} s after: {}; it failed with {error}", period.text);
+            let times = Evidence::at("sent", failure.sent_us).and_at("failed", failure.answered_us);
+            Violation::new("P12", history.devices.text(failure.device), what).with(and_period(times, period))
         }));
     }
     check.notes.extend(failures_by_fault(history));
@@ -99,6 +127,15 @@ pub(super) fn check(history: &History) -> Check {
         n => format!("{n} times a node was gone, {} failed tries in all", history.failures.len()),
     };
     check
+}
+
+/// Evidence with the times of a fault.
+fn and_period(evidence: Evidence, period: &FaultPeriod) -> Evidence {
+    let evidence = evidence.and_at("fault in force", period.in_force_us);
+    match period.healing_us {
+        i64::MAX => evidence,
+        healing_us => evidence.and_at("fault healed", healing_us),
+    }
 }
 
 /// Failures during and shortly after each fault, and failures without any fault.
@@ -245,6 +282,21 @@ mod tests {
             answered_us: sent_us + 1_000,
             decided: None,
         });
+    }
+
+    /// When heartbeats are sent; whether service never paused for too long after the primary died at 100 s and until it is healed at 160 s.
+    #[test]
+    fn after_the_death_of_a_primary_new_heartbeats_are_acknowledged_in_time() {
+        for (sent_s, violations) in
+            [(&[99, 125, 140][..], 0), (&[125, 150], 0), (&[99], 1), (&[140, 155], 1), (&[111, 112, 150], 1), (&[111, 112], 1), (&[], 1)]
+        {
+            let mut history = history(FaultPeriodKind::NoPrimary);
+            history.fault_periods[0].healing_us = 160 * SECOND_US;
+            sent_s.iter().for_each(|sent_s| acked(&mut history, "d1", "http://n2", *sent_s));
+            let check = without_database(&history);
+            assert_eq!(check.violations.len(), violations, "{sent_s:?}: {check:?}");
+            assert_eq!((check.notes.len(), check.looked_at.as_str()), (1, "1 times without a primary"));
+        }
     }
 
     #[test]

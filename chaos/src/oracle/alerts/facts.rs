@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use serde::{Deserialize, Serialize};
+
 use crate::sink::Arrival;
 
 /// Raise or resolve of an alert.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeRow {
     /// Id of the alert.
     pub alert: String,
@@ -28,7 +30,7 @@ pub struct ChangeRow {
 }
 
 /// Notification.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationRow {
     /// Kind.
     pub kind: String,
@@ -41,7 +43,7 @@ pub struct NotificationRow {
 }
 
 /// Notification for a channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryRow {
     /// Notification.
     pub notification: String,
@@ -54,7 +56,7 @@ pub struct DeliveryRow {
 }
 
 /// Time during which a sink did not accept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SilentSink {
     /// Name of the sink.
     pub sink: String,
@@ -63,7 +65,7 @@ pub struct SilentSink {
 }
 
 /// Facts about alerts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AlertFacts {
     /// Names of the sinks whose record is complete.
     pub sinks: BTreeSet<String>,

@@ -6,7 +6,8 @@ mod rows;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::{Check, FaultPeriodKind, History, Violation};
+use super::history::utc_text;
+use super::{Check, Evidence, FaultPeriodKind, History, Violation};
 use crate::sink::Arrival;
 pub use facts::{AlertFacts, ChangeRow, DeliveryRow, NotificationRow, SilentSink};
 pub(super) use rows::read;
@@ -41,7 +42,7 @@ pub(super) fn check(history: &History) -> Check {
 }
 
 fn violation(device: &str, what: String) -> Violation {
-    Violation { promise: PROMISE, device: device.to_owned(), what }
+    Violation::new(PROMISE, device, what)
 }
 
 /// The facts, put in order.
@@ -98,9 +99,15 @@ impl<'a> Judge<'a> {
                 _ if facts.read_us - change.at_us <= facts.settled_within_us => None,
                 _ => Some(format!("is neither notified nor suppressed after {} s", (facts.read_us - change.at_us) / 1_000_000)),
             };
-            found.extend(
-                lost.map(|what| violation(&change.subject, format!("{} {} of alert {}: {what}", change.rule, change.kind, change.alert))),
-            );
+            found.extend(lost.map(|what| {
+                let at = utc_text(change.at_us);
+                let evidence = Evidence::of_request(&change.alert).and_at(&change.kind, change.at_us).and_row(
+                    "alert_transition",
+                    1,
+                    &[("alert_id", &change.alert), ("rule", &change.rule), ("kind", &change.kind), ("at", &at)],
+                );
+                violation(&change.subject, format!("{} {} of alert {}: {what}", change.rule, change.kind, change.alert)).with(evidence)
+            }));
         }
         found
     }
@@ -125,7 +132,13 @@ impl<'a> Judge<'a> {
                 _ => None,
             };
             found.extend(lost.map(|what| {
+                let evidence = Evidence::of_request(&delivery.notification).and_at("queued", delivery.queued_us).and_row(
+                    "notification_delivery",
+                    1,
+                    &[("notification_id", &delivery.notification), ("channel", &delivery.channel), ("state", &delivery.state)],
+                );
                 violation("", format!("notification {} of {} changes to {}: {what}", delivery.notification, about(), delivery.channel))
+                    .with(evidence)
             }));
         }
         for (id, changes) in
@@ -157,10 +170,9 @@ impl<'a> Judge<'a> {
                 let [first, again] = pair else { continue };
                 if first.is_acknowledged() && !self.may_repeat(first, again) {
                     let after_ms = (again.at_us - first.at_us) / 1_000;
-                    found.push(violation(
-                        "",
-                        format!("{sink} received {id} again after {after_ms} ms, although it had accepted it and nothing failed"),
-                    ));
+                    let what = format!("{sink} received {id} again after {after_ms} ms, although it had accepted it and nothing failed");
+                    let evidence = Evidence::of_request(id).and_at("received", first.at_us).and_at("received again", again.at_us);
+                    found.push(violation("", what).with(evidence));
                 }
             }
             let (row, changes) = (&self.facts.notifications[*id], self.of_notification.get(id).map_or(&[][..], Vec::as_slice));
@@ -183,7 +195,7 @@ impl<'a> Judge<'a> {
     fn may_repeat(&self, first: &Arrival, again: &Arrival) -> bool {
         let answered_us = first.answered_us.unwrap_or(first.at_us);
         self.history.fault_periods.iter().any(|period| {
-            let explains = period.node.is_some() || period.kind == FaultPeriodKind::NoDatabase;
+            let explains = period.node.is_some() || matches!(period.kind, FaultPeriodKind::NoDatabase | FaultPeriodKind::NoPrimary);
             explains
                 && period.began_us <= (answered_us + NOTED_WITHIN_US).min(again.at_us)
                 && period.healed_us >= first.at_us - NOTED_WITHIN_US
@@ -213,10 +225,8 @@ impl<'a> Judge<'a> {
             times.sort_unstable();
             for pair in times.windows(2).filter(|pair| pair[1] - pair[0] < self.facts.cooldown_us) {
                 let after_s = (pair[1] - pair[0]) / 1_000_000;
-                found.push(violation(
-                    subject,
-                    format!("{sink} was notified twice that {rule} is {kind}, {after_s} s apart: within the cooldown"),
-                ));
+                let what = format!("{sink} was notified twice that {rule} is {kind}, {after_s} s apart: within the cooldown");
+                found.push(violation(subject, what).with(Evidence::at("notified", pair[0]).and_at("notified again", pair[1])));
             }
         }
         for ((sink, alert, kind), notifications) in listed.into_iter().filter(|(_, notifications)| notifications.len() > 1) {

@@ -28,7 +28,7 @@ const STILL_OPEN: &str = "
     SELECT a.subject_id, a.rule FROM alert a JOIN device_last_status s ON s.device_id::text = a.subject_id
      WHERE a.state <> 'resolved' AND a.rule = 'device_offline' AND a.subject_kind = 'device'
        AND s.received_at > statement_timestamp() - interval '20 seconds'
-       AND EXISTS (SELECT FROM heartbeats h WHERE h.device_id = s.device_id AND h.received_at > a.opened_at
+       AND EXISTS (SELECT FROM heartbeats_unpacked h WHERE h.device_id = s.device_id AND h.received_at > a.opened_at
                      AND h.received_at BETWEEN statement_timestamp() - interval '90 seconds' AND statement_timestamp() - interval '30 seconds')
      ORDER BY 1";
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::fleet::Window;
 
 /// A row of `deployment`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeploymentRow {
     /// Package.
     pub package: String,
@@ -23,7 +23,7 @@ pub struct DeploymentRow {
 }
 
 /// Deployment options that the oracle checks.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     /// Success threshold in percent and minimum of completed canary devices; `None`: no canary.
     pub canary: Option<(u32, u32)>,
@@ -36,7 +36,7 @@ pub struct Limits {
 }
 
 /// A row of `deployment_task`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TaskRow {
     /// Id of the deployment.
     pub deployment: String,
@@ -55,7 +55,7 @@ pub struct TaskRow {
 }
 
 /// A row of `deployment_attempt`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AttemptRow {
     /// Id of the deployment.
     pub deployment: String,
@@ -68,7 +68,7 @@ pub struct AttemptRow {
 }
 
 /// Step of an installation, done or reported by a device.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Step {
     /// Number of the device.
     pub device: u32,
@@ -121,7 +121,7 @@ pub struct OperatorAction {
 }
 
 /// All facts about deployments.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Deployments {
     /// Deployments by id.
     pub rows: BTreeMap<String, DeploymentRow>,

@@ -14,8 +14,8 @@ pub use facts::{AttemptRow, DeploymentRow, Deployments, Limits, OperatorAction, 
 pub use pace::{most_at_a_time, most_in_a_minute};
 pub(super) use rows::read;
 
-use super::history::clock_text;
-use super::{Check, History, Violation};
+use super::history::{clock_text, utc_text};
+use super::{Check, Evidence, History, Violation};
 
 const FINAL_STATES: [&str; 4] = ["succeeded", "failed", "skipped", "canceled"];
 
@@ -30,18 +30,21 @@ pub(super) fn check(history: &History) -> Check {
         let Limits { rate_per_minute, concurrency, .. } = row.options;
         let (minute, at_us) = most_in_a_minute(&attempts);
         if rate_per_minute > 0 && minute > rate_per_minute as usize {
-            findings.add("", format!("{id} started {minute} in the minute up to {}, limit {rate_per_minute}", clock_text(at_us)));
+            let what = format!("{id} started {minute} in the minute up to {}, limit {rate_per_minute}", clock_text(at_us));
+            findings.add("", what, Evidence::of_request(id).and_at("the last of them started", at_us));
         }
         let (at_a_time, at_us) = most_at_a_time(&attempts);
         if at_a_time > concurrency as usize {
-            findings.add("", format!("{id} had {at_a_time} installing at {}, limit {concurrency}", clock_text(at_us)));
+            let what = format!("{id} had {at_a_time} installing at {}, limit {concurrency}", clock_text(at_us));
+            findings.add("", what, Evidence::of_request(id).and_at("the last of them started", at_us));
         }
         canary_gate(id, row, &attempts, &tasks, &mut findings);
         for task in &tasks {
             if let (Some(window), Some(at_us)) = (&row.options.window, task.accepted_us)
                 && !window.is_open(time(at_us))
             {
-                findings.add(&task.device_id, format!("was cleared to install by {id} at {}, outside its window", clock_text(at_us)));
+                let what = format!("was cleared to install by {id} at {}, outside its window", clock_text(at_us));
+                findings.add(&task.device_id, what, task_row(task, Evidence::of_request(id).and_at("accepted", at_us)));
             }
         }
         counters(facts, id, &tasks, &mut findings);
@@ -80,8 +83,8 @@ struct Findings {
 }
 
 impl Findings {
-    fn add(&mut self, device: &str, what: String) {
-        self.violations.push(Violation { promise: self.promise, device: device.to_owned(), what });
+    fn add(&mut self, device: &str, what: String, evidence: Evidence) {
+        self.violations.push(Violation::new(self.promise, device, what).with(evidence));
     }
 }
 
@@ -107,7 +110,9 @@ fn canary_gate(id: &str, row: &DeploymentRow, attempts: &[&AttemptRow], tasks: &
              least {min_count} are wanted",
             clock_text(opened.started_us)
         );
-        findings.add(&opened.device_id, what);
+        let evidence = Evidence::of_request(id).and_at("started", opened.started_us);
+        let canary = tasks.iter().filter(|task| task.canary);
+        findings.add(&opened.device_id, what, canary.fold(evidence, |evidence, task| task_row(task, evidence)));
     }
 }
 
@@ -122,7 +127,8 @@ fn counters(facts: &Deployments, id: &str, tasks: &[&TaskRow], findings: &mut Fi
     for state in states {
         let (reported, counted) = (reported.get(state).copied().unwrap_or(0), counted.get(state).copied().unwrap_or(0));
         if reported != counted {
-            findings.add("", format!("{id} reports {reported} devices that are {state}, the table has {counted}"));
+            let what = format!("{id} reports {reported} devices that are {state}, the table has {counted}");
+            findings.add("", what, Evidence::of_request(id));
         }
     }
 }
@@ -147,14 +153,14 @@ fn accepted(history: &History, findings: &mut Findings) {
                 if window.is_some_and(|window| !window.is_open(time(step.sent_us)) && !window.is_open(time(step.answered_us))) {
                     let what =
                         format!("was cleared to install by {} at {}, outside its window", step.deployment, clock_text(step.answered_us));
-                    findings.add(history.devices.text(step.device), what);
+                    findings.add(history.devices.text(step.device), what, step_times(step));
                 }
             }
             ("downloading" | "verifying" | "installing" | "downloaded" | "installed" | "succeeded", _)
                 if !accepted_attempts.contains(&key) =>
             {
                 let what = format!("continued {} ({}) without permission to start", step.deployment, step.step);
-                findings.add(history.devices.text(step.device), what);
+                findings.add(history.devices.text(step.device), what, step_times(step));
             }
             _ => {}
         }
@@ -192,23 +198,47 @@ fn versions(history: &History, findings: &mut Findings) {
         let has = newest.get(&(task.device_id.as_str(), row.package.as_str())).is_some_and(|code| *code >= row.version_code);
         if task.state == "succeeded" && !has {
             let what = format!("succeeded in {}, but never installed {} of {}", task.deployment, row.version_code, row.package);
-            findings.add(&task.device_id, what);
+            findings.add(&task.device_id, what, task_row(task, Evidence::of_request(&task.deployment)));
         }
         if task.reason == "already_installed" && !has {
             let what = format!(
                 "is reported by {} to have {} of {} already, but never installed it",
                 task.deployment, row.version_code, row.package
             );
-            findings.add(&task.device_id, what);
+            findings.add(&task.device_id, what, task_row(task, Evidence::of_request(&task.deployment)));
         }
         let reported = acknowledged.get(&(task.device_id.as_str(), task.deployment.as_str()));
         // A heartbeat has to confirm it, which may not have come.
         let kept = matches!(task.state.as_str(), "succeeded" | "confirming") || task.reason == "unconfirmed";
         if let Some(at_us) = reported.filter(|_| !kept) {
             let what = format!("reported success to {}, acknowledged at {}, but is {}", task.deployment, clock_text(*at_us), task.state);
-            findings.add(&task.device_id, what);
+            let evidence = Evidence::of_request(&task.deployment).and_at("success acknowledged", *at_us);
+            findings.add(&task.device_id, what, task_row(task, evidence));
         }
     }
+}
+
+/// Evidence with the row of a task.
+fn task_row(task: &TaskRow, evidence: Evidence) -> Evidence {
+    let time = |at_us: Option<i64>| at_us.map_or_else(|| "none".to_owned(), utc_text);
+    let (accepted_at, finished_at) = (time(task.accepted_us), time(task.finished_us));
+    evidence.and_row(
+        "deployment_task",
+        1,
+        &[
+            ("deployment_id", &task.deployment),
+            ("device_id", &task.device_id),
+            ("state", &task.state),
+            ("reason", &task.reason),
+            ("accepted_at", &accepted_at),
+            ("finished_at", &finished_at),
+        ],
+    )
+}
+
+/// Evidence of a step that a device did or reported.
+fn step_times(step: &Step) -> Evidence {
+    Evidence::of_request(&step.deployment).and_at("sent", step.sent_us).and_at("answered", step.answered_us)
 }
 
 /// Summary line of one deployment.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::Findings;
 use super::facts::{OperatorAction, StopEvent};
-use crate::oracle::History;
 use crate::oracle::history::clock_text;
+use crate::oracle::{Evidence, History};
 
 /// Time after the acknowledgement within which a stop is in force on every node.
 const IN_FORCE_WITHIN_US: i64 = 10_000_000;
@@ -30,14 +30,16 @@ pub(super) fn check(history: &History, findings: &mut Findings) -> usize {
     for attempt in &facts.attempts {
         if let Some(period) = stopped(&attempt.deployment, attempt.started_us) {
             let what = format!("was started by {} at {}, although {}", attempt.deployment, clock_text(attempt.started_us), since(period));
-            findings.add(&attempt.device_id, what);
+            let evidence = since_times(period, &attempt.deployment).and_at("started", attempt.started_us);
+            findings.add(&attempt.device_id, what, evidence);
         }
     }
     for step in facts.steps.iter().filter(|step| step.step == "accepted" && step.status == Some(200)) {
         // The decision may have been made as soon as the report was sent.
         if let Some(period) = stopped(&step.deployment, step.sent_us) {
             let what = format!("was cleared to install by {} at {}, although {}", step.deployment, clock_text(step.sent_us), since(period));
-            findings.add(history.devices.text(step.device), what);
+            let evidence = since_times(period, &step.deployment).and_at("sent", step.sent_us).and_at("accepted", step.answered_us);
+            findings.add(history.devices.text(step.device), what, evidence);
         }
     }
     facts
@@ -47,6 +49,11 @@ pub(super) fn check(history: &History, findings: &mut Findings) -> usize {
         .map(|action| (action.deployment.as_deref(), action.stop, action.answered_us))
         .collect::<BTreeSet<_>>()
         .len()
+}
+
+/// Evidence with the time of a stop.
+fn since_times(period: &StopPeriod, deployment: &str) -> Evidence {
+    Evidence::of_request(deployment).and_at(&format!("{:?} acknowledged", period.stop), period.from_us.saturating_sub(IN_FORCE_WITHIN_US))
 }
 
 /// Stop periods, from ten seconds after each acknowledgement until the end of the stop is requested.
