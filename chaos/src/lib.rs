@@ -1,6 +1,7 @@
 //! Simulated devices, load and real node processes for NexMDM, from the outside
 //! only: this crate reaches nodes through sockets and processes.
 
+pub mod accept;
 pub mod agent_command;
 pub mod agent_kills;
 pub mod alerts;
@@ -12,11 +13,14 @@ pub mod clock;
 pub mod cluster;
 pub mod deploy;
 pub(crate) mod deployment_api;
+pub mod drills;
 pub mod duration;
+pub mod failover;
 pub(crate) mod fake_server;
 pub mod faults;
 pub mod fcm;
 pub mod fleet;
+pub mod game_day;
 pub mod harness;
 pub mod history;
 pub mod host_agent;
@@ -32,7 +36,9 @@ pub mod oracle;
 pub mod progress;
 pub mod push;
 pub mod s3;
+pub mod scenario;
 pub mod signals;
 pub mod sink;
 pub mod soak;
+pub mod verdict;
 pub mod websocket;

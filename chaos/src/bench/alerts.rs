@@ -89,25 +89,31 @@ impl AlertEnvironment {
 
 /// Devices whose silence is judged while nothing happens.
 pub(super) async fn idle(args: &BenchArgs) -> Result<Figure> {
-    let (devices, window) = if args.quick { (5_000, Duration::from_secs(10)) } else { (100_000, Duration::from_secs(60)) };
+    let (devices, rounds, window) = if args.quick { (5_000, 1, Duration::from_secs(5)) } else { (100_000, 3, Duration::from_secs(30)) };
     // No device has been silent for that long.
     let mut environment = AlertEnvironment::build(args, &[(OFFLINE_AFTER_SECONDS, "604800".into())]).await?;
     environment.database(args)?.seed(devices).await.context("seeding devices")?;
     environment.switch(&OTHER_RULES, false).await?;
-    let (mut busy, mut resident) = ([0.0; 2], [0; 2]);
-    for (place, on) in [(0, false), (1, true)] {
-        environment.switch(&[Rule::DeviceOffline], on).await?;
-        environment.node.restart().await?;
-        // Devices are loaded, and the first judgements made.
-        sleep(Duration::from_secs(if args.quick { 5 } else { 45 })).await;
-        let pid = environment.node.pid().context("the node is not running")?;
-        busy[place] = cores_over(pid, window).await?;
-        resident[place] = resident_bytes(pid).context("the node is gone")?;
+    // Housekeeping comes and goes: the least of several rounds by turns is what a setting costs.
+    let (mut busy, mut resident) = ([f64::INFINITY; 2], [u64::MAX; 2]);
+    for _ in 0..rounds {
+        for (place, on) in [(0, false), (1, true)] {
+            environment.switch(&[Rule::DeviceOffline], on).await?;
+            environment.node.restart().await?;
+            // Devices are loaded, and the first judgements made.
+            sleep(Duration::from_secs(if args.quick { 5 } else { 45 })).await;
+            let pid = environment.node.pid().context("the node is not running")?;
+            busy[place] = busy[place].min(cores_over(pid, window).await?);
+            resident[place] = resident[place].min(resident_bytes(pid).context("the node is gone")?);
+        }
     }
     let more_bytes = resident[1] as f64 - resident[0] as f64;
     Ok(Figure {
         name: "alerts, nothing happens",
-        how: format!("{devices} enrolled devices on one node, silent; {} s each with the rule device_offline off and on", window.as_secs()),
+        how: format!(
+            "{devices} enrolled devices on one node, silent; the rule device_offline off and on by turns, {} s each, the least of {rounds} rounds",
+            window.as_secs()
+        ),
         values: vec![
             Value::new("off", 100.0 * busy[0], "% of a core"),
             Value::new("on", 100.0 * busy[1], "% of a core"),
