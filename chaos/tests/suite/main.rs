@@ -21,5 +21,8 @@ mod harness;
 mod history_drills;
 mod load;
 mod namespaces;
+mod postgres_failover;
 mod proxy;
+mod scenario_faults;
+mod scenarios;
 mod support;

@@ -64,6 +64,40 @@ async fn bytes_pass_both_ways_and_so_does_the_end() {
 }
 
 #[tokio::test]
+async fn a_reset_ends_every_connection_of_then_and_none_that_follows() {
+    let proxy = proxy().await;
+    let mut before = Vec::new();
+    for _ in 0..50 {
+        let mut stream = connect(&proxy).await;
+        ping(&mut stream).await;
+        before.push(stream);
+    }
+    // Twice in a row: none is missed, however late its task looks.
+    proxy.reset();
+    proxy.reset();
+    for mut stream in before {
+        assert!(timeout(Duration::from_secs(40), stream.read_u8()).await.unwrap().is_err());
+    }
+    let mut after = connect(&proxy).await;
+    ping(&mut after).await;
+    ping(&mut after).await;
+}
+
+#[tokio::test]
+async fn a_lossy_line_delays_and_sends_some_pieces_again() {
+    let proxy = proxy().await;
+    let mut stream = connect(&proxy).await;
+    let delay = Duration::from_millis(10);
+    proxy.set(Modes { forward: Mode::Lossy { delay, loss_pct: 50 }, backward: Mode::Pass });
+    let mut took = Vec::new();
+    for _ in 0..6 {
+        took.push(ping(&mut stream).await);
+    }
+    assert!(took.iter().all(|took| *took >= delay), "{took:?}");
+    assert!(took.iter().filter(|took| **took >= Duration::from_millis(200)).count() >= 3, "every other is sent again: {took:?}");
+}
+
+#[tokio::test]
 async fn a_delay_is_latency_in_its_direction_not_less_bandwidth() {
     let proxy = proxy().await;
     let mut stream = connect(&proxy).await;
