@@ -81,6 +81,24 @@ async fn entries_leave_the_database_and_the_chain_goes_through_their_archives() 
     assert_eq!(trail.bench.sql("SELECT count(*) FROM audit_name WHERE name = 'u0'"), "0");
     assert_eq!(page["items"].as_array().unwrap().len(), 1);
 
+    // A search finds what left the database when it is asked to, page by page, and says that it read archives.
+    let seqs =
+        |page: &serde_json::Value| page["items"].as_array().unwrap().iter().map(|item| item["seq"].as_i64().unwrap()).collect::<Vec<_>>();
+    assert_eq!((page["archives_read"].is_null(), page["next_cursor"].is_null()), (true, true), "{page}");
+    let (mut found, mut cursor, mut read) = (Vec::new(), String::new(), 0);
+    loop {
+        let path = format!("/v1/audit?archived=true&limit=4{cursor}");
+        let page = trail.bench.client.get_json(&path, &trail.bench.admin).await.unwrap();
+        found.extend(seqs(&page));
+        read += page["archives_read"].as_u64().unwrap_or_default();
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert!(found.iter().copied().eq((1..=last + 1).rev()), "every entry once, the newest first: {found:?}");
+    assert!(read >= 2, "{read}");
+    let of_one = trail.bench.client.get_json("/v1/audit?archived=true&target=U3", &trail.bench.admin).await.unwrap();
+    assert_eq!((seqs(&of_one).len(), of_one["archives_read"].as_u64()), (1, Some(2)), "{of_one}");
+
     // A byte that is changed is found, and named by its entries; what follows is checked all the same.
     let first = trail.files()[0].clone();
     let kept = std::fs::read(&first).unwrap();

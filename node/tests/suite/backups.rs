@@ -153,7 +153,7 @@ async fn drill(bench: &mut Bench, url: Option<&str>, to: &Place) {
             psql(&["-h", socket.to_str().unwrap(), "-U", "nexmdm", "nexmdm"], statement)
         }
     };
-    let of_before = "SELECT count(*) FROM heartbeats WHERE battery_pct NOT IN (50, 77, 78)";
+    let of_before = "SELECT count(*) FROM heartbeats_unpacked WHERE battery_pct NOT IN (50, 77, 78)";
     assert_eq!(restored_sql(of_before), acknowledged.to_string());
     // People sign in anew, and see what was there.
     assert_eq!(client.get("/v1/devices", Some(&bench.admin)).await.unwrap().status, 401, "sign-ins of before have ended");

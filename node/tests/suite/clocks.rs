@@ -29,7 +29,7 @@ async fn start_off_by(database: &Database, off: TimeDelta) -> (Arc<System>, Arc<
     let mut settings = crate::common::settings();
     (settings.runtime.history.interval, settings.runtime.partition_interval) = (Duration::from_secs(1), Duration::from_secs(1));
     let machine = SimulatedClock::new(crate::common::clock(0) + off);
-    let system = System::start(store(), settings, secrets, cluster, metrics, machine.clock(1)).await.unwrap();
+    let system = Box::pin(System::start(store(), settings, secrets, cluster, metrics, machine.clock(1))).await.unwrap();
     (system, machine)
 }
 

@@ -161,7 +161,7 @@ async fn start_system(database: &crate::common::Database) -> Arc<System> {
     let fingerprint = hex::decode(database.sql("SELECT encode(key_fingerprint, 'hex') FROM cluster")).unwrap();
     let cluster = crate::common::cluster_start(Store::new(&database.url, options).unwrap(), fingerprint).await;
     let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
-    System::start(store, crate::common::settings(), secrets, cluster, metrics, clock::Clock::system()).await.unwrap()
+    Box::pin(System::start(store, crate::common::settings(), secrets, cluster, metrics, clock::Clock::system())).await.unwrap()
 }
 
 #[tokio::test]

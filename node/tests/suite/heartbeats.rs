@@ -24,11 +24,11 @@ async fn one_row_per_device_and_bucket_and_the_newest_is_the_status() {
         let next = answer["next_heartbeat_seconds"].as_u64().unwrap();
         assert!((270..=330).contains(&next) && answer["commands"] == json!([]), "{answer}");
     }
-    assert_eq!(bench.sql("SELECT string_agg(battery_pct::text, ',' ORDER BY bucket_at) FROM heartbeats"), "51,55,60");
+    assert_eq!(bench.sql("SELECT string_agg(battery_pct::text, ',' ORDER BY bucket_at) FROM heartbeats_unpacked"), "51,55,60");
     assert_eq!(bench.sql("SELECT battery_pct FROM device_last_status"), "60");
     assert_eq!(
         bench.sql(
-            "SELECT count(*) FROM device_last_status s JOIN heartbeats h USING (device_id, bucket_at) \
+            "SELECT count(*) FROM device_last_status s JOIN heartbeats_unpacked h USING (device_id, bucket_at) \
              WHERE s.bucket_at = (SELECT max(bucket_at) FROM heartbeats) AND s.battery_pct = h.battery_pct AND s.seq IS NOT DISTINCT FROM h.seq"
         ),
         "1"
@@ -54,7 +54,7 @@ async fn the_newest_of_a_bucket_stands_in_whatever_order_and_company_they_come()
         let results: Value = answer.read().unwrap();
         assert!(results["results"].as_array().unwrap().iter().all(|one| one["status"] == 200), "{results}");
     };
-    let stored = || bench.sql("SELECT string_agg(battery_pct || ':' || seq, ',' ORDER BY bucket_at) FROM heartbeats");
+    let stored = || bench.sql("SELECT string_agg(battery_pct || ':' || seq, ',' ORDER BY bucket_at) FROM heartbeats_unpacked");
     let status = || bench.sql("SELECT battery_pct || ':' || seq FROM device_last_status");
     // One statement writes those of a list; the newest by the device's clock, then by its sequence number.
     send(&[told(1_000, 1, 10), told(4_000, 2, 11), told(4_000, 3, 12), told(2_000, 4, 13)]).await;
@@ -81,7 +81,7 @@ async fn clocks_that_lie_are_stored_by_receipt_and_flagged() {
     let answer = bench.client.heartbeat(&device.session_token, &heartbeat(10 * 365 * 86_400, 10)).await.unwrap();
     assert_eq!(answer.status, 200);
     assert_eq!(
-        bench.sql("SELECT clock_rejected, abs(extract(epoch FROM now() - bucket_at)) < 60, device_time > now() + interval '9 years' FROM heartbeats"),
+        bench.sql("SELECT clock_rejected, abs(extract(epoch FROM now() - bucket_at)) < 60, device_time > now() + interval '9 years' FROM heartbeats_unpacked"),
         "t|t|t"
     );
     assert_eq!(bench.sql("SELECT count(*) FROM heartbeats_default"), "0");
@@ -213,7 +213,7 @@ async fn frames_are_acknowledged_after_commit_and_refused_by_name() {
         Some(DownFrame::Ack { id: acknowledged, next_heartbeat_seconds: Some(270..=330), .. }) => assert_eq!(acknowledged, json!(id)),
         other => panic!("{other:?}"),
     }
-    assert_eq!(bench.sql("SELECT battery_pct FROM heartbeats"), "71");
+    assert_eq!(bench.sql("SELECT battery_pct FROM heartbeats_unpacked"), "71");
     for (frame, status) in [
         (r#"{"type":"heartbeat","id":"a","device_id":"00000000-0000-0000-0000-000000000001"}"#, 403),
         (r#"{"type":"action_result","id":"a","request_id":"x","outcome":"success"}"#, 404),

@@ -2,6 +2,7 @@
 //! link. libtest runs them in the order of the modules, as many at once as there are cores; within the process they share nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
 
+mod accept;
 mod access_matrix;
 mod account_mail;
 mod agent_updates;
@@ -29,10 +30,12 @@ mod device_edit;
 mod device_filters;
 mod device_history;
 mod devices;
+mod doctor;
 mod enroll_scripts;
 mod enrollment;
 mod heartbeats;
 mod identity;
+mod install;
 mod leases;
 mod lost_rights;
 mod openapi;
@@ -44,13 +47,17 @@ mod proxies;
 mod push;
 mod reconcilers;
 mod reconciliation;
+mod replica;
 mod reports;
 mod request_keys;
+mod runbooks;
 mod security;
 mod shares;
+mod signals;
 mod start_checks;
 mod storage;
 mod task_reports;
 mod telemetry;
+mod traces;
 mod unified_push;
 mod unusable_values;

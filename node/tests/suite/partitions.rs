@@ -146,6 +146,53 @@ async fn a_command_that_is_killed_anywhere_is_continued() {
     }
 }
 
+/// The same for a restore, and for the table of a day that has settled.
+#[tokio::test]
+async fn a_restore_and_an_analysis_that_are_killed_anywhere_are_continued() {
+    let bench = Bench::start().await;
+    until_first_run(&bench).await;
+    let kill_at = |point: &str, words: &[&str]| {
+        let killed = std::process::Command::new(env!("CARGO_BIN_EXE_nexmdm"))
+            .args(words)
+            .env("NEXMDM__DATA_DIR", bench.node.data_dir())
+            .env("NEXMDM_FAULT_PARTITIONS", point)
+            .output()
+            .unwrap();
+        assert_eq!(killed.status.code(), None, "{point}: it was ended by a signal: {killed:?}");
+    };
+    let goes_on = async |point: &str| {
+        eventually("the next run goes on", async || {
+            let (ok, run, err) = partitions(&bench, &["run"]);
+            assert!(ok || err.contains("another node or command"), "{point}: {run} {err}");
+            ok.then_some(())
+        })
+        .await;
+    };
+    let (gone, settled) = (bench.sql("SELECT current_date - 100"), bench.sql("SELECT current_date - 60"));
+    for day in [&gone, &settled] {
+        bench.sql(&format!(
+            "DO $$ BEGIN EXECUTE format('CREATE TABLE heartbeats_p%s PARTITION OF heartbeats FOR VALUES FROM (%L) TO (%L)',
+                 to_char(date '{day}', 'YYYYMMDD'), '{day} 00:00Z', (date '{day}' + 1) || ' 00:00Z'); END $$;
+             INSERT INTO heartbeats (device_id, bucket_at, received_at, clock_rejected)
+             SELECT gen_random_uuid(), '{day} 00:00Z'::timestamptz + n * interval '10 s', now(), false FROM generate_series(1, 100) n"
+        ));
+    }
+    kill_at("analyzed", &["partitions", "run"]);
+    goes_on("analyzed").await;
+    let states = |day: &str| bench.sql(&format!("SELECT state FROM heartbeat_partition WHERE day = '{day}'"));
+    assert_eq!((states(&settled), states(&gone)), ("settled".into(), "dropped".into()));
+    let rows = format!(
+        "SELECT count(*) FROM heartbeats WHERE bucket_at >= '{gone} 00:00Z' AND bucket_at < '{gone} 00:00Z'::timestamptz + interval '1 day'"
+    );
+    for point in ["restore_begun", "restore_filled", "restore_attached"] {
+        kill_at(point, &["partitions", "restore", &gone]);
+        goes_on(point).await;
+        assert_eq!((states(&gone), bench.sql(&rows)), ("restored".into(), "100".into()), "{point}");
+        let (ok, forgotten, err) = partitions(&bench, &["forget", &gone]);
+        assert!(ok && forgotten["state"] == "dropped" && bench.sql(&rows) == "0", "{point}: {forgotten} {err}");
+    }
+}
+
 /// While the store is away nothing is dropped and people are told; once it is back, all of it is made up for.
 #[tokio::test]
 async fn a_store_that_is_away_raises_an_alert_and_costs_nothing() {
@@ -155,7 +202,9 @@ async fn a_store_that_is_away_raises_an_alert_and_costs_nothing() {
     let bench = Bench::with(started).await;
     until_first_run(&bench).await;
     // As a disk that was taken away: nothing can be read or written below.
-    std::fs::remove_dir_all(&store).unwrap();
+    if store.exists() {
+        std::fs::remove_dir_all(&store).unwrap();
+    }
     std::fs::write(&store, b"").unwrap();
     bench.sql(
         "DO $$ BEGIN EXECUTE format('CREATE TABLE heartbeats_p%s PARTITION OF heartbeats FOR VALUES FROM (%L) TO (%L)',

@@ -134,13 +134,21 @@ async fn a_day_beyond_its_retention_is_plotted_and_exported_out_of_its_archive_a
     assert_eq!(bench.client.get_json(&plot, &bench.admin).await.unwrap(), before, "out of the database again");
     assert_eq!(exported(&bench, &device, &range).await.0.iter().filter(|row| row.ends_with(",database")).count(), 720);
 
-    for action in ["partitions.run", "partition.verified", "partition.restored", "device.heartbeats_exported"] {
+    // Before its time is over.
+    let forgotten = started(&bench, &format!("/v1/partitions/{day}/forget")).await;
+    assert!(succeeded(&bench, &forgotten).await["summary"].as_str().unwrap().contains("1,440 rows"));
+    let details = bench.client.get_json(&format!("/v1/partitions/{day}"), &bench.admin).await.unwrap();
+    assert_eq!((details["state"].as_str(), details["restored_until"].is_null()), (Some("dropped"), true), "{details}");
+    let again = bench.client.post(&format!("/v1/partitions/{day}/forget"), Some(&bench.admin), &json!({})).await.unwrap();
+    assert!(again.status == 409 && again.detail().contains("no restored day"), "{} {}", again.status, again.detail());
+
+    for action in ["partitions.run", "partition.verified", "partition.restored", "partition.forgotten", "device.heartbeats_exported"] {
         let entries = bench.client.get_json(&format!("/v1/audit?action={action}"), &bench.admin).await.unwrap();
         assert_eq!(entries["items"][0]["actor"]["name"], "admin", "{action}");
     }
     let works = bench.client.get_json("/v1/storage", &bench.admin).await.unwrap();
     let kinds: Vec<_> = works["work"].as_array().unwrap().iter().map(|work| work["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["restore", "verify", "run"], "newest first");
+    assert_eq!(kinds, ["forget", "restore", "verify", "run"], "newest first");
 }
 
 #[tokio::test]
@@ -153,6 +161,7 @@ async fn what_cannot_be_done_with_a_day_is_refused_and_says_why() {
         (format!("/v1/partitions/{today}/archive"), 409, "not over"),
         (format!("/v1/partitions/{today}/verify"), 409, "no archive"),
         (format!("/v1/partitions/{today}/restore"), 409, "no archive"),
+        (format!("/v1/partitions/{today}/forget"), 409, "no restored day"),
         ("/v1/partitions/2001-02-03/verify".into(), 404, "no such partition"),
         ("/v1/partitions/2001-02-03/restore".into(), 404, "no such partition"),
         ("/v1/partitions/2026-02-30/verify".into(), 404, "no such partition"),

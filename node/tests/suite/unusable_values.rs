@@ -140,7 +140,10 @@ async fn a_clock_that_cannot_be_read_is_a_wrong_clock() {
         );
         assert_eq!(unusable(&last)[0][0], "timestamp_utc");
     }
-    assert_eq!(bench.sql("SELECT count(*) FROM heartbeats WHERE clock_rejected AND abs(extract(epoch FROM now() - bucket_at)) < 60"), "4");
+    assert_eq!(
+        bench.sql("SELECT count(*) FROM heartbeats_unpacked WHERE clock_rejected AND abs(extract(epoch FROM now() - bucket_at)) < 60"),
+        "4"
+    );
 }
 
 #[tokio::test]
@@ -160,7 +163,10 @@ async fn each_of_a_list_has_its_outcome_whatever_the_others_are() {
     let results = answer.json()["results"].clone();
     let statuses: Vec<_> = results.as_array().unwrap().iter().map(|result| result["status"].as_u64().unwrap()).collect();
     assert_eq!(statuses, [200, 200, 422, 422, 200], "{results}");
-    assert_eq!(bench.sql("SELECT string_agg(coalesce(battery_pct::text, '-'), ',' ORDER BY bucket_at) FROM heartbeats"), "50,-,51");
+    assert_eq!(
+        bench.sql("SELECT string_agg(coalesce(battery_pct::text, '-'), ',' ORDER BY bucket_at) FROM heartbeats_unpacked"),
+        "50,-,51"
+    );
     for (refused, status) in [("[{}", 400), ("[{}] 1", 400), ("{}", 422)] {
         assert_eq!(send(&bench, &device, "/v1/heartbeats", refused).await.status, status, "{refused}");
     }

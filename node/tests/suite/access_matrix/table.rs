@@ -233,6 +233,7 @@ pub(super) const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("POST",   "/v1/partitions/{day}/archive",      "",   people(403, 403, 404, 403, 404)),
     ("POST",   "/v1/partitions/{day}/verify",       "",   people(403, 403, 404, 403, 404)),
     ("POST",   "/v1/partitions/{day}/restore",      "",   people(403, 403, 404, 403, 404)),
+    ("POST",   "/v1/partitions/{day}/forget",       "",   people(403, 403, 404, 403, 404)),
     ("GET",    "/v1/partition-work/{id}",           "",   people(404, 404, 404, 403, 404)),
     ("GET",    "/v1/cluster",                       "",   people(200, 200, 200, 403, 200)),
     ("POST",   "/v1/cluster/nodes/{name}/drain",    "",   people(403, 403, 404, 403, 404)),

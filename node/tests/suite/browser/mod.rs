@@ -20,6 +20,7 @@ mod pages;
 mod reports;
 mod settings;
 mod storage;
+mod verdicts;
 
 use std::time::Duration;
 
