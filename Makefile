@@ -6,7 +6,7 @@ export SQLX_OFFLINE := true
 
 target_dir = $(shell $(CARGO) metadata --format-version 1 --no-deps --offline 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-.PHONY: run demo test fuzz lint bench deny sqlx-prepare screenshots agent agent-release agent-test agent-reproducible agent-lint
+.PHONY: run demo test fuzz lint bench deny image test-image deb test-deb test-deploy sqlx-prepare screenshots agent agent-release agent-test agent-reproducible agent-lint
 
 ## Start a node in release mode; installs what is missing.
 run:
@@ -28,6 +28,32 @@ test:
 	@# Before the rest: tests of the server start agents too.
 	$(MAKE) agent-test NEXMDM_BINARY=$(target_dir)/debug/nexmdm
 	CARGO="$(CARGO)" .ci/test
+
+## The container images, by docker, podman or buildah (IMAGE_TOOL): nexmdm:VERSION, and nexmdm:VERSION-standalone with PostgreSQL. PLATFORM=linux/arm64 for another architecture.
+image:
+	.ci/image/build
+
+## The same without a registry, from a base made by debootstrap, and the way to the first device in both. Needs root.
+test-image:
+	@.ci/install-deps run image
+	$(CARGO) build --release -p node
+	.ci/image/test $(target_dir)/release/nexmdm
+
+## The Debian package, in $(target_dir)/debian.
+deb:
+	@.ci/install-deps run deb
+	$(CARGO) build --profile dist -p node --features jemalloc
+	CARGO="$(CARGO)" .ci/deb build
+
+## What is in the package, and its installation, upgrade, removal and purge in a chroot. Needs root.
+test-deb: deb
+	@.ci/install-deps image
+	.ci/deb test
+
+## compose.yaml, the Helm chart, the Kustomize base and the systemd unit, by their own tools, by schemas and by rules. Needs helm or Go.
+test-deploy:
+	@.ci/install-deps deploy
+	.ci/deploy
 
 ## Every fuzz target of fuzz/ for a minute each (FUZZ_SECONDS), guided by coverage.
 fuzz:
@@ -71,6 +97,7 @@ lint:
 	.ci/rooms
 	.ci/layers
 	.ci/prometheus
+	.ci/systemd
 	$(MAKE) agent-lint
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings

@@ -19,7 +19,8 @@ say "detekt"
 sources=$(find core host app fcm -type d -name kotlin -path '*/src/*' 2>/dev/null | paste -sd,)
 "${jvm[@]}" -jar target/tools/detekt.jar --config detekt.yml --build-upon-default-config --parallel --input "$sources"
 say "shellcheck"
-shellcheck -x -P SCRIPTDIR build.sh scripts/*.sh ../.ci/demo ../.ci/fuzz ../.ci/install-deps ../.ci/layers ../.ci/prometheus ../.ci/run ../.ci/test
+shellcheck -x -P SCRIPTDIR build.sh scripts/*.sh ../.ci/deb ../.ci/demo ../.ci/deploy ../.ci/fuzz ../.ci/install-deps ../.ci/layers ../.ci/prometheus ../.ci/run ../.ci/systemd ../.ci/test \
+    ../.ci/image/{base,build,compile,root,store,test} ../config/compose/init-secrets ../config/debian/{postinst,postrm,prerm}
 if command -v actionlint >/dev/null; then
     say "actionlint"
     (cd .. && command actionlint .github/workflows/*.yml)
