@@ -117,6 +117,8 @@ fn judge_and_tell(dir: &Path, run: &Run, history: Option<&History>, measured: Me
     let mut promises: Vec<PromiseVerdict> = judged.iter().map(PromiseVerdict::from).filter(is_wanted).chain(checks).collect();
     // In the order of their numbers; what has none comes last.
     promises.sort_by_key(|promise| promise.id.strip_prefix('P').and_then(|number| number.parse::<u32>().ok()).unwrap_or(u32::MAX));
+    let is_nothing = promises.is_empty() && thresholds.is_empty() && steady_states.is_empty();
+    let problem = problem.or_else(|| is_nothing.then(|| "nothing was judged: no promise, threshold or steady state".to_owned()));
     let verdict = Verdict::of(promises, thresholds, steady_states, problem);
     let mut events = read_events(dir)?;
     // A run that did not record its load second by second has it in its history.
